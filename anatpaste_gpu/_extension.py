@@ -1,0 +1,54 @@
+"""Loads the compiled kernels: `_C` (schemas, CPU) always, `_CUDA` where it was built and fits the installed torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import torch
+
+_cuda_missing: str | None = None
+
+
+def _load_cuda() -> str | None:
+    """Loads `_CUDA` and returns None, or returns the reason why it cannot be had."""
+    if importlib.util.find_spec("anatpaste_gpu._CUDA") is None:
+        return "anatpaste_gpu was installed without its CUDA kernels (no CUDA toolkit was found when it was built)"
+    if torch.version.cuda is None:
+        return "this PyTorch is a CPU-only build, so the CUDA kernels of anatpaste_gpu were not loaded"
+    try:
+        importlib.import_module("anatpaste_gpu._CUDA")
+    except ImportError as error:
+        return f"the CUDA kernels of anatpaste_gpu do not load beside CUDA {torch.version.cuda} of this PyTorch ({error})"
+    return None
+
+
+def load() -> None:
+    """Loads both modules; a missing `_CUDA` is remembered, not raised."""
+    global _cuda_missing
+    try:
+        importlib.import_module("anatpaste_gpu._C")
+    except ImportError as error:
+        raise ImportError(
+            "anatpaste_gpu's compiled module is missing or does not fit this PyTorch; build it with "
+            f"`pip install --no-build-isolation -e .` in the checkout ({error})"
+        ) from error
+    _cuda_missing = _load_cuda()
+
+
+def has_cuda_kernels() -> bool:
+    """Whether a CUDA tensor can be handled by the compiled kernels."""
+    return _cuda_missing is None
+
+
+def why_no_cuda_kernels() -> str:
+    """One sentence: what is missing, and what to do about it; empty if nothing is."""
+    if _cuda_missing is None:
+        return ""
+    return (
+        f"{_cuda_missing}; install a CUDA toolkit and run `pip install --no-build-isolation -e .` again, "
+        'or pass backend="torch" for the slower portable path'
+    )
+
+
+load()

@@ -1,0 +1,86 @@
+"""Builds the extension modules; everything else about the package is in pyproject.toml.
+
+`_C` (schemas and CPU kernels) is always built. `_CUDA` is built where a CUDA toolkit of torch's own major version is
+found (see tools/cuda_toolkit.py); without one the package still installs, and says so when a CUDA tensor arrives.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import cuda_toolkit  # noqa: E402  (must set CUDA_HOME before torch's cpp_extension is imported)
+
+TOOLKIT = cuda_toolkit.prepare_environment()
+
+import torch  # noqa: E402
+from setuptools import setup  # noqa: E402
+from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
+
+# The oldest torch whose stable ABI the binaries rely on: 2.10.
+STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
+# Masks and drawn parameters are equal bit for bit between backends only if no compiler fuses a * b + c.
+HOST_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", *STABLE_ABI]
+DEVICE_FLAGS = ["-O3", "-std=c++17", "--fmad=false", *STABLE_ABI, "-DUSE_CUDA"]
+
+
+def relative(paths: list[Path]) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in paths)
+
+
+def headers() -> list[str]:
+    return relative([*ROOT.glob("csrc/common/*.h"), *ROOT.glob("csrc/cpu/*.h"), *ROOT.glob("csrc/cuda/*.[ch]*")])
+
+
+def cpu_extension() -> CppExtension:
+    return CppExtension(
+        "anatpaste_gpu._C",
+        relative([ROOT / "csrc/ops.cpp", *ROOT.glob("csrc/cpu/*.cpp")]),
+        include_dirs=[str(ROOT / "csrc")],
+        depends=headers(),
+        extra_compile_args={"cxx": HOST_FLAGS},
+        py_limited_api=True,
+    )
+
+
+def cuda_extension(toolkit: cuda_toolkit.Toolkit) -> CUDAExtension:
+    extension = CUDAExtension(
+        "anatpaste_gpu._CUDA",
+        relative(list(ROOT.glob("csrc/cuda/*.cu"))),
+        include_dirs=[str(ROOT / "csrc")],
+        depends=headers(),
+        extra_compile_args={"cxx": [*HOST_FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
+        py_limited_api=True,
+    )
+    toolkit.fix_linking(extension)
+    return extension
+
+
+def extensions() -> list[CppExtension]:
+    modules = [cpu_extension()]
+    if TOOLKIT is None or not any(ROOT.glob("csrc/cuda/*.cu")):
+        print(f"anatpaste_gpu: building without CUDA kernels: {cuda_toolkit.why_not()}", file=sys.stderr)
+        return modules
+    return [*modules, cuda_extension(TOOLKIT)]
+
+
+def version_suffix() -> str:
+    """CPU-only and CUDA wheels hold different binaries, so their versions differ in the local part."""
+    if TOOLKIT is None:
+        return "+cpu" if torch.version.cuda is None else ""
+    return "+cu" + str(torch.version.cuda).replace(".", "")
+
+
+if __name__ == "__main__":
+    base_version = (ROOT / "anatpaste_gpu" / "VERSION").read_text().strip()
+    local = version_suffix() if os.environ.get("ANATPASTE_LOCAL_VERSION") else ""
+    setup(
+        version=base_version + local,
+        ext_modules=extensions(),
+        cmdclass={"build_ext": BuildExtension},
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

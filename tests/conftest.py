@@ -1,0 +1,72 @@
+"""Fixtures of the whole suite: backends and real radiographs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from . import backends
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def data_root() -> Path | None:
+    """Real radiographs: $ANATPASTE_DATA, then a folder shared/data beside the checkout."""
+    candidates = [Path(os.environ[k]) for k in ("ANATPASTE_DATA",) if os.environ.get(k)]
+    candidates.append(REPOSITORY.parent / "shared" / "data")
+    return next((path for path in candidates if (path / "zhanglab").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with zhanglab/, rsna/ and index/; tests that need it are skipped, with the reason, without it."""
+    root = data_root()
+    if root is None:
+        pytest.skip("no real radiographs: set ANATPASTE_DATA to a folder that holds zhanglab/, rsna/ and index/")
+    return root
+
+
+@pytest.fixture(params=backends.available())
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend that can run here in turn."""
+    return str(request.param)
+
+
+def zhanglab_normals(root: Path) -> list[Path]:
+    """All 1,575 normal radiographs, train and test, in a fixed order."""
+    folder = root / "zhanglab" / "chest_xray"
+    return sorted(folder.glob("train/NORMAL/*.jpeg")) + sorted(folder.glob("test/NORMAL/*.jpeg"))
+
+
+def rsna_files(root: Path) -> list[Path]:
+    """All 360 DICOM radiographs, in a fixed order."""
+    return sorted((root / "rsna" / "stage_2_train_images").glob("*.dcm"))
+
+
+def read_grey(path: Path) -> Image.Image:
+    """An image file as PIL 'L', by a route that shares no code with the package."""
+    if path.suffix == ".dcm":
+        import pydicom
+
+        return Image.fromarray(pydicom.dcmread(path).pixel_array.astype(np.uint8))
+    return Image.open(path).convert("L")
+
+
+def load_batch(paths: Sequence[Path], height: int, width: int | None = None) -> torch.Tensor:
+    """Files -> uint8 (B,1,H,W), resized by PIL bicubic."""
+    size = (width or height, height)
+    planes = [np.asarray(read_grey(path).resize(size, Image.Resampling.BICUBIC)) for path in paths]
+    return torch.from_numpy(np.stack(planes))[:, None]
+
+
+@pytest.fixture(scope="session")
+def radiographs(real_data: Path) -> torch.Tensor:
+    """24 real radiographs of both sets, uint8 (24,1,256,256)."""
+    normals, rsna = zhanglab_normals(real_data), rsna_files(real_data)
+    return load_batch(normals[:: len(normals) // 15][:15] + rsna[:: len(rsna) // 9][:9], 256)
