@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from . import _extension
+from .kde import KernelDensity
 
 try:
     __version__ = version("anatpaste_gpu")
