@@ -1,0 +1,86 @@
+# Everything runs in .venv, which these targets make and keep up to date. `make help` lists them.
+PYTHON ?= python3
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-done
+BUILD := $(VENV)/.build-done
+SOURCES := setup.py tools/cuda_toolkit.py csrc/ops.cpp $(wildcard csrc/common/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cuda/*)
+CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(BUILD)  ## make .venv, install everything, compile the kernels (quick the second time)
+
+$(SETUP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev]'
+	touch $(SETUP)
+
+$(BUILD): $(SETUP) $(SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	touch $(BUILD)
+
+.PHONY: build
+build: $(BUILD)  ## compile what changed
+
+.PHONY: wheel
+wheel: $(SETUP)  ## build the cp310-abi3 wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# The clean environment borrows torch and the other dependencies from .venv, never the package itself.
+.PHONY: wheel-test
+wheel-test: wheel  ## install the wheel into a clean environment and try it
+	rm -rf build/wheel-test && $(BIN)/python -m venv build/wheel-test
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > build/dependencies.txt
+	build/wheel-test/bin/python -m pip install --quiet --no-deps dist/*.whl
+	cp tools/wheel_smoke.py build/wheel-test/ && cd build/wheel-test && PYTHONPATH=$$(cat ../dependencies.txt) bin/python wheel_smoke.py
+
+# --- run ------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup  ## train and score on radiograph phantoms made by code (minutes, CPU or GPU)
+	$(BIN)/python train.py --dataset demo --preset demo --gpu 0 --output runs/demo --overwrite true
+
+# --- check ----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup  ## the default tests
+	$(BIN)/python -m pytest
+
+.PHONY: test-slow
+test-slow: setup  ## the tests that take minutes: whole data sets, every schedule of the executor
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: bench
+bench: setup  ## the benchmarks
+	$(BIN)/python -m pytest bench --benchmark-only
+
+.PHONY: lint
+lint: $(SETUP)  ## ruff and clang-format, without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+.PHONY: format
+format: $(SETUP)  ## ruff and clang-format, in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+.PHONY: types
+types: $(SETUP)  ## mypy
+	$(BIN)/mypy
+
+.PHONY: clean
+clean:  ## remove what was built (not .venv)
+	rm -rf build dist *.egg-info anatpaste_gpu/*.so $(BUILD)
