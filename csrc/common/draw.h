@@ -1,0 +1,162 @@
+// The drawn parameters of image jitter and AnatPaste. Every backend calls this one draw.
+#pragma once
+
+#include "arith.h"
+#include "philox.h"
+#include "portable.h"
+
+namespace anatpaste {
+
+// What the parameters are drawn from, for images of one size. Passed to kernels by value.
+struct PasteSettings {
+  int32_t height, width;
+  float area_low, area_high;  // pixels
+  float log_aspect_low, log_aspect_high;
+  int32_t margin;               // pixels
+  float value_low, value_high;  // or 255ths, where drawn as integers
+  float sigma_low, sigma_high;  // pixels at 256 x 256
+  float sigma_scale;            // from there to pixels of this image
+  bool integer_draws;
+  float jitter_low, jitter_high;
+};
+
+enum FigureKind : int32_t { kRectangle = 0, kEllipse = 1 };
+
+// One image's parameters: where the patch is cut, the figure it is seen through, and where that is pasted.
+struct PasteParams {
+  int32_t cut_h, cut_w, top, left;
+  int32_t kind;
+  int32_t half_h,
+      half_w;  // the figure is (2 half_h + 1) x (2 half_w + 1) pixels, empty if either is negative
+  int32_t centre_y, centre_x;
+  float value, sigma, brightness, contrast;
+};
+
+// Columns of the parameter tensors: int32 (B, 9) and float32 (B, 4), in the order of PasteParams.
+constexpr int kParamsInt = 9;
+constexpr int kParamsReal = 4;
+
+struct JitterFactors {
+  float brightness, contrast;
+};
+
+// The arguments as the operators' schemas have them. area_* are fractions of the image; value_* are in [0,
+// 1].
+inline PasteSettings make_paste_settings(int64_t height, int64_t width, double area_low, double area_high,
+                                         double log_aspect_low, double log_aspect_high, int64_t margin,
+                                         double value_low, double value_high, double sigma_low,
+                                         double sigma_high, double sigma_scale, bool integer_draws,
+                                         double jitter_low, double jitter_high) {
+  const double pixels = static_cast<double>(height) * static_cast<double>(width);
+  const double levels = integer_draws ? 255.0 : 1.0;
+  PasteSettings s;
+  s.height = static_cast<int32_t>(height);
+  s.width = static_cast<int32_t>(width);
+  s.area_low = static_cast<float>(area_low * pixels);
+  s.area_high = static_cast<float>(area_high * pixels);
+  s.log_aspect_low = static_cast<float>(log_aspect_low);
+  s.log_aspect_high = static_cast<float>(log_aspect_high);
+  s.margin = static_cast<int32_t>(margin);
+  s.value_low = static_cast<float>(value_low * levels);
+  s.value_high = static_cast<float>(value_high * levels);
+  s.sigma_low = static_cast<float>(sigma_low);
+  s.sigma_high = static_cast<float>(sigma_high);
+  s.sigma_scale = static_cast<float>(sigma_scale);
+  s.integer_draws = integer_draws;
+  s.jitter_low = static_cast<float>(jitter_low);
+  s.jitter_high = static_cast<float>(jitter_high);
+  return s;
+}
+
+ANATPASTE_HD int32_t round_to_int(float value) { return static_cast<int32_t>(value + 0.5f); }
+
+// A whole number in [low, high], both ends included; the ends are whole up to rounding.
+ANATPASTE_HD float whole_between(uint32_t word, float low, float high) {
+  const int32_t first = round_to_int(low);
+  return static_cast<float>(first + integer_below(word, round_to_int(high) - first + 1));
+}
+
+// Where in raster order among `count` lung pixels the centre lies, from the word that draw_paste hands out.
+ANATPASTE_HD int32_t centre_rank(uint32_t centre_word, int32_t count) {
+  return integer_below(centre_word, count);
+}
+
+// Everything but the centre, for which the lung mask is needed: its random word is left in centre_word.
+ANATPASTE_HD PasteParams draw_paste(const PasteSettings& s, int64_t seed, int64_t sample, uint32_t step,
+                                    uint32_t* centre_word) {
+  const Philox4 cut = random_block(seed, sample, step, kDomainAnatPaste, 0);
+  const Philox4 figure = random_block(seed, sample, step, kDomainAnatPaste, 1);
+  const Philox4 jitter = random_block(seed, sample, step, kDomainAnatPaste, 2);
+  PasteParams p;
+  const float area = real_between(cut.x, s.area_low, s.area_high);
+  const float aspect = exp_exact(real_between(cut.y, s.log_aspect_low, s.log_aspect_high));
+  p.cut_w = clamp_to(round_to_int(sqrt_rn(area * aspect)), 1, s.width);
+  p.cut_h = clamp_to(round_to_int(sqrt_rn(div_rn(area, aspect))), 1, s.height);
+  p.top = integer_below(cut.z, s.height - p.cut_h + 1);
+  p.left = integer_below(cut.w, s.width - p.cut_w + 1);
+  *centre_word = figure.x;
+  p.kind = integer_below(figure.y, 2);
+  p.half_h = p.cut_h / 2 - s.margin;
+  p.half_w = p.cut_w / 2 - s.margin;
+  p.centre_y = p.centre_x = 0;
+  if (s.integer_draws) {
+    p.value = div_rn(whole_between(figure.z, s.value_low, s.value_high), 255.0f);
+    p.sigma = whole_between(figure.w, s.sigma_low, s.sigma_high) * s.sigma_scale;
+  } else {
+    p.value = real_between(figure.z, s.value_low, s.value_high);
+    p.sigma = real_between(figure.w, s.sigma_low, s.sigma_high) * s.sigma_scale;
+  }
+  p.brightness = real_between(jitter.x, s.jitter_low, s.jitter_high);
+  p.contrast = real_between(jitter.y, s.jitter_low, s.jitter_high);
+  return p;
+}
+
+ANATPASTE_HD JitterFactors draw_image_jitter(int64_t seed, int64_t sample, uint32_t step, float low,
+                                             float high) {
+  const Philox4 words = random_block(seed, sample, step, kDomainImageJitter, 0);
+  return {real_between(words.x, low, high), real_between(words.y, low, high)};
+}
+
+// The widest blur a kernel has to make room for, in pixels: a quarter of the mean side.
+ANATPASTE_HD float max_sigma(int32_t height, int32_t width) {
+  return static_cast<float>(height + width) * 0.125f;
+}
+
+// Parameters handed in by a caller, forced to where no kernel can read or write out of bounds. Valid ones
+// (all that draw_paste can give) are returned as they are. The comparisons put NaN at the low end.
+ANATPASTE_HD PasteParams sanitised(PasteParams p, int32_t height, int32_t width) {
+  p.cut_h = clamp_to(p.cut_h, 1, height);
+  p.cut_w = clamp_to(p.cut_w, 1, width);
+  p.top = clamp_to(p.top, 0, height - p.cut_h);
+  p.left = clamp_to(p.left, 0, width - p.cut_w);
+  p.half_h = clamp_to(p.half_h, -(height + width), height / 2);
+  p.half_w = clamp_to(p.half_w, -(height + width), width / 2);
+  p.centre_y = clamp_to(p.centre_y, 0, height - 1);
+  p.centre_x = clamp_to(p.centre_x, 0, width - 1);
+  const float widest = max_sigma(height, width);
+  p.sigma = p.sigma > 0.0f ? (p.sigma < widest ? p.sigma : widest) : 0.0f;
+  return p;
+}
+
+ANATPASTE_HD void store_params(const PasteParams& p, int32_t* ints, float* reals) {
+  ints[0] = p.cut_h;
+  ints[1] = p.cut_w;
+  ints[2] = p.top;
+  ints[3] = p.left;
+  ints[4] = p.kind;
+  ints[5] = p.half_h;
+  ints[6] = p.half_w;
+  ints[7] = p.centre_y;
+  ints[8] = p.centre_x;
+  reals[0] = p.value;
+  reals[1] = p.sigma;
+  reals[2] = p.brightness;
+  reals[3] = p.contrast;
+}
+
+ANATPASTE_HD PasteParams load_params(const int32_t* ints, const float* reals) {
+  return {ints[0], ints[1], ints[2],  ints[3],  ints[4],  ints[5], ints[6],
+          ints[7], ints[8], reals[0], reals[1], reals[2], reals[3]};
+}
+
+}  // namespace anatpaste
