@@ -41,6 +41,7 @@ ANATPASTE_HD float to_float(uint16_t pixel) { return static_cast<float>(pixel); 
 ANATPASTE_HD float to_float(Float16 pixel) { return half_to_float(pixel.bits); }
 ANATPASTE_HD float to_float(BFloat16 pixel) { return bits_float(static_cast<uint32_t>(pixel.bits) << 16); }
 ANATPASTE_HD float to_float(float pixel) { return pixel; }
+ANATPASTE_HD float to_float(double pixel) { return static_cast<float>(pixel); }
 
 // max: the white of this type. fixed_one: its fixed-point 1, so that 4,096 pixels fit a 32-bit sum and 2^28 a
 // 64-bit one.
@@ -88,6 +89,10 @@ ANATPASTE_HD BFloat16 from_float<BFloat16>(float value) {
 template <>
 ANATPASTE_HD float from_float<float>(float value) {
   return clip_to_range<float>(value);
+}
+template <>
+ANATPASTE_HD double from_float<double>(float value) {
+  return static_cast<double>(clip_to_range<double>(value));
 }
 
 // The pixel in units of 1 / fixed_one, an integer: sums of these do not depend on their order.

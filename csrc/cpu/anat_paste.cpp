@@ -1,0 +1,108 @@
+// The paste, whole: draw (or replay), centre, figure, blend. Images are independent and run in parallel.
+#include <optional>
+#include <tuple>
+
+#include "common/draw.h"
+#include "cpu/checks.h"
+#include "cpu/paste_image.h"
+#include "cpu/pixel_dispatch.h"
+#include "cpu/random_arguments.h"
+#include "cpu/tensor.h"
+
+namespace anatpaste {
+namespace cpu {
+namespace {
+
+struct Outputs {
+  Tensor image, ints, reals, figure;
+};
+
+// Parameters to replay; both null to draw them.
+struct Given {
+  const int32_t* ints = nullptr;
+  const float* reals = nullptr;
+};
+
+template <typename T>
+void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArguments& random,
+                 const Given& given, const PasteSettings& settings, const ImageView& view, const Outputs& out,
+                 int64_t begin, int64_t end) {
+  const int64_t pixels = int64_t{view.height} * view.width;
+  const int64_t stride = view.channels * pixels;
+  const bool wants_figure = out.figure.numel() > 0;
+  PasteScratch scratch;
+  for (int64_t i = begin; i < end; ++i) {
+    const uint8_t* lung = static_cast<const uint8_t*>(lung_mask.const_data_ptr()) + i * pixels;
+    const int32_t lung_count = count_lung(lung, view.height, view.width, scratch);
+    if (lung_count == 0) lung = nullptr;
+    PasteParams p;
+    if (given.ints != nullptr) {
+      p = load_params(given.ints + i * kParamsInt, given.reals + i * kParamsReal);
+    } else {
+      uint32_t centre_word;
+      p = draw_paste(settings, random.seed, random.index[i], random.step, &centre_word);
+      const int32_t candidates = lung == nullptr ? static_cast<int32_t>(pixels) : lung_count;
+      place_centre(lung, view, scratch, centre_rank(centre_word, candidates), p);
+    }
+    p = sanitised(p, view.height, view.width);
+    store_params(p, mutable_data_of<int32_t>(out.ints) + i * kParamsInt,
+                 mutable_data_of<float>(out.reals) + i * kParamsReal);
+    float* figure = wants_figure ? mutable_data_of<float>(out.figure) + i * pixels : nullptr;
+    paste_image(data_of<T>(image) + i * stride, lung, p, view, mutable_data_of<T>(out.image) + i * stride,
+                figure, scratch);
+  }
+}
+
+Given checked_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals, int64_t batch) {
+  STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
+  if (!ints.has_value()) return {};
+  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == batch * kParamsInt &&
+                      reals->scalar_type() == ScalarType::Float && reals->numel() == batch * kParamsReal &&
+                      ints->is_contiguous() && reals->is_contiguous(),
+                  "params_int must be int32 (B,9) and params_real float32 (B,4), contiguous");
+  return {data_of<int32_t>(*ints), data_of<float>(*reals)};
+}
+
+Outputs new_outputs(const Tensor& image, bool return_figure) {
+  const int64_t batch = image.size(0);
+  const auto real = ScalarType::Float;
+  return {torch::stable::empty_like(image),
+          torch::stable::new_empty(image, {batch, kParamsInt}, ScalarType::Int),
+          torch::stable::new_empty(image, {batch, kParamsReal}, real),
+          return_figure ? torch::stable::new_empty(image, {batch, 1, image.size(2), image.size(3)}, real)
+                        : torch::stable::new_empty(image, {0}, real)};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
+    const Tensor& image, const Tensor& lung_mask, const Tensor& index, const Tensor& seed, const Tensor& step,
+    const std::optional<Tensor>& params_int, const std::optional<Tensor>& params_real, double area_low,
+    double area_high, double log_aspect_low, double log_aspect_high, int64_t margin, double value_low,
+    double value_high, double sigma_low, double sigma_high, double sigma_scale, bool integer_draws,
+    double jitter_low, double jitter_high, bool image_background, bool return_figure) {
+  const int channels = image.dim() == 4 && image.size(1) == 3 ? 3 : 1;
+  check_contiguous_planes(image, channels, "image");
+  check_mask(lung_mask);
+  const Planes planes = planes_of(image);
+  STD_TORCH_CHECK(lung_mask.size(0) == planes.batch && lung_mask.size(2) == planes.height &&
+                      lung_mask.size(3) == planes.width,
+                  "lung_mask must have the image's size");
+  const RandomArguments random = random_arguments(index, seed, step, planes.batch);
+  const Given given = checked_params(params_int, params_real, planes.batch);
+  const PasteSettings settings = make_paste_settings(
+      planes.height, planes.width, area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low,
+      value_high, sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high);
+  const ImageView view = {channels, planes.height, planes.width, image_background};
+  const Outputs out = new_outputs(image, return_figure);
+  dispatch_pixel(image.scalar_type(), [&](auto pixel) {
+    for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
+      paste_range<decltype(pixel)>(image, lung_mask, random, given, settings, view, out, begin, end);
+    });
+  });
+  return {out.image, out.ints, out.reals, out.figure};
+}
+
+}  // namespace
+}  // namespace cpu
+}  // namespace anatpaste
+
+STABLE_TORCH_LIBRARY_IMPL(anatpaste, CPU, m) { m.impl("anat_paste", TORCH_BOX(&anatpaste::cpu::anat_paste)); }
