@@ -1,0 +1,25 @@
+"""Images, data sets and their splits, held in memory as uint8 tensors.
+
+`load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
+"""
+
+from anatpaste_gpu.data.errors import DatasetError, ImageReadError
+from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
+from anatpaste_gpu.data.loading import dataset_names, load_dataset
+from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
+from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "DatasetError",
+    "DatasetSplits",
+    "ImageReadError",
+    "ImageSet",
+    "ManifestEntry",
+    "SkippedFile",
+    "SplitManifest",
+    "dataset_names",
+    "find_images",
+    "load_dataset",
+    "read_image",
+]

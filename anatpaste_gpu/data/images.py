@@ -1,0 +1,149 @@
+"""Reading one image file into the form that everything else works on: uint8, one channel, square.
+
+The bit depth is reduced to 8 bits first and the resize follows, so that there is one antialiased
+resize everywhere (Pillow's bicubic on 8-bit grey) whatever the file's format.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from anatpaste_gpu.data.dicom import read_dicom
+from anatpaste_gpu.data.errors import ImageReadError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+MIN_IMAGE_SIZE = 16
+MAX_IMAGE_SIZE = 8192
+# 8192 x 8192 is several times the largest radiograph and stays below the size at which Pillow starts to warn.
+MAX_PIXELS = 1 << 26
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_DICOM_SIGNATURE = b"DICM"
+_DICOM_PREAMBLE = 128
+
+
+def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
+    """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
+
+    The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma, alpha
+    is composited over black, 16-bit grey v becomes round(v / 257), EXIF orientation is applied. For DICOM
+    see `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the aspect is not kept.
+
+    Args:
+        path: the file.
+        image_size: S, in 16..8192.
+
+    Returns:
+        uint8 CPU tensor (1, S, S), its own memory.
+
+    Raises:
+        ImageReadError: the file is missing, empty, truncated, no image, multi-frame, or too large.
+        ValueError: `image_size` is out of range.
+        TypeError: `image_size` is not an int.
+    """
+    check_image_size(image_size)
+    grey = read_grey(Path(path))
+    if grey.size != (image_size, image_size):
+        grey = grey.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(grey, dtype=np.uint8))[None]
+
+
+def read_grey(path: Path) -> Image.Image:
+    """The file as a Pillow image of mode "L" at its own size; raises as `read_image` does."""
+    kind = _file_kind(path)
+    if kind == "dicom":
+        return Image.fromarray(read_dicom(path, MAX_PIXELS))
+    return _read_pillow(path, kind)
+
+
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """All image files below a folder, by suffix, sorted by path; hidden files and folders are left out.
+
+    Raises:
+        ImageReadError: the folder does not exist or is not a folder.
+    """
+    base = Path(folder)
+    if not base.is_dir():
+        raise ImageReadError(f"{base}: expected a folder of images, but there is no such folder.")
+    found = []
+    for parent, folders, files in os.walk(base):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        found += [Path(parent) / name for name in files if is_image_name(name)]
+    return sorted(found)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name looks like an image (`._x.jpeg` resource forks do not)."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder name is hidden or an archive tool's leftover."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def check_image_size(image_size: int) -> None:
+    """Raise unless `image_size` is an int in 16..8192."""
+    if isinstance(image_size, bool) or not isinstance(image_size, int):
+        raise TypeError(f"image_size must be an int, got {type(image_size).__name__}.")
+    if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
+        raise ValueError(f"image_size must be in {MIN_IMAGE_SIZE}..{MAX_IMAGE_SIZE}, got {image_size}.")
+
+
+def _file_kind(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_DICOM_PREAMBLE + len(_DICOM_SIGNATURE))
+    except FileNotFoundError as error:
+        raise ImageReadError(f"{path}: the file does not exist.") from error
+    except OSError as error:
+        raise ImageReadError(f"{path}: the file cannot be opened ({error.strerror}).") from error
+    if not head:
+        raise ImageReadError(f"{path}: the file is empty (0 bytes).")
+    if head.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if head.startswith(_JPEG_SIGNATURE):
+        return "JPEG"
+    # Some exports leave out the preamble; their suffix is then all there is to go by.
+    if head[_DICOM_PREAMBLE:] == _DICOM_SIGNATURE or path.suffix.lower() in (".dcm", ".dicom"):
+        return "dicom"
+    raise ImageReadError(f"{path}: expected a PNG, JPEG or DICOM image, but the content is none of these.")
+
+
+def _read_pillow(path: Path, kind: str) -> Image.Image:
+    try:
+        with Image.open(path, formats=(kind,)) as image:
+            _check_pixels(path, *image.size)
+            if getattr(image, "n_frames", 1) > 1:
+                raise ImageReadError(f"{path}: expected one picture, got {image.n_frames} frames.")  # type: ignore[attr-defined]
+            image.load()
+            return _to_grey(ImageOps.exif_transpose(image))
+    except ImageReadError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(f"{path}: more pixels than the {MAX_PIXELS} allowed.") from error
+    # Pillow's decoders answer broken data with any of these; MemoryError and the like still pass.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
+        raise ImageReadError(f"{path}: truncated or damaged {kind} file ({error}).") from error
+
+
+def _check_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageReadError(f"{path}: {width} x {height} is more than the {MAX_PIXELS} pixels allowed.")
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, opaque).convert("RGB")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return image.convert("L")

@@ -1,0 +1,204 @@
+"""`load_dataset`: a name and a folder in, all images in memory out.
+
+A data set is a module with two functions, entered in `_SOURCES`: `plan` decides the split, `read` decodes one image.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from anatpaste_gpu.data import demo, zhanglab
+from anatpaste_gpu.data.errors import DatasetError, ImageReadError
+from anatpaste_gpu.data.images import check_image_size
+from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
+from anatpaste_gpu.data.sets import ABNORMAL, NORMAL, DatasetSplits, ImageSet, SkippedFile
+
+# Decoding a file is short and mostly outside the interpreter's lock; more threads than this only add memory.
+_MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """How to make one named data set.
+
+    Attributes:
+        plan: (root, seed, **options) -> SplitManifest; lists files and draws the split, decodes nothing.
+        read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError.
+        needs_root: whether `root` must be given.
+    """
+
+    plan: Callable[..., SplitManifest]
+    read: Callable[[Path, SplitManifest, ManifestEntry, int], torch.Tensor]
+    needs_root: bool = True
+
+
+_SOURCES: dict[str, DatasetSource] = {
+    "demo": DatasetSource(demo.plan, demo.read, needs_root=False),
+    "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
+}
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names that `load_dataset` knows."""
+    return tuple(_SOURCES)
+
+
+def load_dataset(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int = 256,
+    seed: int = 0,
+    manifest: SplitManifest | str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> DatasetSplits:
+    """Load a data set into memory, decoded and resized.
+
+    The result depends on the files, `image_size` and the manifest alone (which follows from `seed` and
+    `options`), not on the number of workers. A file that cannot be read is left out, printed by name on stderr and
+    listed in the result's `skipped`.
+
+    Args:
+        name: one of `dataset_names()`.
+        root: the data set's folder; not needed for "demo".
+        image_size: S, in 16..8192.
+        seed: draws the split, in 0..2**63 - 1.
+        manifest: a split (or the file that holds one) to use instead of drawing one.
+        workers: decoding threads; None for one a core.
+        progress: show a progress bar on stderr, where that is a terminal.
+        **options: passed to the data set's `plan`, such as `validation_size` for "zhanglab".
+
+    Raises:
+        DatasetError: a folder or class is missing, or no readable image is left in a class.
+        ValueError, TypeError: an argument is out of range or of the wrong type.
+    """
+    if name not in _SOURCES:
+        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
+    check_image_size(image_size)
+    check_seed(seed)
+    source = _SOURCES[name]
+    folder = _check_root(name, root, source)
+    splits = _get_manifest(name, folder, seed, manifest, source, options)
+    console = Console(stderr=True)
+    loaded, skipped = _read_all(folder, splits, image_size, source, _worker_count(workers), console, progress)
+    _report_skipped(console, skipped)
+    result = DatasetSplits(*(loaded[split] for split in SPLITS), manifest=splits, skipped=tuple(skipped))
+    _check_classes(result, folder)
+    return result
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless `seed` is an int in 0..2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an int, got {type(seed).__name__}.")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed must be in 0..2**63 - 1, got {seed}.")
+
+
+def _check_root(name: str, root: str | os.PathLike[str] | None, source: DatasetSource) -> Path:
+    if root is None:
+        if source.needs_root:
+            raise DatasetError(f"Data set {name} needs a data root, got none.")
+        return Path()
+    folder = Path(root)
+    if source.needs_root and not folder.is_dir():
+        raise DatasetError(f"Data root {folder} does not exist or is not a folder.")
+    return folder
+
+
+def _get_manifest(
+    name: str,
+    folder: Path,
+    seed: int,
+    manifest: SplitManifest | str | os.PathLike[str] | None,
+    source: DatasetSource,
+    options: dict[str, Any],
+) -> SplitManifest:
+    if manifest is None:
+        return source.plan(folder, seed, **options)
+    splits = manifest if isinstance(manifest, SplitManifest) else SplitManifest.load(Path(manifest))
+    if splits.dataset != name:
+        raise DatasetError(f"The split manifest is for data set {splits.dataset!r}, expected {name!r}.")
+    return splits
+
+
+def _worker_count(workers: int | None) -> int:
+    if workers is None:
+        return min(_MAX_WORKERS, os.cpu_count() or 1)
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}.")
+    return workers
+
+
+def _read_all(
+    folder: Path,
+    splits: SplitManifest,
+    image_size: int,
+    source: DatasetSource,
+    workers: int,
+    console: Console,
+    progress: bool,
+) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
+    def read(entry: ManifestEntry) -> torch.Tensor | ImageReadError:
+        try:
+            return source.read(folder, splits, entry, image_size)
+        except ImageReadError as error:
+            return error
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    loaded: dict[str, ImageSet] = {}
+    skipped: list[SkippedFile] = []
+    bar = Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
+    with ThreadPoolExecutor(workers) as pool, bar:
+        for split in SPLITS:
+            entries = splits.split(split)
+            results = bar.track(pool.map(read, entries), total=len(entries), description=f"Reading {split}")
+            loaded[split] = _collect(split, entries, results, image_size, skipped)
+    return loaded, skipped
+
+
+def _collect(
+    split: str,
+    entries: Sequence[ManifestEntry],
+    results: Any,
+    image_size: int,
+    skipped: list[SkippedFile],
+) -> ImageSet:
+    images = torch.empty((len(entries), 1, image_size, image_size), dtype=torch.uint8)
+    kept: list[ManifestEntry] = []
+    for entry, result in zip(entries, results, strict=True):
+        if isinstance(result, ImageReadError):
+            skipped.append(SkippedFile(entry.path, split, str(result)))
+        else:
+            images[len(kept)] = result
+            kept.append(entry)
+    labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
+    return ImageSet(images[: len(kept)], labels, [entry.path for entry in kept])
+
+
+def _report_skipped(console: Console, skipped: Sequence[SkippedFile]) -> None:
+    if not skipped:
+        return
+    console.print(f"[bold]{len(skipped)} unreadable file(s) skipped:[/bold]")
+    for file in skipped:
+        console.print(f"  {file.split}: {escape(file.reason)}", soft_wrap=True)
+
+
+def _check_classes(result: DatasetSplits, folder: Path) -> None:
+    kinds = {"normal": NORMAL, "abnormal": ABNORMAL}
+    needed = (("train", "normal"),) + tuple((s, k) for s in ("validation", "test") for k in kinds)
+    for split, kind in needed:
+        if not getattr(result, split).count(kinds[kind]):
+            raise DatasetError(
+                f"Data set {result.manifest.dataset} in {folder}: no readable {kind} image in {split}."
+            )
