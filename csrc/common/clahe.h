@@ -1,5 +1,5 @@
-// Contrast-limited adaptive histogram equalisation as scikit-image's equalize_adapthist(nbins=256) computes it.
-// Small pieces for one thread: loops over pixels, bins and tiles are the caller's.
+// Contrast-limited adaptive histogram equalisation as scikit-image's equalize_adapthist(nbins=256) computes
+// it. Small pieces for one thread: loops over pixels, bins and tiles are the caller's.
 #pragma once
 
 #include "common/exact.h"
@@ -13,7 +13,8 @@ constexpr int32_t kUsedBins = 253;    // ... so that only these bins are ever hi
 constexpr int32_t kBins = 256;        // while the clipped counts are spread over these.
 constexpr int32_t kTilesPerSide = 8;
 
-// One axis of the image, cut into tiles. The last tile may hang over the border: there the image is reflected.
+// One axis of the image, cut into tiles. The last tile may hang over the border: there the image is
+// reflected.
 struct TileAxis {
   int32_t size;   // pixels
   int32_t tile;   // pixels a tile
@@ -30,8 +31,8 @@ ANATPASTE_HD int32_t reflect(int32_t position, int32_t size) {
   return position < size ? position : 2 * (size - 1) - position;
 }
 
-// A pixel lies between the centres of two tiles, `offset` pixels after the first one's; beyond the outermost centres
-// both are the same tile.
+// A pixel lies between the centres of two tiles, `offset` pixels after the first one's; beyond the outermost
+// centres both are the same tile.
 struct TilePosition {
   int32_t before;
   int32_t after;
@@ -61,16 +62,18 @@ ANATPASTE_HD int32_t clip_count(double clip_limit, int32_t tile_pixels) {
 // Redistribution, step 1 of 3. A bin keeps min(count, clip); the rest of all bins is summed up as the excess.
 ANATPASTE_HD int32_t over_clip(int32_t count, int32_t clip) { return max_of(count - clip, int32_t{0}); }
 
-// Step 2: every bin gets `share` = excess / 256. scikit-image tests the raised count once more, so a bin that comes within a
-// share of the limit, or past it, ends up at the limit. The excess shrinks by what the bin grew.
+// Step 2: every bin gets `share` = excess / 256. scikit-image tests the raised count once more, so a bin that
+// comes within a share of the limit, or past it, ends up at the limit. The excess shrinks by what the bin
+// grew.
 ANATPASTE_HD int32_t raise_bin(int32_t count, int32_t clip, int32_t share) {
   const int32_t upper = clip - share;
   const int32_t raised = count < upper ? count + share : count;
   return raised >= upper && raised < clip ? clip : raised;
 }
 
-// Step 3, repeated for first = 0, 1, ... while excess is left: one is added to each bin first, first + step, ... that is still
-// under the limit. `under` counts such bins before the pass. This may overshoot: the excess may end below 0.
+// Step 3, repeated for first = 0, 1, ... while excess is left: one is added to each bin first, first + step,
+// ... that is still under the limit. `under` counts such bins before the pass. This may overshoot: the excess
+// may end below 0.
 ANATPASTE_HD int32_t spread_step(int32_t under, int32_t excess) { return max_of(under / excess, int32_t{1}); }
 
 // Levels a pixel of a tile: the factor from a cumulative count to an output level.

@@ -1,6 +1,6 @@
-// CLAHE's interpolation between the maps of four tiles. scikit-image rounds each product map * weight, taken in double, to
-// float32, adds the four in float32 in the order 00, 01, 10, 11 (row, column) and truncates. The cheaper forms below give the same
-// integer for the tile sizes that they are chosen for.
+// CLAHE's interpolation between the maps of four tiles. scikit-image rounds each product map * weight, taken
+// in double, to float32, adds the four in float32 in the order 00, 01, 10, 11 (row, column) and truncates.
+// The cheaper forms below give the same integer for the tile sizes that they are chosen for.
 #pragma once
 
 #include "common/exact.h"
@@ -19,11 +19,14 @@ struct AxisWeights {
 };
 
 enum class Blend {
-  // Tile of 2^s pixels, s <= 10: products and sums are multiples of 2^-10 below 2^14, which float32 holds exactly.
+  // Tile of 2^s pixels, s <= 10: products and sums are multiples of 2^-10 below 2^14, which float32 holds
+  // exactly.
   kShift,
-  // Tile of 2^s pixels, s <= 17: int32 holds the scaled products; converting them rounds as scikit-image's cast does.
+  // Tile of 2^s pixels, s <= 17: int32 holds the scaled products; converting them rounds as scikit-image's
+  // cast does.
   kScaled,
-  // Other tiles of at most 1024 pixels: the scaled product is below 2^24, so one division gives the rounded quotient. The quotient
+  // Other tiles of at most 1024 pixels: the scaled product is below 2^24, so one division gives the rounded
+  // quotient. The quotient
   // is never within 2^-34 (relative) of a tie, hence the double product rounds alike.
   kDivide,
   // Any tile: the computation itself.
@@ -50,7 +53,8 @@ ANATPASTE_HD Blend choose_blend(int32_t tile_height, int32_t tile_width) {
   return pixels <= 1024 ? Blend::kDivide : Blend::kDouble;
 }
 
-ANATPASTE_HD int32_t blend_shift(const Corners& m, const AxisWeights& y, const AxisWeights& x, int32_t shift) {
+ANATPASTE_HD int32_t blend_shift(const Corners& m, const AxisWeights& y, const AxisWeights& x,
+                                 int32_t shift) {
   const int32_t upper = m.m00 * x.before + m.m01 * x.after;
   const int32_t lower = m.m10 * x.before + m.m11 * x.after;
   return (upper * y.before + lower * y.after) >> shift;
@@ -69,7 +73,8 @@ ANATPASTE_HD int32_t blend_scaled(const Corners& m, const AxisWeights& y, const 
 }
 
 // `pixels` = tile_height * tile_width
-ANATPASTE_HD int32_t blend_divide(const Corners& m, const AxisWeights& y, const AxisWeights& x, float pixels) {
+ANATPASTE_HD int32_t blend_divide(const Corners& m, const AxisWeights& y, const AxisWeights& x,
+                                  float pixels) {
   const float sum = sum_in_order(div_rn(static_cast<float>(m.m00 * (x.before * y.before)), pixels),
                                  div_rn(static_cast<float>(m.m01 * (x.after * y.before)), pixels),
                                  div_rn(static_cast<float>(m.m10 * (x.before * y.after)), pixels),
@@ -88,11 +93,11 @@ ANATPASTE_HD AxisFractions axis_fractions(int32_t offset, int32_t tile) {
 }
 
 ANATPASTE_HD int32_t blend_double(const Corners& m, const AxisFractions& y, const AxisFractions& x) {
-  const float sum = sum_in_order(
-      static_cast<float>(mul_rn(static_cast<double>(m.m00), mul_rn(x.before, y.before))),
-      static_cast<float>(mul_rn(static_cast<double>(m.m01), mul_rn(x.after, y.before))),
-      static_cast<float>(mul_rn(static_cast<double>(m.m10), mul_rn(x.before, y.after))),
-      static_cast<float>(mul_rn(static_cast<double>(m.m11), mul_rn(x.after, y.after))));
+  const float sum =
+      sum_in_order(static_cast<float>(mul_rn(static_cast<double>(m.m00), mul_rn(x.before, y.before))),
+                   static_cast<float>(mul_rn(static_cast<double>(m.m01), mul_rn(x.after, y.before))),
+                   static_cast<float>(mul_rn(static_cast<double>(m.m10), mul_rn(x.before, y.after))),
+                   static_cast<float>(mul_rn(static_cast<double>(m.m11), mul_rn(x.after, y.after))));
   return static_cast<int32_t>(sum);
 }
 

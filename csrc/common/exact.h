@@ -1,5 +1,5 @@
-// Arithmetic that must round after every operation. Host code is built with -ffp-contract=off; on a device the intrinsics
-// forbid the fusing of a * b + c whatever flags the code is compiled with.
+// Arithmetic that must round after every operation. Host code is built with -ffp-contract=off; on a device
+// the intrinsics forbid the fusing of a * b + c whatever flags the code is compiled with.
 #pragma once
 
 #include "common/portable.h"
@@ -54,7 +54,8 @@ ANATPASTE_HD float div_rn(float a, float b) {
 #endif
 }
 
-// Nearest integer, halves to even, for 0 <= x < 2^31. Above 2^52 doubles are whole numbers, so the addition rounds.
+// Nearest integer, halves to even, for 0 <= x < 2^31. Above 2^52 doubles are whole numbers, so the addition
+// rounds.
 ANATPASTE_HD int32_t round_half_even(double x) {
   const double shift = 6755399441055744.0;  // 1.5 * 2^52
   return static_cast<int32_t>(add_rn(add_rn(x, shift), -shift));

@@ -1,0 +1,1 @@
+"""Slow, obvious references; they share no code with the package."""
