@@ -1,42 +1,10 @@
-// The schemas of every operator, in one place. Kernels register themselves: csrc/cpu/<op>.cpp under CPU,
-// csrc/cuda/<op>.cu under CUDA. The Python wrapper and the fake kernel of <op> are in
-// anatpaste_gpu/ops/<op>.py.
+// Defines namespace anatpaste from the one list of schemas.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
-STABLE_TORCH_LIBRARY(anatpaste, m) {
-  // Lung segmentation (Algorithm 1), step by step. B images of H x W, each on its own.
-  m.def("to_grey(Tensor image) -> Tensor");
-  m.def("clahe(Tensor image, float clip_limit) -> Tensor");
-  m.def("otsu_threshold(Tensor levels) -> Tensor");
-  m.def("binary_opening(Tensor mask) -> Tensor");
-  m.def("binary_dilation(Tensor mask) -> Tensor");
-  m.def("clear_border(Tensor mask) -> Tensor");
-  m.def("label_components(Tensor mask) -> (Tensor, Tensor)");
-  m.def("remove_small_components(Tensor mask, int min_area, bool bounding_box) -> Tensor");
-  // The whole of it in one operator.
-  m.def("segment_lungs(Tensor image, float clip_limit, int min_area, bool bounding_box) -> Tensor");
-  // Random augmentation (equation 1). index: int64 (B,), the samples' numbers; seed and step: one int64 each,
-  // on the CPU or beside the images. params_int int32 (B,9) and params_real float32 (B,4) have the columns of
-  // PasteParams in common/draw.h; given, they are replayed. figure is empty unless asked for.
-  m.def("draw_image_jitter(Tensor index, Tensor seed, Tensor step, float low, float high) -> Tensor");
-  m.def(
-      "image_jitter(Tensor image, Tensor index, Tensor seed, Tensor step, float low, float high) -> Tensor");
-  m.def(
-      "draw_anat_paste(Tensor index, Tensor seed, Tensor step, Tensor lung_count, int height, int width, "
-      "float area_low, float area_high, float log_aspect_low, float log_aspect_high, int margin, "
-      "float value_low, float value_high, float sigma_low, float sigma_high, float sigma_scale, "
-      "bool integer_draws, float jitter_low, float jitter_high) "
-      "-> (Tensor params_int, Tensor params_real, Tensor rank)");
-  m.def(
-      "anat_paste(Tensor image, Tensor lung_mask, Tensor index, Tensor seed, Tensor step, Tensor? "
-      "params_int, "
-      "Tensor? params_real, float area_low, float area_high, float log_aspect_low, float log_aspect_high, "
-      "int margin, "
-      "float value_low, float value_high, float sigma_low, float sigma_high, float sigma_scale, "
-      "bool integer_draws, float jitter_low, float jitter_high, bool image_background, bool return_figure) "
-      "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor figure)");
-}
+#include "schemas.h"
+
+STABLE_TORCH_LIBRARY(anatpaste, m) { anatpaste::define_operators(m); }
 
 // `import anatpaste_gpu._C` only has to load the library, which runs the registrations above.
 PyMODINIT_FUNC PyInit__C(void) {

@@ -1,0 +1,8 @@
+// The plain and ASan builds watch no accesses.
+#include "executor.h"
+
+namespace anatpaste::simt {
+
+Observer* observer() { return nullptr; }
+
+}  // namespace anatpaste::simt

@@ -1,0 +1,202 @@
+// Small kernels, each with a planted bug (kBroken) and its correct twin. They prove that each of the
+// executor's detectors detects, and that it stays silent where nothing is wrong.
+#pragma once
+
+#include "../../cuda/device.h"
+
+namespace anatpaste {
+namespace planted {
+
+constexpr int kThreads = 96;  // three warps
+constexpr int kBins = 16;
+
+/// out[b] = sum of row b. Broken: no barrier between filling shared memory and reading it.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) block_sum_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  cells[t] = in[blockIdx.x * kThreads + t];
+  if (!kBroken) sync_block();
+  if (t == 0) {
+    int sum = 0;
+    for (int i = 0; i < kThreads; ++i) sum += cells[i];
+    out[blockIdx.x] = sum;
+  }
+}
+
+/// out[b] = histogram of row b. Broken: a plain increment where an atomic is needed.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) histogram_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, bins, kBins);
+  const int t = static_cast<int>(threadIdx.x);
+  if (t < kBins) bins[t] = 0;
+  sync_block();
+  const int bin = in[blockIdx.x * kThreads + t] & (kBins - 1);
+  if (kBroken) {
+    bins[bin] += 1;
+  } else {
+    atomic_add(&bins[bin], 1);
+  }
+  sync_block();
+  if (t < kBins) out[blockIdx.x * kBins + t] = bins[t];
+}
+
+/// Row b reversed over its first n entries, zeros after. Broken: threads beyond n return before the barrier.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) reverse_kernel(const int* in, int* out, int n) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  if (t >= n) out[row + t] = 0;
+  if (kBroken && t >= n) return;
+  if (t < n) cells[t] = in[row + t];
+  sync_block();
+  if (t < n) out[row + t] = cells[n - 1 - t];
+}
+
+/// out[b, t] = in[b, t + 1], 0 at the end, through shared memory. Broken: reads one beyond the array.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) shift_shared_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  cells[t] = in[row + t];
+  sync_block();
+  out[row + t] = kBroken || t + 1 < kThreads ? cells[t + 1] : 0;
+}
+
+/// The same through dynamic shared memory and by writing: cells[t + 1] = in[b, t]. Broken: the last write is
+/// beyond.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) shift_dynamic_kernel(const int* in, int* out) {
+  int* cells = dynamic_shared<int>(0, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  if (t == 0) cells[0] = 0;
+  if (kBroken || t + 1 < kThreads) cells[t + 1] = in[row + t];
+  sync_block();
+  out[row + t] = cells[t];
+}
+
+/// out[i] = in[i] + in[i + 1] over all rows. Broken: the last thread reads beyond the tensor.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) shift_global_kernel(const int* in, int* out, int total) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  out[i] = in[i] + (kBroken || i + 1 < total ? in[i + 1] : 0);
+}
+
+/// The neighbour's value twice: each thread takes its right neighbour's cell and puts it into its own, two
+/// times over. Broken: no barrier between reading the neighbour and overwriting one's own cell (write after
+/// read).
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) exchange_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  cells[t] = in[row + t];
+  sync_block();
+  for (int round = 0; round < 2; ++round) {
+    const int neighbour = cells[(t + 1) % kThreads];
+    if (!kBroken) sync_block();
+    cells[t] = neighbour;
+    sync_block();
+  }
+  out[row + t] = cells[t];
+}
+
+/// As exchange_kernel within warps, by sync_warp. Broken: no sync_warp between the write and the read.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) warp_exchange_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  cells[t] = in[row + t];
+  if (!kBroken) sync_warp();
+  out[row + t] = cells[t ^ 1];
+}
+
+/// Inclusive prefix sums of each warp's 32 entries. Broken: the shuffle stands under a condition, with a full
+/// mask.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) prefix_kernel(const int* in, int* out) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  int sum = in[i];
+  for (int step = 1; step < kWarpSize; step *= 2) {
+    if (kBroken) {
+      if (lane_id() >= step) sum += shfl_up(kFullMask, sum, step);
+    } else {
+      const int below = shfl_up(kFullMask, sum, step);
+      if (lane_id() >= step) sum += below;
+    }
+  }
+  out[i] = sum;
+}
+
+/// Sums of each half warp. Broken: the upper half uses the lower half's mask.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) half_sum_kernel(const int* in, int* out) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const unsigned upper = kBroken ? 0x0000ffffu : 0xffff0000u;
+  out[i] = reduce_add(lane_id() < 16 ? 0x0000ffffu : upper, in[i]);
+}
+
+/// out = in + 1 with a barrier on the way. Broken: the two halves of the block wait at different barriers.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) divergent_kernel(const int* in, int* out) {
+  const int t = static_cast<int>(threadIdx.x);
+  const int i = static_cast<int>(blockIdx.x) * kThreads + t;
+  if (kBroken && t < kThreads / 2) {
+    sync_block();
+    out[i] = in[i] + 1;
+  } else {
+    sync_block();
+    out[i] = in[i] + 1;
+  }
+}
+
+/// out[0] = sum of all rows. Broken: blocks add with a plain read and write.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) grid_sum_kernel(const int* in, int* out) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const int sum = reduce_add(kFullMask, in[i]);
+  if (lane_id() != 0) return;
+  if (kBroken) {
+    out[0] += sum;
+  } else {
+    atomic_add(&out[0], sum);
+  }
+}
+
+/// out[b] = max of row b, each thread storing only if it is larger than what it sees. Broken: the look is a
+/// plain load beside the others' atomics; the twin marks the intended race.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) peek_max_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, best, 1);
+  const int value = in[blockIdx.x * kThreads + threadIdx.x];
+  if (threadIdx.x == 0) best[0] = -1;
+  sync_block();
+  const int seen = kBroken ? best[0] : relaxed_load(&best[0]);
+  if (value > seen) atomic_max(&best[0], value);
+  sync_block();
+  if (threadIdx.x == 0) out[blockIdx.x] = best[0];
+}
+
+/// out = in, four at a time. Broken: from an address that is not a multiple of 16.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) copy16_kernel(const int* in, int* out) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (i % 4 == 0) store16(out + i, load16(in + i + (kBroken ? 1 : 0)));
+}
+
+/// out = in through a window of dynamic shared memory. Broken: the window is longer than what the launch
+/// asked for.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) window_kernel(const int* in, int* out) {
+  int* cells = dynamic_shared<int>(0, kBroken ? kThreads + 1 : kThreads);
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  cells[threadIdx.x] = in[i];
+  out[i] = cells[threadIdx.x];
+}
+
+}  // namespace planted
+}  // namespace anatpaste

@@ -1,0 +1,160 @@
+"""The CUDA kernels on the CPU: builds the SIMT executor on demand, loads it, sets its schedule.
+
+    from . import simt
+    labels, areas = simt.op("label_components")(mask)
+    with simt.schedule("random", seed=3, resident_blocks=4):
+        ...
+    simt.op("label_components", variant="race")(mask)       # raises RuntimeError on a data race
+    with simt.counted() as counts:
+        simt.op("label_components", variant="count")(mask)
+    counts.launches                                         # a dict for each launch
+
+The `asan` variant only runs in a process that libasan is preloaded into: `simt.run_sanitized(code)`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+MODES = {"forward": 0, "reverse": 1, "random": 2}
+
+
+def _load_builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_simt", ROOT / "tools" / "build_simt.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["build_simt"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+builder = _load_builder()
+
+
+def available() -> bool:
+    """Whether the executor can be built on this machine."""
+    return bool(builder.available())
+
+
+def build(variant: str) -> Path:
+    """Builds what changed; two processes at once take turns."""
+    builder.OUTPUT.mkdir(parents=True, exist_ok=True)
+    with open(builder.OUTPUT / f"{variant}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Path(builder.build(variant))
+
+
+@functools.cache
+def library(variant: str = "plain") -> ctypes.CDLL:
+    """The variant's library, built and loaded; its operators are then in `torch.ops.<library_name>`."""
+    path = build(variant)
+    torch.ops.load_library(str(path))
+    handle = ctypes.CDLL(str(path))
+    handle.simt_set_schedule.argtypes = [ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
+    handle.simt_set_device.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_double]
+    handle.simt_counters.restype = ctypes.c_char_p
+    return handle
+
+
+def op(name: str, variant: str = "plain") -> Callable[..., Any]:
+    """The operator `name`, run by the CUDA kernels under the executor. CPU tensors in and out."""
+    library(variant)
+    return getattr(getattr(torch.ops, builder.library_name(variant)), name)
+
+
+@contextmanager
+def schedule(mode: str, seed: int = 0, resident_blocks: int = 1, variant: str = "plain") -> Iterator[None]:
+    """Runs launches forward, in reverse, or in a seeded random order with several blocks resident at a time."""
+    handle = library(variant)
+    handle.simt_set_schedule(MODES[mode], seed, resident_blocks)
+    try:
+        yield
+    finally:
+        handle.simt_set_schedule(MODES["forward"], 0, 1)
+
+
+@contextmanager
+def device(
+    max_shared_bytes: int = 101376, multiprocessors: int = 82, timeout: float = 300, variant: str = "plain"
+) -> Iterator[None]:
+    """What launchers are told of the device (by default an RTX 3090), and the time limit of one launch."""
+    handle = library(variant)
+    handle.simt_set_device(max_shared_bytes, multiprocessors, timeout)
+    try:
+        yield
+    finally:
+        handle.simt_set_device(101376, 82, 300)
+
+
+@dataclass
+class Counts:
+    """Filled when the `counted` block ends."""
+
+    launches: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def counted() -> Iterator[Counts]:
+    """Counts what the launches of the `count` variant do inside the block."""
+    handle = library("count")
+    handle.simt_reset_counters()
+    counts = Counts()
+    yield counts
+    counts.launches = json.loads(handle.simt_counters().decode())
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """Environment of a process that may load the `asan` variant."""
+    libraries = [
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(libraries),
+        # Python and torch leak by design; an allocation that is too large must fail as it does elsewhere.
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:abort_on_error=0:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run_sanitized(code: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Runs Python code in a process with the `asan` variant available as `simt.op(name, variant="asan")`.
+
+    Args:
+        code: Statements; `torch` and `simt` are imported for it.
+        timeout: Seconds.
+
+    Returns:
+        The finished process: exit status 99 after a finding, whose report is in `stderr`.
+    """
+    build("asan")
+    prelude = "import torch\nfrom tests import simt\n"
+    return subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        cwd=ROOT,
+        env=sanitizer_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
