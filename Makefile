@@ -65,6 +65,11 @@ test-slow: setup  ## the tests that take minutes: whole data sets, every schedul
 bench: setup  ## the benchmarks
 	$(BIN)/python -m pytest bench --benchmark-only
 
+# On a GPU machine the Python at hand may be all there is: .venv if it was made, else PYTHON with its own torch.
+.PHONY: gpu-check
+gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, time; JSON into bench/results/
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_check.py
+
 .PHONY: lint
 lint: $(SETUP)  ## ruff and clang-format, without changing anything
 	$(BIN)/ruff check .
