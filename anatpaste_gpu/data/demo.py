@@ -60,7 +60,8 @@ def plan(
         for i in range(sizes[split]):
             finding = findings[i % len(findings)] if label else NORMAL_FINDING
             entries.append(_entry(split, label, first + i, finding))
-    return SplitManifest.build(DATASET, seed, entries, ["Phantoms made by code; every image is another patient."])
+    notes = ["Phantoms made by code; every image is another patient."]
+    return SplitManifest.build(DATASET, seed, entries, notes)
 
 
 def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """DICOM files as 8-bit grey, the way a viewer shows them at first.
 
-Monochrome: stored value -> modality rescale (slope, intercept, or lookup table) -> VOI lookup table, or the first
-window, or, where the file has neither, the whole range that the stored bits can express -> [0, 1], times 255,
-rounded half up -> inverted for MONOCHROME1. The picture's own minimum and maximum play no part, so two files with
-equal headers are comparable. Colour (RGB, YBR, palette) becomes grey by Pillow's luma.
+Monochrome: stored value -> modality rescale (slope, intercept, or lookup table) -> VOI lookup table, or the
+first window, or, where the file has neither, the whole range that the stored bits can express -> [0, 1] ->
+inverted for MONOCHROME1 -> times 255, rounded half up. The picture's own minimum and maximum play no part, so
+two files with equal headers are comparable. Colour (RGB, YBR, palette) becomes grey by Pillow's luma.
 
 Uncompressed, RLE, 8-bit JPEG and JPEG 2000 files need only pydicom and Pillow. Lossless and 12-bit
 JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
@@ -16,7 +16,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, pixel_array
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from anatpaste_gpu.data.errors import ImageReadError
@@ -43,10 +46,10 @@ def read_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
         dataset = _open(path)
         _check_header(path, dataset, max_pixels)
         return _to_grey(path, dataset, _decode(dataset))
-    except ImageReadError:
+    except (ImageReadError, MemoryError):
         raise
-    except MemoryError:
-        raise
+    except EOFError as error:
+        raise ImageReadError(f"{path}: the DICOM file is truncated.") from error
     # pydicom and its decoders raise whatever the damaged header or stream led them to.
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -55,16 +58,16 @@ def read_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
 
 def _open(path: Path) -> pydicom.Dataset:
     try:
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is None and "Rows" not in dataset:
-            raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
-        # Inflating happens on the whole file before any size is known.
-        if syntax == DeflatedExplicitVRLittleEndian:
-            raise ImageReadError(f"{path}: deflated DICOM files are not supported.")
-        return pydicom.dcmread(path, force=True)
-    except EOFError as error:
-        raise ImageReadError(f"{path}: the DICOM file is truncated.") from error
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    except InvalidDicomError:
+        syntax = None
+    # Inflating happens on the whole file before any size is known.
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise ImageReadError(f"{path}: deflated DICOM files are not supported.")
+    dataset = pydicom.dcmread(path, force=True)
+    if syntax is None and "Rows" not in dataset:
+        raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
+    return dataset
 
 
 def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None:
@@ -85,7 +88,7 @@ def _decode(dataset: pydicom.Dataset) -> NDArray[Any]:
     if "TransferSyntaxUID" not in dataset.file_meta:
         # Files without a preamble are implicit little endian by the standard's default.
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    # libjpeg builds differ in the last bit and some fill a truncated stream with grey; Pillow is always there.
+    # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
     plugin = "pillow" if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit else ""
     return pixel_array(dataset, decoding_plugin=plugin)
 
@@ -145,7 +148,9 @@ def _stored_range(dataset: pydicom.Dataset) -> tuple[float, float]:
     if dataset.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits = int(dataset.BitsStored)
-    low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0.0, 2.0**bits - 1)
+    low, high = 0.0, 2.0**bits - 1
+    if dataset.PixelRepresentation:
+        low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     ends = (low * slope + intercept, high * slope + intercept)
     return min(ends), max(ends)

@@ -30,8 +30,8 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
     """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
 
     The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma, alpha
-    is composited over black, 16-bit grey v becomes round(v / 257), EXIF orientation is applied. For DICOM
-    see `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the aspect is not kept.
+    is composited over black, 16-bit grey v becomes round(v / 257), EXIF orientation is applied. For DICOM see
+    `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the aspect is not kept.
 
     Args:
         path: the file.

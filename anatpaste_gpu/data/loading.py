@@ -1,6 +1,7 @@
 """`load_dataset`: a name and a folder in, all images in memory out.
 
-A data set is a module with two functions, entered in `_SOURCES`: `plan` decides the split, `read` decodes one image.
+A data set is a module with two functions, entered in `_SOURCES`: `plan` decides the split, `read` decodes one
+image.
 """
 
 import os
@@ -65,8 +66,8 @@ def load_dataset(
     """Load a data set into memory, decoded and resized.
 
     The result depends on the files, `image_size` and the manifest alone (which follows from `seed` and
-    `options`), not on the number of workers. A file that cannot be read is left out, printed by name on stderr and
-    listed in the result's `skipped`.
+    `options`), not on the number of workers. A file that cannot be read is left out, printed by name on
+    stderr and listed in the result's `skipped`.
 
     Args:
         name: one of `dataset_names()`.
@@ -92,7 +93,13 @@ def load_dataset(
     console = Console(stderr=True)
     loaded, skipped = _read_all(folder, splits, image_size, source, _worker_count(workers), console, progress)
     _report_skipped(console, skipped)
-    result = DatasetSplits(*(loaded[split] for split in SPLITS), manifest=splits, skipped=tuple(skipped))
+    result = DatasetSplits(
+        train=loaded["train"],
+        validation=loaded["validation"],
+        test=loaded["test"],
+        manifest=splits,
+        skipped=tuple(skipped),
+    )
     _check_classes(result, folder)
     return result
 
@@ -196,7 +203,7 @@ def _report_skipped(console: Console, skipped: Sequence[SkippedFile]) -> None:
 
 def _check_classes(result: DatasetSplits, folder: Path) -> None:
     kinds = {"normal": NORMAL, "abnormal": ABNORMAL}
-    needed = (("train", "normal"),) + tuple((s, k) for s in ("validation", "test") for k in kinds)
+    needed = [("train", "normal"), *((split, kind) for split in ("validation", "test") for kind in kinds)]
     for split, kind in needed:
         if not getattr(result, split).count(kinds[kind]):
             raise DatasetError(

@@ -132,7 +132,9 @@ def resolve_inside(root: Path, relative: str) -> Path:
 
 def _known_split(entry: ManifestEntry) -> str:
     if entry.split not in SPLITS:
-        raise DatasetError(f"split must be one of {', '.join(SPLITS)}, got {entry.split!r} for {entry.path!r}.")
+        raise DatasetError(
+            f"split must be one of {', '.join(SPLITS)}, got {entry.split!r} for {entry.path!r}."
+        )
     return entry.split
 
 

@@ -9,16 +9,30 @@ Array = NDArray[np.float32]
 
 
 def smoothstep(low: float, high: float, value: Array) -> Array:
-    """0 below `low`, 1 above `high`, a cubic between."""
-    t = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-    return t * t * (3 - 2 * t)
+    """0 at `low` and before, 1 at `high` and after, a cubic between; `low` may be the larger."""
+    t = (value - np.float32(low)) * np.float32(1 / (high - low))
+    np.maximum(t, 0, out=t)
+    np.minimum(t, 1, out=t)
+    # t t (3 - 2 t), in as few passes as it takes.
+    square = t * t
+    t *= -2
+    t += 3
+    t *= square
+    return t
 
 
 def bump(distance2: Array) -> Array:
     """exp(-d^2) of a squared distance, without an exp: (1 - d^2 / 4)^4 inside d < 2."""
     t = np.maximum(1 - distance2 * np.float32(0.25), 0)
     t *= t
-    return t * t
+    result: Array = t * t
+    return result
+
+
+def plateau(distance: Array) -> Array:
+    """1 around 0, flat, falling to 0 at a distance of about 1.4."""
+    square = distance * distance
+    return bump(square * square)
 
 
 @lru_cache(maxsize=32)
@@ -27,9 +41,8 @@ def _upsampling(cells: int, size: int) -> Array:
     position = (np.arange(size) + 0.5) / size * cells
     index = np.minimum(position.astype(int), cells - 1)
     t = position - index
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    ) / np.float64(6)
+    spline = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
+    weights = np.stack(spline, axis=1) / 6
     matrix = np.zeros((size, cells + 3), np.float32)
     for k in range(4):
         matrix[np.arange(size), index + k] = weights[:, k]
@@ -41,7 +54,8 @@ def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> Array:
     matrix = _upsampling(cells, size)
     grid = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
     # A cubic B-spline surface of unit-variance weights has a standard deviation of about 0.48.
-    return np.float32(2.1) * (matrix @ grid @ matrix.T)
+    result: Array = (matrix @ grid @ matrix.T) * np.float32(2.1)
+    return result
 
 
 def blur(image: Array, sigma: float) -> Array:
@@ -61,13 +75,19 @@ def blur(image: Array, sigma: float) -> Array:
     return np.ascontiguousarray(image)
 
 
-def splat(x: Array, y: Array, weight: Array, size: int) -> Array:
-    """Sum of points at pixel positions (x, y), each spread over its four neighbours."""
+def splat(x: Array, y: Array, size: int) -> Array:
+    """Count of points at pixel positions (x, y), each spread over its four neighbours."""
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    inside = (column >= -1) & (column < size) & (row >= -1) & (row < size)
+    column, row, x, y = column[inside], row[inside], x[inside], y[inside]
     fx, fy = x - column, y - row
+    first = (row + 1) * (size + 2) + column + 1
     total = np.zeros((size + 2) * (size + 2))
-    for dy, dx, part in ((0, 0, (1 - fy) * (1 - fx)), (0, 1, (1 - fy) * fx), (1, 0, fy * (1 - fx)), (1, 1, fy * fx)):
-        inside = (column >= -1) & (column < size) & (row >= -1) & (row < size)
-        index = (row + 1 + dy) * (size + 2) + column + 1 + dx
-        total += np.bincount(index[inside], (part * weight)[inside], minlength=total.size)
+    for offset, part in (
+        (0, (1 - fy) * (1 - fx)),
+        (1, (1 - fy) * fx),
+        (size + 2, fy * (1 - fx)),
+        (size + 3, fy * fx),
+    ):
+        total += np.bincount(first + offset, part, minlength=total.size)
     return total.reshape(size + 2, size + 2)[1:-1, 1:-1].astype(np.float32)

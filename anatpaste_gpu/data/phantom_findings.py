@@ -4,31 +4,24 @@ Most replace a lung's air by fluid, so their contrast follows from how much air 
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anatpaste_gpu.data.phantom_anatomy import Anatomy
-from anatpaste_gpu.data.phantom_fields import bump, smooth_noise, smoothstep
+from anatpaste_gpu.data.phantom_fields import Array, bump, smooth_noise, smoothstep
+from anatpaste_gpu.data.phantom_shapes import Chest
 
-if TYPE_CHECKING:
-    from anatpaste_gpu.data.phantoms import Chest
-
-Array = NDArray[np.float32]
 NORMAL_FINDING = "normal"
 
 
-def apply_finding(
-    finding: str, a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator
-) -> Array:
+def apply_finding(finding: str, a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> Array:
     """Change of attenuation, float32 (S, S); zero for "normal" and for what the anatomy itself carries."""
     if finding in (NORMAL_FINDING, "cardiomegaly"):
         return np.zeros_like(vessels)
     return _FINDINGS[finding](a, c, vessels, rng)
 
 
-def _spot(c: "Chest", side: int, rng: np.random.Generator, margin: float) -> tuple[float, float]:
+def _spot(c: Chest, side: int, rng: np.random.Generator, margin: float) -> tuple[float, float]:
     """Chest coordinates of a pixel at least `margin` inside one lung, or of the deepest one."""
     depth = c.depth[side]
     candidates = np.flatnonzero(depth > min(margin, float(depth.max()) * 0.9))
@@ -37,7 +30,7 @@ def _spot(c: "Chest", side: int, rng: np.random.Generator, margin: float) -> tup
     return float(c.x[row, column]), float(c.y[row, column])
 
 
-def _consolidation(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) -> Array:
+def _consolidation(a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> Array:
     """One to three ragged patches of fluid-filled lung, in one lung or both."""
     size = len(vessels)
     filled = np.zeros_like(vessels)
@@ -45,14 +38,15 @@ def _consolidation(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Genera
     for _ in range(int(rng.integers(1, 4))):
         x, y = _spot(c, int(rng.integers(2)), rng, 0.06)
         wide, high = rng.uniform(0.10, 0.22), rng.uniform(0.12, 0.28)
-        distance = np.sqrt(((c.x - np.float32(x)) / np.float32(wide)) ** 2 + ((c.y - np.float32(y)) / np.float32(high)) ** 2)
+        dx, dy = (c.x - np.float32(x)) / np.float32(wide), (c.y - np.float32(y)) / np.float32(high)
+        distance = np.sqrt(dx * dx + dy * dy)
         patch = 1 - smoothstep(0.55, 1.25, distance + ragged)
         filled = np.maximum(filled, patch * np.float32(rng.uniform(0.45, 0.8)))
     air = np.float32(a.lung_air) * (c.air[0] + c.air[1])
     return filled * (air - np.float32(0.3) * vessels)
 
 
-def _nodule(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) -> Array:
+def _nodule(a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> Array:
     """One to three round masses."""
     total = np.zeros_like(vessels)
     for _ in range(int(rng.integers(1, 4))):
@@ -60,10 +54,11 @@ def _nodule(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) ->
         radius = rng.uniform(0.045, 0.09)
         distance2 = ((c.x - np.float32(x)) ** 2 + (c.y - np.float32(y)) ** 2) / np.float32(radius**2)
         total = np.maximum(total, np.sqrt(np.maximum(1 - distance2, 0)) * np.float32(rng.uniform(0.26, 0.4)))
-    return total * np.minimum(c.air[0] + c.air[1] + np.float32(0.2), 1)
+    result: Array = total * np.minimum(c.air[0] + c.air[1] + np.float32(0.2), 1)
+    return result
 
 
-def _effusion(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) -> Array:
+def _effusion(a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> Array:
     """Fluid at one or both bases, rising along the chest wall."""
     total = np.zeros_like(vessels)
     sides = (0, 1) if rng.random() < 0.3 else (int(rng.integers(2)),)
@@ -76,12 +71,12 @@ def _effusion(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) 
     return total
 
 
-def _pneumothorax(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generator) -> Array:
+def _pneumothorax(a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> Array:
     """Air between lung and chest wall: darker, no vessels, and a thin line at the lung's edge."""
     side = int(rng.integers(2))
     outwards = c.x if side == 1 else -c.x
     gap = rng.uniform(0.10, 0.2)
-    height = smoothstep(a.base[side] + 0.1, a.apex[side], c.y) if False else 1 - smoothstep(a.apex[side], a.base[side] + 0.1, c.y)
+    height = smoothstep(a.base[side] + 0.1, a.apex[side], c.y)
     edge = np.float32(a.lung_width[side] - 0.02) - np.float32(gap) * (np.float32(0.35) + height) - outwards
     outside = 1 - smoothstep(-0.012, 0.012, edge)
     air = c.air[side]
@@ -90,7 +85,7 @@ def _pneumothorax(a: Anatomy, c: "Chest", vessels: Array, rng: np.random.Generat
     return (line + collapse - outside * (np.float32(0.16) + vessels)) * np.minimum(air * 2, 1)
 
 
-_FINDINGS: dict[str, Callable[[Anatomy, "Chest", Array, np.random.Generator], Array]] = {
+_FINDINGS: dict[str, Callable[[Anatomy, Chest, Array, np.random.Generator], Array]] = {
     "consolidation": _consolidation,
     "nodule": _nodule,
     "effusion": _effusion,

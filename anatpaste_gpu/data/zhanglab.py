@@ -1,10 +1,11 @@
 """The Zhanglab chest radiographs (Kermany et al. 2018) in two folder layouts, told apart by themselves.
 
-As published: `chest_xray/{train,test}/{NORMAL,PNEUMONIA}`. Validation is drawn from the official train folder, the rest
-of its normal images is for training, and the official test folder is left alone. Kaggle's copy moved 16 training
-images to `val`; they are counted as official training images here.
+As published: `chest_xray/{train,test}/{NORMAL,PNEUMONIA}`. Validation is drawn from the official train folder,
+the rest of its normal images is for training, and the official test folder is left alone. Kaggle's copy moved 16
+training images to `val`; they are counted as official training images here.
 
-As the published AnatPaste code wants it: `train/<normal class>`, `valid/<class>`, `test/<class>`, taken as they are.
+As the published AnatPaste code wants it: `train/<normal class>`, `valid/<class>`, `test/<class>`; that split is
+kept.
 """
 
 import re
@@ -81,9 +82,10 @@ def _classes(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise DatasetError(f"Expected the folder {folder}, but it does not exist.")
     names = sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_hidden(item.name))
-    return {
-        name: sorted(item.name for item in (folder / name).iterdir() if is_image_name(item.name)) for name in names
-    }
+    images = {}
+    for name in names:
+        images[name] = sorted(item.name for item in (folder / name).iterdir() if is_image_name(item.name))
+    return images
 
 
 def _by_label(folder: Path, prefix: str, normal: str | None = None) -> tuple[list[str], list[str]]:
@@ -137,7 +139,8 @@ def _draw_patients(
 ) -> set[str]:
     """Draw `count` images by whole patients in random order, those in `avoid` last.
 
-    With `whole`, a patient with more images than are still wanted is passed over, so that nobody is on both sides.
+    With `whole`, a patient with more images than are still wanted is passed over, so that nobody is on both
+    sides.
     """
     patients: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
@@ -152,8 +155,8 @@ def _draw_patients(
             drawn += patients[name][:room]
     if len(drawn) < count:
         # Only when every patient left has more images than there is room: cut the smallest one.
-        rest = min((name for name in order if patients[name][0] not in drawn), key=lambda name: len(patients[name]))
-        drawn += patients[rest][: count - len(drawn)]
+        passed_over = [images for images in patients.values() if images[0] not in drawn]
+        drawn += min(passed_over, key=len)[: count - len(drawn)]
     return set(drawn)
 
 
@@ -164,10 +167,10 @@ def _published_notes(entries: Sequence[ManifestEntry]) -> list[str]:
     shared = len(patients("train", 0) & patients("validation", 0))
     met = len(patients("validation", 1) & patients("test", 1))
     return [
-        "Patients are told by the number in the file name (person7, IM-0115); equal numbers count as one patient.",
+        "Patients are told by the number in the file name (person7, IM-0115); equal numbers count as one.",
         f"Normal patients in both train and validation: {shared}.",
-        f"Abnormal patient numbers in both validation and test: {met} (validation prefers numbers that test has not; "
-        "the official folders may number their patients anew).",
+        f"Abnormal patient numbers in both validation and test: {met} (validation prefers numbers that test "
+        "has not; the official folders may number their patients anew).",
     ]
 
 
