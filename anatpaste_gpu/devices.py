@@ -1,0 +1,48 @@
+"""Which device a command runs on, and the line that says so."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from anatpaste_gpu import _extension
+
+
+def select_device(gpu: int) -> tuple[torch.device, str]:
+    """The device for `--gpu N` and one line about it.
+
+    Args:
+        gpu: index of the GPU; -1 is the CPU. Where there is no GPU at all, every index is the CPU.
+
+    Raises:
+        ValueError: this machine has GPUs, but not that one, or `gpu` is below -1.
+    """
+    if gpu < -1:
+        raise ValueError(f"gpu must be the index of a GPU, or -1 for the CPU, got {gpu}.")
+    if gpu == -1:
+        return torch.device("cpu"), f"Running on the CPU ({cpu_name()}), as asked by --gpu -1."
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        return torch.device("cpu"), f"No usable GPU here, so --gpu {gpu} runs on the CPU ({cpu_name()})."
+    if gpu >= count:
+        raise ValueError(f"gpu must be below {count}, the number of GPUs here, or -1 for the CPU, got {gpu}.")
+    device = torch.device("cuda", gpu)
+    kernels = "CUDA kernels" if _extension.has_cuda_kernels() else "the plain-torch kernels"
+    return device, f"Running on GPU {gpu} ({torch.cuda.get_device_name(device)}) with {kernels}."
+
+
+def device_name(device: torch.device) -> str:
+    """The product's name, for a report."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it, or its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

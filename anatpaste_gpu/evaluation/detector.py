@@ -1,0 +1,164 @@
+"""A trained detector: network, density and calibration, in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.kde import KernelDensity
+from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+
+FORMAT = "anatpaste-detector-1"
+_EMBEDDINGS = "density.embeddings"
+_NETWORK = "network."
+_BATCH = 64
+
+
+@dataclasses.dataclass
+class Detector:
+    """Scores images: negative log density of their embeddings among those of normal training images.
+
+    Equations 3 and 4 of Sato et al., arXiv 2205.04282.
+
+    Attributes:
+        network: in evaluation mode.
+        embeddings: float32 (N, D), L2-normalised, of the normal training images.
+        image_size: side of the square that images are resized to.
+        backbone: name of the network's backbone.
+        bandwidth: of the density.
+        calibration: threshold and extremes from the validation set; None before it was seen.
+    """
+
+    network: AnatPasteNet
+    embeddings: Tensor
+    image_size: int
+    backbone: str
+    bandwidth: float = 1.0
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        self.network.eval()
+        self._density = KernelDensity(bandwidth=self.bandwidth).fit(self.embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.embeddings.device
+
+    def score(self, images: Tensor) -> NDArray[np.float64]:
+        """Anomaly scores; higher is more abnormal. Synchronises.
+
+        Args:
+            images: uint8 (B, 1, S, S) on any device, S = `image_size`.
+
+        Returns:
+            float64 (B,).
+        """
+        if tuple(images.shape[1:]) != (1, self.image_size, self.image_size):
+            raise ValueError(
+                f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
+                f"got {tuple(images.shape)}."
+            )
+        log_density = self._density.score_samples(embed(self.network, images, self.device))
+        scores: NDArray[np.float64] = -log_density.cpu().numpy()
+        return scores
+
+    def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
+        """Writes one safetensors file, whole or not at all.
+
+        Args:
+            path: where to.
+            extra: more JSON values for the file's metadata.
+
+        Raises:
+            ValueError: there is no calibration yet.
+        """
+        if self.calibration is None:
+            raise ValueError("a detector can be saved only with a calibration.")
+        state = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        tensors[_EMBEDDINGS] = self.embeddings.cpu().contiguous()
+        content = {
+            "backbone": self.backbone,
+            "image_size": self.image_size,
+            "bandwidth": self.bandwidth,
+            **dataclasses.asdict(self.calibration),
+            **(extra or {}),
+        }
+        metadata = {"format": FORMAT, "notice": NOT_FOR_CLINICAL_USE, "detector": json.dumps(content)}
+        write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: the file is missing, damaged, or not a detector.
+        """
+        content, tensors = _read(Path(path))
+        network = AnatPasteNet(content["backbone"])
+        network.load_state_dict(
+            {
+                name.removeprefix(_NETWORK): value
+                for name, value in tensors.items()
+                if name.startswith(_NETWORK)
+            }
+        )
+        calibration = Calibration(content["threshold"], content["minimum"], content["maximum"])
+        return cls(
+            network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            tensors[_EMBEDDINGS].to(device),
+            content["image_size"],
+            content["backbone"],
+            content["bandwidth"],
+            calibration,
+        )
+
+
+@torch.inference_mode()
+def embed(network: AnatPasteNet, images: Tensor, device: torch.device) -> Tensor:
+    """L2-normalised embeddings in evaluation mode, in full float32.
+
+    Args:
+        network: on `device`; put into evaluation mode and left so.
+        images: uint8 (B, 1, S, S) on any device.
+        device: where to compute.
+
+    Returns:
+        float32 (B, D) on `device`, rows of length 1.
+    """
+    network.eval()
+    empty = torch.empty(0, network.embedding_size, device=device)
+    # cuDNN would use TF32 by default, and scores would differ from the CPU's in the fourth digit.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        batches = [network.embed(batch.to(device, non_blocking=True)) for batch in images.split(_BATCH)]
+    return functional.normalize(torch.cat([empty, *batches]))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no trained model here.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: the model file is damaged ({error}).") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected a model file of format {FORMAT}, got {metadata.get('format')}.")
+    content: dict[str, Any] = json.loads(metadata["detector"])
+    return content, tensors

@@ -1,0 +1,61 @@
+"""A picture of what the augmentation does: image, lung mask, figure mask and result, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anatpaste_gpu.evaluation.plots import save_figure
+
+COLUMNS = ("image", "lung mask", "figure mask", "result")
+_LUNG_COLOUR = "#56B4E9"
+_TINT = np.array([0x56, 0xB4, 0xE9]) / 255
+_TINT_WEIGHT = 0.4
+
+
+def save_gallery(
+    path: Path, images: Tensor, lung_masks: Tensor, figure_masks: Tensor, results: Tensor
+) -> None:
+    """Draws one row an image; the lung mask tints the image, its outline is repeated on the figure mask.
+
+    Args:
+        path: the PNG.
+        images: uint8 (N, 1, H, W), as they go into the augmentation.
+        lung_masks: bool (N, 1, H, W).
+        figure_masks: floating point (N, 1, H, W) in [0, 1], the blurred figures.
+        results: uint8 (N, 1, H, W), what came out.
+    """
+    rows = len(images)
+    figure = Figure(figsize=(2.2 * len(COLUMNS), 2.2 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, len(COLUMNS), squeeze=False)
+    for row in range(rows):
+        grey, lung, shape, result = (
+            tensor[row, 0].cpu().numpy() for tensor in (images, lung_masks, figure_masks.float(), results)
+        )
+        axes[row, 0].imshow(grey, cmap="gray", vmin=0, vmax=255)
+        axes[row, 1].imshow(_tint(grey, lung))
+        axes[row, 2].imshow(shape, cmap="gray", vmin=0, vmax=1)
+        axes[row, 3].imshow(result, cmap="gray", vmin=0, vmax=255)
+        for column in (1, 2):
+            _outline(axes[row, column], lung)
+    for column, title in enumerate(COLUMNS):
+        axes[0, column].set_title(title, fontsize=10)
+    for one in axes.flat:
+        one.set_axis_off()
+    save_figure(figure, path)
+
+
+def _tint(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    picture = np.repeat(grey[..., None] / 255.0, 3, axis=2)
+    picture[mask] = (1 - _TINT_WEIGHT) * picture[mask] + _TINT_WEIGHT * _TINT
+    return picture
+
+
+def _outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
+    if mask.any() and not mask.all():  # matplotlib warns about a contour that does not exist
+        axes.contour(mask, levels=[0.5], colors=_LUNG_COLOUR, linewidths=0.8)

@@ -1,0 +1,156 @@
+"""The network: a torchvision backbone, its embedding, and the projection head that training looks at."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor, nn
+
+#: Widths of the projection head; the last one is the two classes, image and augmented twin.
+HEAD_WIDTHS = (512, 128, 2)
+#: Mean and standard deviation of the normalisation of grey values in [0, 1].
+INPUT_MEAN = 0.5
+INPUT_STD = 0.5
+
+_INTEGER_MAXIMA = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+class AnatPasteNet(nn.Module):
+    """Backbone -> embedding -> projection head -> two logits (Sato et al., arXiv 2205.04282, section 2.3).
+
+    The backbone is a torchvision classifier whose last linear layer is taken off; what went into that layer
+    is the embedding (512 numbers for resnet18).
+
+    Args:
+        backbone: name of a torchvision classification model.
+        head_widths: widths of the head's linear layers, BatchNorm and ReLU between them.
+
+    Attributes:
+        embedding_size: D, the length of an embedding.
+
+    Raises:
+        ValueError: `backbone` is no torchvision classification model.
+
+    Example:
+        >>> AnatPasteNet("resnet18").eval().embed(torch.zeros(1, 1, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([1, 512])
+    """
+
+    def __init__(self, backbone: str = "resnet18", head_widths: tuple[int, ...] = HEAD_WIDTHS) -> None:
+        super().__init__()
+        check_backbone(backbone)
+        self.backbone = torchvision.models.get_model(backbone, weights=None)
+        self._classifier, self.embedding_size = _take_off_classifier(self.backbone)
+        self.head = _projection_head((self.embedding_size, *head_widths))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings before the head.
+
+        Args:
+            images: (B, 1, H, W) or (B, 3, H, W), uint8, uint16, or floating point in [0, 1].
+
+        Returns:
+            floating-point (B, D).
+        """
+        features: Tensor = self.backbone(to_input(images))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, 2): column 0 for an image as it is, column 1 for its augmented twin."""
+        logits: Tensor = self.head(self.embed(images))
+        return logits
+
+    def load_weights(self, path: str | Path) -> None:
+        """Loads weights from a file: a torchvision state dict of the backbone, or the whole network's.
+
+        The classifier that was taken off may be in the file and is left out. Only tensors are unpickled.
+
+        Args:
+            path: `.safetensors`, or anything `torch.load(weights_only=True)` reads.
+
+        Raises:
+            ValueError: the file is missing, is not readable, or does not fit the network.
+        """
+        state = _read_state(Path(path))
+        whole = any(name.startswith("backbone.") for name in state)
+        target: nn.Module = self if whole else self.backbone
+        state = {name: value for name, value in state.items() if not name.startswith(f"{self._classifier}.")}
+        expected = target.state_dict()
+        wrong = sorted(set(expected) ^ set(state))
+        wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
+        if wrong:
+            raise ValueError(
+                f"weights {path} do not fit the network: {len(wrong)} tensors are missing, "
+                f"unknown or of another shape, the first is {wrong[0]!r}."
+            )
+        target.load_state_dict(state)
+
+
+def check_backbone(name: str) -> None:
+    """Raises ValueError unless `name` is a torchvision classification model."""
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(
+            f"backbone must be a torchvision classification model such as resnet18 or resnet50, got {name!r}."
+        )
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Grey images as the network takes them: float32 (B, 3, H, W), (x - 0.5) / 0.5, three equal channels.
+
+    Args:
+        images: (B, 1, H, W) or (B, 3, H, W), uint8, uint16, or floating point in [0, 1].
+
+    Returns:
+        float32 (B, 3, H, W) in [-1, 1], channels last in memory.
+    """
+    maximum = _INTEGER_MAXIMA.get(images.dtype, 1.0)
+    # One multiply-add on one channel, before it is repeated: (x / maximum - mean) / std.
+    scaled = images.float().mul(1 / (maximum * INPUT_STD)).sub(INPUT_MEAN / INPUT_STD)
+    return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def _projection_head(widths: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    *hidden, classes = widths
+    for wide, narrow in itertools.pairwise(hidden):
+        # BatchNorm's shift makes a bias before it superfluous.
+        layers += [nn.Linear(wide, narrow, bias=False), nn.BatchNorm1d(narrow), nn.ReLU(inplace=True)]
+    layers.append(nn.Linear(hidden[-1], classes))
+    return nn.Sequential(*layers)
+
+
+def _take_off_classifier(backbone: nn.Module) -> tuple[str, int]:
+    """Puts the identity in the last linear layer's place; returns that layer's name and input width."""
+    linear = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError("backbone must end in a linear layer, got one without any.")
+    name, last = linear[-1]
+    backbone.set_submodule(name, nn.Identity())
+    return name, last.in_features
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        pickle.UnpicklingError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ValueError(f"weights {path} are not readable as tensors ({type(error).__name__}).") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights {path} must hold a state dict of tensors, got {type(state).__name__}.")
+    return state

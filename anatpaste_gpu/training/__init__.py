@@ -1,0 +1,7 @@
+"""Training: the config, the loop and the run folder."""
+
+from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.interrupt import Interrupted
+from anatpaste_gpu.training.run import train
+
+__all__ = ["Interrupted", "TrainConfig", "train"]

@@ -1,0 +1,105 @@
+"""The command line of training: a preset, then config files, then flags, each overriding what came before."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.interrupt import Interrupted
+from anatpaste_gpu.training.run import train
+
+DEFAULT_PRESET = "paper"
+_PRESETS = Path(__file__).parent / "presets"
+_PROGRAM = "train.py"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains as the command line asks.
+
+    Returns:
+        0 when the run is finished, 1 when it cannot be done, 128 + signal when it was interrupted; a wrong
+        command line exits with 2.
+    """
+    config = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        train(config)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal_number
+    except (ValueError, TypeError, OSError) as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> TrainConfig:
+    """The config that a command line asks for; exits with 2 and one sentence if it is wrong."""
+    words = [_with_underscores(word) for word in arguments]
+    parser = build_parser(_preset_of(words))
+    values = parser.parse_args(words)
+    try:
+        content = vars(parser.instantiate(values))
+        names = [field.name for field in dataclasses.fields(TrainConfig)]
+        return TrainConfig(**{name: content[name] for name in names})
+    except (ValueError, TypeError) as error:
+        parser.error(str(error))
+
+
+def preset_names() -> list[str]:
+    """Names that --preset takes."""
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def build_parser(preset: str = DEFAULT_PRESET) -> ArgumentParser:
+    """The parser, with a preset's values as its defaults."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _Parser(
+        prog=_PROGRAM,
+        description="Trains an anomaly detector on normal chest radiographs and reports how well it does.",
+        default_config_files=[str(_PRESETS / f"{preset}.yaml")],
+    )
+    parser.add_argument(
+        "--preset",
+        choices=preset_names(),
+        default=preset,
+        help="Set of defaults; see anatpaste_gpu/training/presets.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings that override the preset's.")
+    parser.add_class_arguments(TrainConfig)
+    return parser
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """One sentence in place of a usage text that hides it; exits with 2."""
+        sentence = " ".join(str(message).split())
+        self.exit(2, f"{self.prog}: error: {sentence} (--help lists all options.)\n")
+        raise SystemExit(2)
+
+
+def _preset_of(words: Sequence[str]) -> str:
+    """The preset, looked up before parsing because it supplies the parser's defaults."""
+    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scout.add_argument("--preset", default=DEFAULT_PRESET)
+    chosen: str = scout.parse_known_args(words)[0].preset
+    # The real parser refuses an unknown name, and says which ones there are.
+    return chosen if chosen in preset_names() else DEFAULT_PRESET
+
+
+def _with_underscores(word: str) -> str:
+    """--data-root as --data_root: both spellings are accepted."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,198 @@
+"""Everything a training run depends on, in one dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.data import dataset_names
+from anatpaste_gpu.model import check_backbone
+
+#: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
+PLACE_FIELDS = frozenset({"data_root", "output", "overwrite", "gpu", "threads", "workers", "log_every"})
+_MAX_SEED = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training run. The defaults are the paper's (Sato et al., arXiv 2205.04282)."""
+
+    dataset: str = "demo"
+    """Name of the data set: "demo" (phantoms made by code) or "zhanglab"."""
+
+    data_root: str | None = None
+    """Folder of the data set; "demo" needs none."""
+
+    output: str | None = None
+    """Run folder; null means runs/<dataset>-seed<seed>. The folder of an interrupted run is continued."""
+
+    overwrite: bool = False
+    """Start again in a folder that already holds a run, removing that run's files first."""
+
+    gpu: int = 0
+    """Index of the GPU; -1, or a machine without a GPU, means the CPU."""
+
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to torch."""
+
+    workers: int | None = None
+    """Threads that decode images at the start; null means one a core."""
+
+    seed: int = 0
+    """Seed of the split, the initial weights, the order of the images and the augmentation."""
+
+    image_size: int = 256
+    """Side of the square that every image is resized to."""
+
+    batch_size: int = 64
+    """Normal images a step; as many augmented twins are added."""
+
+    epochs: int = 256
+    """Number of epochs; the learning rate follows a cosine over them."""
+
+    steps_per_epoch: int = 256
+    """Steps an epoch."""
+
+    learning_rate: float = 0.03
+    """Learning rate of the first epoch."""
+
+    momentum: float = 0.9
+    """Momentum of the SGD."""
+
+    weight_decay: float = 3e-5
+    """Weight decay of the SGD."""
+
+    validate_every: int = 10
+    """Epochs between validations; the best one's weights are kept. The last epoch is always validated."""
+
+    backbone: str = "resnet18"
+    """Any torchvision classification model."""
+
+    weights: str | None = None
+    """File of weights to start from (a state dict); null starts from scratch, as the paper does."""
+
+    amp: bool = True
+    """Compute in bfloat16 where float32 is not needed; GPU only."""
+
+    bandwidth: float = 1.0
+    """Bandwidth of the kernel density estimate that scores an image."""
+
+    bootstrap_samples: int = 2000
+    """Resamplings of the test set for the 95 % interval of its AUC."""
+
+    gallery_rows: int = 6
+    """Images in augmentation_gallery.png."""
+
+    log_every: int = 20
+    """Steps between log lines."""
+
+    augmentation: AnatPasteConfig = dataclasses.field(default_factory=AnatPasteConfig)
+    """Lung segmentation, jitter and paste."""
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        for name in (
+            "batch_size",
+            "epochs",
+            "steps_per_epoch",
+            "validate_every",
+            "log_every",
+            "gallery_rows",
+        ):
+            self._check_integer(name, 1)
+        self._check_integer("image_size", 16, 8192)
+        self._check_integer("bootstrap_samples", 100)
+        self._check_integer("seed", 0, _MAX_SEED)
+        self._check_integer("gpu", -1)
+        self._check_integer("threads", 0)
+        if self.workers is not None:
+            self._check_integer("workers", 1)
+        for name in ("learning_rate", "bandwidth"):
+            self._check_real(name, 0.0, math.inf, open_low=True)
+        self._check_real("momentum", 0.0, 1.0)
+        self._check_real("weight_decay", 0.0, 1.0)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.output or f"runs/{self.dataset}-seed{self.seed}")
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The cosine: the full rate in epoch 0, towards zero after the last."""
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+    def validates_after(self, epoch: int) -> bool:
+        """Whether a validation follows this epoch, counted from 0."""
+        return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML and JSON write them."""
+        content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return content
+
+    def to_yaml(self) -> str:
+        """YAML that `train.py --config` reads back to an equal config."""
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return text
+
+    @classmethod
+    def from_yaml(cls, text: str) -> TrainConfig:
+        """Reads what `to_yaml` wrote.
+
+        Raises:
+            ValueError, TypeError: the text is not such a config.
+        """
+        content = yaml.safe_load(text)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(content, dict) or not isinstance(content.get("augmentation"), dict):
+            raise ValueError("a training config must be a mapping with a mapping named augmentation.")
+        if set(content) != known:
+            raise ValueError(
+                f"a training config must have the fields of TrainConfig, not {sorted(set(content) ^ known)}."
+            )
+        return cls(**{**content, "augmentation": AnatPasteConfig(**content["augmentation"])})
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields that decide the result, without those that say where it is computed."""
+        return {name: value for name, value in self.to_dict().items() if name not in PLACE_FIELDS}
+
+    def recipe_hash(self) -> str:
+        """SHA-256 of `recipe`: equal hashes on one device and one data set give equal runs."""
+        return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
+
+    def _check_choices(self) -> None:
+        if self.dataset not in dataset_names():
+            raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
+        check_backbone(self.backbone)
+        if not isinstance(self.augmentation, AnatPasteConfig):
+            raise TypeError(
+                f"augmentation must be an AnatPasteConfig, got {type(self.augmentation).__name__}."
+            )
+
+    def _check_integer(self, name: str, low: int, high: int | None = None) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number, got {value!r}.")
+        if value < low or (high is not None and value > high):
+            limits = f"at least {low}" if high is None else f"in {low}..{high}"
+            raise ValueError(f"{name} must be {limits}, got {value}.")
+
+    def _check_real(self, name: str, low: float, high: float, *, open_low: bool = False) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, got {value!r}.")
+        above = low < value if open_low else low <= value
+        if not (above and value < high):  # also refuses NaN and infinity
+            raise ValueError(f"{name} must be in {'(' if open_low else '['}{low}, {high}), got {value}.")

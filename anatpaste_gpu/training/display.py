@@ -1,0 +1,99 @@
+"""What a training run shows: lines on the console, a progress bar, scalars for TensorBoard."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+from typing_extensions import Self
+
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+
+
+class Display:
+    """Console and TensorBoard of one run; a context manager.
+
+    The bar is drawn on terminals only; the lines always, so that a log file holds them.
+
+    Args:
+        console: where lines go.
+        tensorboard: folder for TensorBoard's event file.
+        total_steps: steps of the whole run.
+        steps_per_epoch: steps an epoch.
+    """
+
+    def __init__(self, console: Console, tensorboard: Path, total_steps: int, steps_per_epoch: int) -> None:
+        self._console = console
+        self._folder = tensorboard
+        self._total = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._writer: SummaryWriter | None = None
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("training", total=total_steps)
+
+    def __enter__(self) -> Self:
+        self._writer = SummaryWriter(str(self._folder))
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, completed=step)
+
+    def log(
+        self,
+        *,
+        step: int,
+        loss: float,
+        accuracy: float,
+        learning_rate: float,
+        step_ms: Sequence[float],
+        augmentation_ms: Sequence[float],
+    ) -> None:
+        """One dense line, and TensorBoard's training scalars."""
+        step_median, augmentation_median = statistics.median(step_ms), statistics.median(augmentation_ms)
+        self.line(
+            f"step {step}/{self._total} | loss {loss:.4f} | accuracy {accuracy:.1%} | "
+            f"lr {learning_rate:.5f} | {step_median:.0f} ms a step, "
+            f"{augmentation_median:.1f} of them augmentation"
+        )
+        self._scalars(
+            step,
+            {
+                "train/loss": loss,
+                "train/accuracy": accuracy,
+                "train/learning_rate": learning_rate,
+                "time/step_ms": step_median,
+                "time/augmentation_ms": augmentation_median,
+            },
+        )
+
+    def epoch(self, record: dict[str, float]) -> None:
+        """TensorBoard's scalars of a finished epoch."""
+        step = int(record["epoch"]) * self._steps_per_epoch
+        self._scalars(step, {"epoch/loss": record["loss"], "epoch/accuracy": record["accuracy"]})
+
+    def validation(self, epochs_done: int, auc: float) -> None:
+        """The AUC of a validation."""
+        trained = f"after epoch {epochs_done}" if epochs_done else "untrained"
+        self.line(f"validation AUC {auc:.4f} ({trained}) | {NOT_FOR_CLINICAL_USE}")
+        self._scalars(epochs_done * self._steps_per_epoch, {"validation/auc": auc})
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bar, unwrapped."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def _scalars(self, step: int, values: dict[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)

@@ -1,0 +1,149 @@
+"""One training run, from the images to the finished run folder."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.devices import device_name, select_device
+from anatpaste_gpu.evaluation.detector import Detector
+from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
+from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
+from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.training.checkpoint import Progress
+from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.loop import Trainer
+from anatpaste_gpu.training.run_folder import RunFolder
+
+
+def train(
+    config: TrainConfig, *, splits: DatasetSplits | None = None, console: Console | None = None
+) -> dict[str, Any]:
+    """Trains, scores and writes the run folder; continues an unfinished run of the same recipe.
+
+    Args:
+        config: the recipe and the place.
+        splits: images to use instead of loading the config's data set; at the config's image size.
+        console: where lines go; standard output by default.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        ValueError: the folder holds another run, the data cannot be used, or training diverged.
+        Interrupted: SIGINT or SIGTERM came; the same call continues.
+    """
+    console = console or Console()
+    device, sentence = select_device(config.gpu)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    folder = RunFolder(config.run_dir)
+    continued = folder.prepare(config)
+    splits = _load(config, folder) if splits is None else splits
+    folder.save_manifest(splits.manifest)
+    with Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display:
+        display.line(sentence)
+        display.line(splits.summary())
+        trainer = Trainer(config, splits, folder, device, display)
+        verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
+        display.line(f"{verb} {folder.path}.")
+        progress = trainer.run()
+        metrics = _finish(config, splits, folder, device, progress)
+        _show(display, metrics)
+    return metrics
+
+
+def _load(config: TrainConfig, folder: RunFolder) -> DatasetSplits:
+    return load_dataset(
+        config.dataset,
+        config.data_root,
+        image_size=config.image_size,
+        seed=config.seed,
+        manifest=folder.stored_manifest(),
+        workers=config.workers,
+    )
+
+
+def _finish(
+    config: TrainConfig, splits: DatasetSplits, folder: RunFolder, device: torch.device, progress: Progress
+) -> dict[str, Any]:
+    """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
+    detector = Detector.load(folder.model, device)
+    calibration = detector.calibration
+    assert calibration is not None, "a detector from a file has a calibration"
+    validation = score_split(detector, "validation", splits.validation)
+    test = score_split(detector, "test", splits.test)
+    save_scores(folder.scores, [validation, test], calibration)
+    results = evaluate(
+        validation, test, calibration, bootstrap_samples=config.bootstrap_samples, seed=config.seed
+    )
+    title = f"{config.dataset}: test set, {config.backbone}, seed {config.seed}"
+    save_roc(folder.roc, test.labels, test.scores, calibration, results["test"]["auc_interval"], title)
+    save_histogram(folder.histogram, test.labels, test.scores, calibration, title)
+    metrics = {
+        "notice": NOT_FOR_CLINICAL_USE,
+        "dataset": config.dataset,
+        "seed": config.seed,
+        **results,
+        "counts": _counts(splits, validation, test),
+        "training": _training(progress),
+        "timing": _timing(progress),
+        "device": {"type": device.type, "name": device_name(device), "cpu_threads": torch.get_num_threads()},
+        "versions": versions(),
+        "recipe_hash": config.recipe_hash(),
+    }
+    write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
+    folder.checkpoint.unlink(missing_ok=True)
+    return metrics
+
+
+def _counts(splits: DatasetSplits, validation: ScoredSplit, test: ScoredSplit) -> dict[str, Any]:
+    scored = {
+        split.split: {"normal": int((split.labels == 0).sum()), "abnormal": int((split.labels == 1).sum())}
+        for split in (validation, test)
+    }
+    return {
+        "train": {"normal": len(splits.train)},
+        **scored,
+        "skipped": [file.name for file in splits.skipped],
+    }
+
+
+def _training(progress: Progress) -> dict[str, Any]:
+    untrained, *trained = progress.validations
+    return {
+        "steps": progress.step,
+        "best_epoch": progress.best_epoch,
+        "untrained_validation_auc": untrained["auc"],
+        "validations": trained,
+        "epochs": progress.epochs,
+    }
+
+
+def _timing(progress: Progress) -> dict[str, float]:
+    """Medians, which a pause of the machine does not move; the augmentation's time is part of the step's."""
+    return {
+        "step_ms": statistics.median(progress.step_ms),
+        "augmentation_ms_per_step": statistics.median(progress.augmentation_ms),
+        "training_seconds": sum(progress.step_ms) / 1000,
+    }
+
+
+def _show(display: Display, metrics: dict[str, Any]) -> None:
+    test, timing = metrics["test"], metrics["timing"]
+    low, high = test["auc_interval"]
+    display.line(
+        f"test AUC {test['auc']:.4f} (95 % interval {low:.4f} to {high:.4f}) | "
+        f"accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f} | "
+        f"best of epoch {metrics['training']['best_epoch']} | "
+        f"{timing['step_ms']:.0f} ms a step, {timing['augmentation_ms_per_step']:.1f} of them augmentation"
+    )
+    display.line(NOT_FOR_CLINICAL_USE)
