@@ -1,7 +1,7 @@
 """Every input check of the package: one sentence that names the argument, what was expected and what came.
 
-Checks of rank, dtype and size cost nothing. Checks of values read the tensor, so they are made for CPU tensors only, and
-not under ``torch.compile``: on a GPU they would wait for the device.
+Checks of rank, dtype and size cost nothing. Checks of values read the tensor, so they are made for CPU
+tensors only, and not under ``torch.compile``: on a GPU they would wait for the device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def check_images(images: Tensor, name: str = "images", *, channels: tuple[int, .
             f"{name} must be uint8, uint16, float16, bfloat16, float32 or float64, got {images.dtype}."
         )
     if images.requires_grad:
-        raise ValueError(f"{name} must not require grad, as the augmentation has no gradient; pass {name}.detach().")
+        raise ValueError(
+            f"{name} must not require grad, as nothing here has a gradient; pass {name}.detach()."
+        )
     check_unit_range(images, name)
 
 
@@ -55,7 +57,7 @@ def check_planes(planes: Tensor, name: str, *, channels: tuple[int, ...] = (1,))
 
 
 def check_unit_range(values: Tensor, name: str) -> None:
-    """Checks that a CPU float tensor lies in [0, 1] and has no NaN; says nothing of other devices and dtypes."""
+    """Checks that a CPU float tensor lies in [0, 1] and has no NaN; other tensors pass unread."""
     if not values.is_floating_point() or values.device.type != "cpu" or torch.compiler.is_compiling():
         return
     if values.numel() == 0:
@@ -111,3 +113,105 @@ def check_backend(backend: str) -> None:
     """Checks the name of a backend."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}.")
+
+
+def check_same_device(tensor: Tensor, name: str, like: Tensor, like_name: str = "images") -> None:
+    """Checks that `tensor` lives where `like` does."""
+    if tensor.device != like.device:
+        raise ValueError(f"{name} must be on the device of {like_name}, {like.device}, got {tensor.device}.")
+
+
+def check_lung_masks(lung_masks: Tensor, images: Tensor) -> None:
+    """Checks lung masks handed in beside images: bool (B,1,H,W) of the images' size and device."""
+    check_mask(lung_masks, "lung_masks")
+    expected = (images.shape[0], 1, *images.shape[2:])
+    if tuple(lung_masks.shape) != expected:
+        raise ValueError(
+            f"lung_masks must have shape {expected} beside the images, got {tuple(lung_masks.shape)}."
+        )
+    check_same_device(lung_masks, "lung_masks", images)
+
+
+def check_index(index: Tensor, images: Tensor) -> None:
+    """Checks the samples' numbers: int64 (B,), not negative (looked at on the CPU only), on the images' device."""
+    if not isinstance(index, Tensor):
+        raise TypeError(f"index must be a torch.Tensor, got {type(index).__name__}.")
+    if index.dtype != torch.int64:
+        raise TypeError(f"index must be int64, got {index.dtype}.")
+    if tuple(index.shape) != (images.shape[0],):
+        raise ValueError(
+            f"index must have shape ({images.shape[0]},), one number an image, got {tuple(index.shape)}."
+        )
+    check_same_device(index, "index", images)
+    if _values_readable(index) and int(index.min()) < 0:
+        raise ValueError(f"index must not be negative, got {int(index.min())}.")
+
+
+def check_scalar(
+    value: int | Tensor, name: str, limit: int, limit_name: str, devices: tuple[torch.device, ...]
+) -> None:
+    """Checks a seed or a step: an int in [0, limit), or a 0-d int64 tensor on one of `devices`."""
+    if isinstance(value, Tensor):
+        if value.dtype != torch.int64:
+            raise TypeError(f"{name} must be an int or an int64 tensor, got {value.dtype}.")
+        if value.dim() != 0:
+            raise ValueError(f"{name} must be a single number, got a tensor of shape {tuple(value.shape)}.")
+        if value.device not in devices:
+            places = " or ".join(str(device) for device in dict.fromkeys(devices))
+            raise ValueError(f"{name} must be on {places}, got {value.device}.")
+        if not _values_readable(value):
+            return
+        value = int(value)
+    elif isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+        raise TypeError(f"{name} must be an int or an int64 tensor, got {type(value).__name__}.")
+    if not 0 <= value < limit:
+        raise ValueError(f"{name} must lie in [0, {limit_name}), got {value}.")
+
+
+def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> None:
+    """Checks the values of parameters to replay on height x width images; says nothing of devices other than the CPU.
+
+    Args:
+        ints: (B,9), the columns cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x.
+        reals: (B,4), the columns value, sigma, brightness, contrast.
+        height: Of the images.
+        width: Of the images.
+
+    Raises:
+        ValueError: A value that no draw on such an image can give.
+    """
+    if not _values_readable(ints):
+        return
+    cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x = ints.unbind(1)
+    value, sigma, brightness, contrast = reals.unbind(1)
+    inside = {
+        f"cut_h, cut_w, top and left must lie within the {height} x {width} image": (cut_h >= 1)
+        & (cut_w >= 1)
+        & (top >= 0)
+        & (left >= 0)
+        & (top + cut_h <= height)
+        & (left + cut_w <= width),
+        "kind must be 0 (rectangle) or 1 (ellipse)": (kind == 0) | (kind == 1),
+        f"half_h must be at most {height // 2} and half_w at most {width // 2}, and neither below -{height + width}": (
+            (half_h <= height // 2)
+            & (half_w <= width // 2)
+            & (torch.minimum(half_h, half_w) >= -(height + width))
+        ),
+        f"centre_y and centre_x must lie within the {height} x {width} image": (centre_y >= 0)
+        & (centre_x >= 0)
+        & (centre_y < height)
+        & (centre_x < width),
+        "value must lie in [0, 1]": (value >= 0) & (value <= 1),
+        f"sigma must lie in [0, {(height + width) / 8:g}]": (sigma >= 0) & (sigma <= (height + width) / 8),
+        "brightness and contrast must lie in [0, 4]": (torch.minimum(brightness, contrast) >= 0)
+        & (torch.maximum(brightness, contrast) <= 4),
+    }
+    for rule, holds in inside.items():
+        if not bool(holds.all()):
+            image = int((~holds).nonzero()[0])
+            raise ValueError(f"params: {rule}, which image {image} breaks.")
+
+
+def _values_readable(tensor: Tensor) -> bool:
+    """Whether values may be looked at: on the CPU, not while tracing, and there are any."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and tensor.numel() > 0
