@@ -10,28 +10,32 @@ from .config import AnatPasteConfig
 from .ops.segment_lungs import segment_lungs as segment_grey
 from .ops.to_grey import to_grey
 
+# Made once: frozen, and not to be made again under torch.compile.
+_DEFAULT = AnatPasteConfig()
 
-def segment_lungs(images: Any, config: AnatPasteConfig | None = None, *, backend: str = "auto") -> Any:
+
+def segment_lungs(images: Any, config: AnatPasteConfig = _DEFAULT, *, backend: str = "auto") -> Any:
     """Segments the lungs of chest radiographs (Algorithm 1 of the paper): dark regions clear of the border.
 
-    CLAHE, Otsu's threshold, opening, border clearing, dilation and an area filter; identical to the composition of
-    scikit-image's functions on uint8, uint16 or float64 images, at any size. Colour images are made grey as PIL does.
+    CLAHE, Otsu's threshold, opening, border clearing, dilation and an area filter; identical to the
+    composition of scikit-image's functions on uint8, uint16 or float64 images, at any size. Colour images
+    are made grey as PIL does.
 
     Args:
-        images: (B,1,H,W) or (B,3,H,W), uint8, uint16, or a float dtype in [0, 1]; H, W >= 16, any strides. A torch
-            tensor, a NumPy array, or anything with ``__dlpack__`` or ``__cuda_array_interface__``.
-        config: ``clip_limit``, ``area_threshold`` and ``area_filter`` are used; None means ``AnatPasteConfig()``.
-        backend: "native" (compiled kernels), "torch" (plain torch, slower), or "auto": compiled kernels where the
-            device has them. Only the torch backend reads from a GPU (it synchronises).
+        images: (B,1,H,W) or (B,3,H,W), uint8, uint16, or a float dtype in [0, 1]; H, W >= 16, any strides. A
+            torch tensor, a NumPy array, or anything with ``__dlpack__`` or ``__cuda_array_interface__``.
+        config: ``clip_limit``, ``area_threshold`` and ``area_filter`` are used.
+        backend: "native" (compiled kernels), "torch" (plain torch, slower), or "auto": compiled kernels
+            where the device has them. Only the torch backend reads from a GPU (it synchronises).
 
     Returns:
-        bool (B,1,H,W) on the images' device, as the kind of array that came in. Images without lungs, constant
-        ones for instance, have an empty mask.
+        bool (B,1,H,W) on the images' device, as the kind of array that came in. Images without lungs,
+        constant ones for instance, have an empty mask.
 
     Raises:
         TypeError: Wrong type or dtype.
-        ValueError: Wrong rank, channels or size; NaN or values outside [0, 1] in a CPU float tensor; a tensor that
-            requires grad; unknown backend.
+        ValueError: Wrong rank, channels or size; NaN or values outside [0, 1] in a CPU float tensor; a
+            tensor that requires grad; unknown backend.
         RuntimeError: ``backend="native"`` on a device without compiled kernels.
 
     Example:
@@ -43,7 +47,6 @@ def segment_lungs(images: Any, config: AnatPasteConfig | None = None, *, backend
         Sato et al., "Anatomy-aware self-supervised learning for anomaly detection in chest radiographs",
         arXiv 2205.04282, Algorithm 1.
     """
-    config = AnatPasteConfig() if config is None else config
     tensor, restore = as_tensor(images, "images")
     checks.check_images(tensor, "images")
     height, width = tensor.shape[2:]

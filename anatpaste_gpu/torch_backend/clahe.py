@@ -50,10 +50,11 @@ def _reflected(tile: int, size: int, device: torch.device) -> Tensor:
 
 def _histograms(bins: Tensor, tile: tuple[int, int]) -> Tensor:
     """int64 (B, tile rows, tile columns, 256)."""
-    height, width = bins.shape[1:]
+    batch, height, width = bins.shape
     rows, columns = _reflected(tile[0], height, bins.device), _reflected(tile[1], width, bins.device)
     covered = bins[:, rows][:, :, columns]
-    tiles = covered.unflatten(2, (-1, tile[1])).unflatten(1, (-1, tile[0])).permute(0, 1, 3, 2, 4).flatten(3)
+    tiles = covered.reshape(batch, len(rows) // tile[0], tile[0], len(columns) // tile[1], tile[1])
+    tiles = tiles.permute(0, 1, 3, 2, 4).flatten(3)
     counts = bins.new_zeros((*tiles.shape[:3], _BINS))
     return counts.scatter_add_(3, tiles, torch.ones_like(tiles))
 
