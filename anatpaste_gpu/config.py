@@ -1,11 +1,10 @@
-"""What one augmentation run is made of: every number of the paper's Algorithm 1 and equation 1, in one place."""
+"""What one augmentation is made of: every number of the paper's Algorithm 1 and equation 1, in one place."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 #: Side of the square image at which the paper gives its pixel lengths and areas.
@@ -18,10 +17,10 @@ _MAX_SIGMA = 64.0
 
 @dataclasses.dataclass(frozen=True)
 class AnatPasteConfig:
-    """Settings of lung segmentation, image jitter and AnatPaste (Sato et al., arXiv 2205.04282, Algorithm 1, eq. 1).
+    """Settings of lung segmentation, image jitter and AnatPaste (Sato et al., arXiv 2205.04282).
 
-    The defaults are the paper's. Lengths are in pixels of a 256 x 256 image; on an H x W image they are multiplied by
-    ``length_scale(H, W) = sqrt(H * W) / 256``, and areas by its square.
+    The defaults are the paper's. Lengths are in pixels of a 256 x 256 image; on an H x W image they are
+    multiplied by ``length_scale(H, W) = sqrt(H * W) / 256``, and areas by its square.
 
     Raises:
         TypeError: a field has the wrong type.
@@ -30,9 +29,11 @@ class AnatPasteConfig:
 
     # CLAHE clip limit, as scikit-image counts it: a fraction of the tile's pixels, in (0, 1].
     clip_limit: float = 0.01
-    # Lung components smaller than this many pixels are dropped; None means 400 at 256 x 256, scaled by the area.
+    # Lung components smaller than this many pixels are dropped; None means 400 at 256 x 256, scaled by the
+    # area.
     area_threshold: float | None = None
-    # What a dropped component loses: its own pixels ("component"), or all within its box, as the official code does.
+    # What a dropped component loses: its own pixels ("component"), or all within its box, as the official
+    # code does.
     area_filter: str = "component"
     # The patch covers this fraction of the image, drawn uniformly.
     patch_area: tuple[float, float] = (0.02, 0.15)
@@ -44,13 +45,15 @@ class AnatPasteConfig:
     value_range: tuple[float, float] = (0.59, 1.0)
     # Standard deviation of the figure's Gaussian blur, drawn uniformly.
     blur_sigma: tuple[float, float] = (0.0, 15.0)
-    # Draw the value in whole 255ths and sigma in whole pixels (at 256), both ends included, as the official code does.
+    # Draw the value in whole 255ths and sigma in whole pixels (at 256), both ends included, as the official
+    # code does.
     integer_draws: bool = False
     # Brightness and contrast factors of the whole image (image_jitter only).
     image_jitter: tuple[float, float] = (0.9, 1.1)
     # Brightness and contrast factors of the patch.
     patch_jitter: tuple[float, float] = (0.9, 1.1)
-    # What lies beyond the patch: "black" (the paper: blur lets a little of it through) or "image" (left unchanged).
+    # What lies beyond the patch: "black" (the paper: blur lets a little of it through) or "image" (left
+    # unchanged).
     patch_background: str = "black"
     # False pastes anywhere (the paper's ablation without segmentation).
     use_segmentation: bool = True
@@ -76,6 +79,9 @@ class AnatPasteConfig:
         if self.integer_draws:
             self._check_whole("blur_sigma", 1)
             self._check_whole("value_range", 255)
+        # Decimal's logarithm is correctly rounded, so every machine draws the same patch.
+        logarithms = tuple(float(Decimal(bound).ln()) for bound in self.patch_aspect)
+        object.__setattr__(self, "_log_aspect", logarithms)
 
     @classmethod
     def paper(cls) -> AnatPasteConfig:
@@ -84,9 +90,12 @@ class AnatPasteConfig:
 
     @classmethod
     def official(cls) -> AnatPasteConfig:
-        """The augmentation as the published code computes it: box-shaped area filter and whole-number draws."""
+        """The augmentation as the published code has it: box-shaped area filter and whole-number draws."""
         return cls(
-            area_filter="bounding_box", value_range=(150 / 255, 254 / 255), blur_sigma=(0.0, 14.0), integer_draws=True
+            area_filter="bounding_box",
+            value_range=(150 / 255, 254 / 255),
+            blur_sigma=(0.0, 14.0),
+            integer_draws=True,
         )
 
     @classmethod
@@ -118,9 +127,9 @@ class AnatPasteConfig:
         return self.blur_sigma if self.use_blur else (0.0, 0.0)
 
     def log_aspect(self) -> tuple[float, float]:
-        """Natural logarithms of ``patch_aspect``, correctly rounded, so that every machine draws the same patch."""
-        low, high = (float(Decimal(bound).ln()) for bound in self.patch_aspect)
-        return low, high
+        """Natural logarithms of ``patch_aspect``, correctly rounded."""
+        logarithms: tuple[float, float] = self.__dict__["_log_aspect"]
+        return logarithms
 
     def _set_range(self, name: str, low: float, high: float, *, open_low: bool = False) -> None:
         """Checks a (low, high) field and stores it as a tuple of floats: YAML hands over lists."""
@@ -138,17 +147,19 @@ class AnatPasteConfig:
         for bound in getattr(self, name):
             if abs(bound * unit - round(bound * unit)) > 1e-6:
                 raise ValueError(
-                    f"AnatPasteConfig.{name} must have ends that are multiples of 1/{unit} when integer_draws is set, "
-                    f"got {getattr(self, name)!r}."
+                    f"AnatPasteConfig.{name} must have ends that are multiples of 1/{unit} "
+                    f"when integer_draws is set, got {getattr(self, name)!r}."
                 )
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"AnatPasteConfig.{name} must be a number, got {value!r}.")
     inside = (low < value if open_low else low <= value) and value <= high  # False for NaN too
     if not inside:
-        raise ValueError(f"AnatPasteConfig.{name} must lie in {'(' if open_low else '['}{low}, {high}], got {value!r}.")
+        raise ValueError(
+            f"AnatPasteConfig.{name} must lie in {'(' if open_low else '['}{low}, {high}], got {value!r}."
+        )
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -1,0 +1,151 @@
+"""The augmentation of a batch in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import arrays, checks
+from ..config import AnatPasteConfig
+from ..ops.anat_paste import anat_paste
+from ..ops.image_jitter import image_jitter as image_jitter_op
+from ..segmentation import segment_lungs
+from .params import AnatPasteParams, AugmentAux, pack, unpack
+from .randomness import random_arguments
+
+_PAPER = AnatPasteConfig()
+
+
+def batch_augment(
+    images: Any,
+    *,
+    seed: int | Tensor | None = None,
+    index: Any = None,
+    step: int | Tensor = 0,
+    lung_masks: Any = None,
+    params: AnatPasteParams | None = None,
+    config: AnatPasteConfig = _PAPER,
+    return_aux: bool = False,
+    backend: str = "auto",
+) -> Any:
+    """Pastes into the lungs of every image a patch of its own, through a blurred figure (AnatPaste).
+
+    Lungs are segmented (Algorithm 1 of Sato et al., arXiv 2205.04282), a patch is cut from the image, its
+    brightness and contrast are jittered, and it is pasted around a random lung pixel (equation 1). What an
+    image gets depends on the image, `seed`, its number in `index`, and `step` alone: not on its batch, its
+    device or the backend.
+
+    Nothing waits for the device, except with backend="torch" on a device other than the CPU. Values of
+    `images`, `index`, `seed`, `step` and `params` are checked where that costs no waiting: on the CPU, outside
+    torch.compile.
+
+    Args:
+        images: (B,1,H,W) or (B,3,H,W), H, W >= 16, any strides; uint8, uint16, or floating point in [0, 1]. A
+            torch tensor, a NumPy array, or any array with DLPack or ``__cuda_array_interface__``.
+        seed: In [0, 2**63), an int or a 0-d int64 tensor on the CPU or beside the images. None draws one from
+            torch's default generator.
+        index: int64 (B,), the samples' numbers, >= 0, on the images' device. Default: 0, 1, ..., B - 1.
+        step: In [0, 2**32), an int or a 0-d int64 tensor on the CPU or beside the images (where a CUDA graph
+            can advance it).
+        lung_masks: bool (B,1,H,W), in place of the segmentation. An empty mask counts as one of ones.
+        params: Parameters to replay, as an earlier call returned them; `seed`, `index` and `step` then have
+            no effect.
+        config: What is drawn, and from where.
+        return_aux: Whether to return lung masks, figure masks and parameters too.
+        backend: "auto", "native" or "torch".
+
+    Returns:
+        The augmented images: same kind, shape, dtype and device; or, with `return_aux`, those and an
+        :class:`AugmentAux`. New memory always.
+
+    Raises:
+        TypeError: Wrong type or dtype.
+        ValueError: Wrong shape, size, range or device, or images that require grad.
+        RuntimeError: backend="native" where there is no kernel for the device.
+
+    Example:
+        >>> images = torch.rand(4, 1, 64, 64)
+        >>> augmented, aux = batch_augment(images, seed=7, return_aux=True)
+        >>> torch.equal(batch_augment(images, params=aux.params), augmented)
+        True
+    """
+    batch, restore = arrays.as_tensor(images, "images")
+    checks.check_images(batch)
+    _check_config(config)
+    numbers, seed_tensor, step_tensor = random_arguments(batch, seed, index, step)
+    ints, reals = (None, None) if params is None else pack(params, batch)
+    masks = _lung_masks(batch, lung_masks, config, backend)
+    out, ints, reals, figures = anat_paste(
+        batch,
+        masks,
+        numbers,
+        seed_tensor,
+        step_tensor,
+        ints,
+        reals,
+        config,
+        return_figure=return_aux,
+        backend=backend,
+    )
+    if not return_aux:
+        return restore(out)
+    drawn = AnatPasteParams(*(restore(field) for field in unpack(ints, reals)))
+    return restore(out), AugmentAux(restore(masks), restore(figures), drawn)
+
+
+def image_jitter(
+    images: Any,
+    *,
+    seed: int | Tensor | None = None,
+    index: Any = None,
+    step: int | Tensor = 0,
+    config: AnatPasteConfig = _PAPER,
+    backend: str = "auto",
+) -> Any:
+    """Brightness and contrast of whole images, each factor drawn from U(*config.image_jitter*): for training.
+
+    ``clip(b * (c * x + (1 - c) * mean))``, the mean being the image's mean grey, summed exactly. Its random
+    numbers are not those of ``batch_augment``, so both may have the same seed, index and step.
+
+    Args:
+        images: As in :func:`batch_augment`.
+        seed: As in :func:`batch_augment`.
+        index: As in :func:`batch_augment`.
+        step: As in :func:`batch_augment`.
+        config: Its `image_jitter` is the range of both factors.
+        backend: "auto", "native" or "torch".
+
+    Returns:
+        Same kind, shape, dtype and device; new memory.
+
+    Raises:
+        TypeError: Wrong type or dtype.
+        ValueError: Wrong shape, size, range or device, or images that require grad.
+        RuntimeError: backend="native" where there is no kernel for the device.
+    """
+    batch, restore = arrays.as_tensor(images, "images")
+    checks.check_images(batch)
+    _check_config(config)
+    numbers, seed_tensor, step_tensor = random_arguments(batch, seed, index, step)
+    return restore(
+        image_jitter_op(batch, numbers, seed_tensor, step_tensor, *config.image_jitter, backend=backend)
+    )
+
+
+def _check_config(config: AnatPasteConfig) -> None:
+    if not isinstance(config, AnatPasteConfig):
+        raise TypeError(f"config must be an AnatPasteConfig, got {type(config).__name__}.")
+
+
+def _lung_masks(batch: Tensor, given: Any, config: AnatPasteConfig, backend: str) -> Tensor:
+    """The masks handed in, segmented ones, or ones everywhere."""
+    if given is not None:
+        masks, _ = arrays.as_tensor(given, "lung_masks")
+        checks.check_lung_masks(masks, batch)
+        return masks.clone()  # AugmentAux hands it out, and outputs share no memory with inputs
+    if config.use_segmentation:
+        segmented: Tensor = segment_lungs(batch, config, backend=backend)
+        return segmented
+    return torch.ones((batch.shape[0], 1, *batch.shape[2:]), dtype=torch.bool, device=batch.device)

@@ -1,0 +1,106 @@
+"""The paste (equation 1) in one operator: draw, centre on the k-th lung pixel, blurred figure, blend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _extension as _extension  # loads the schemas
+from ..config import AnatPasteConfig
+from ..torch_backend.anat_paste import anat_paste as anat_paste_torch
+from .dispatch import choose
+
+#: Columns of params_int, int32 (B,9), and params_real, float32 (B,4): PasteParams in csrc/common/draw.h.
+INT_FIELDS = ("cut_h", "cut_w", "top", "left", "kind", "half_h", "half_w", "centre_y", "centre_x")
+REAL_FIELDS = ("value", "sigma", "brightness", "contrast")
+
+
+def draw_arguments(config: AnatPasteConfig, height: int, width: int) -> tuple[Any, ...]:
+    """The schema's arguments from `area_low` to `jitter_high`, for images of height x width."""
+    return (
+        *config.patch_area,
+        *config.log_aspect(),
+        config.margin_pixels(height, width),
+        *config.value_range,
+        *config.effective_blur(),
+        config.length_scale(height, width),
+        config.integer_draws,
+        *config.patch_jitter,
+    )
+
+
+def anat_paste(
+    image: Tensor,
+    lung_mask: Tensor,
+    index: Tensor,
+    seed: Tensor,
+    step: Tensor,
+    params_int: Tensor | None,
+    params_real: Tensor | None,
+    config: AnatPasteConfig,
+    *,
+    return_figure: bool = False,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pastes a jittered patch of each image into its lungs, through a blurred rectangle or ellipse.
+
+    Arguments are taken as checked; users call :func:`anatpaste_gpu.batch_augment`.
+
+    Args:
+        image: (B,1,H,W) or (B,3,H,W), uint8, uint16, or floating point in [0, 1]; any strides.
+        lung_mask: bool (B,1,H,W). An empty mask counts as one of ones.
+        index: int64 (B,), the samples' numbers.
+        seed: One int64, on the CPU or beside the images.
+        step: One int64, on the CPU or beside the images.
+        params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
+        params_real: float32 (B,4) to replay (`REAL_FIELDS`), or None to draw.
+        config: What the parameters are drawn from.
+        return_figure: Whether the figure is wanted.
+        backend: "auto", "native" or "torch". The last one waits for the device.
+
+    Returns:
+        The augmented images, params_int, params_real, and the blurred figure times its value, before the lung
+        mask, float32 (B,1,H,W), or an empty tensor unless `return_figure`. No output shares memory with an
+        input.
+    """
+    arguments = (
+        image.contiguous(),
+        lung_mask.contiguous(),
+        index.contiguous(),
+        seed,
+        step,
+        params_int,
+        params_real,
+        *draw_arguments(config, image.shape[2], image.shape[3]),
+        config.patch_background == "image",
+        return_figure,
+    )
+    run = choose(backend, image.device, native=torch.ops.anatpaste.anat_paste, portable=anat_paste_torch)
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = run(*arguments)
+    return result
+
+
+@torch.library.register_fake("anatpaste::anat_paste")
+def _fake(
+    image: Tensor, lung_mask: Tensor, index: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, _, height, width = image.shape
+    return_figure = rest[-1]
+    return (
+        torch.empty_like(image),
+        image.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
+        image.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
+        image.new_empty((batch, 1, height, width) if return_figure else (0,), dtype=torch.float32),
+    )
+
+
+@torch.library.register_fake("anatpaste::draw_anat_paste")
+def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    batch = index.shape[0]
+    return (
+        index.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
+        index.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
+        index.new_empty((batch,), dtype=torch.int32),
+    )

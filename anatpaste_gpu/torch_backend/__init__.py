@@ -1,0 +1,1 @@
+"""Every operator in plain torch, for devices without a compiled kernel: exact, and slow."""

@@ -1,0 +1,100 @@
+"""The paste in plain torch; parameters come from the one native draw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import pixels
+from .figure_blur import blurred_figures
+
+
+def anat_paste(
+    image: Tensor,
+    lung_mask: Tensor,
+    index: Tensor,
+    seed: Tensor,
+    step: Tensor,
+    params_int: Tensor | None,
+    params_real: Tensor | None,
+    area_low: float,
+    area_high: float,
+    log_aspect_low: float,
+    log_aspect_high: float,
+    margin: int,
+    value_low: float,
+    value_high: float,
+    sigma_low: float,
+    sigma_high: float,
+    sigma_scale: float,
+    integer_draws: bool,
+    jitter_low: float,
+    jitter_high: float,
+    image_background: bool,
+    return_figure: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See :func:`anatpaste_gpu.ops.anat_paste.anat_paste`.
+
+    Waits for the device, as the draw is made on the CPU.
+    """
+    height, width = image.shape[2:]
+    lung = lung_mask | ~lung_mask.flatten(1).any(1).view(-1, 1, 1, 1)
+    if params_int is None or params_real is None:
+        count = lung.flatten(1).sum(1).to(torch.int32)
+        ints, reals, rank = torch.ops.anatpaste.draw_anat_paste(
+            index.cpu(), seed.cpu(), step.cpu(), count.cpu(), height, width,
+            area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low, value_high,
+            sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high,
+        )  # fmt: skip
+        ints = with_centres(ints.to(image.device), lung, rank.to(image.device))
+        reals = reals.to(image.device)
+    else:
+        ints, reals = params_int.clone(), params_real.clone()
+    figure = blurred_figures(ints, reals, height, width)
+    out = blend(image, lung, figure, ints, reals, image_background)
+    return out, ints, reals, figure if return_figure else figure.new_empty((0,))
+
+
+def with_centres(ints: Tensor, lung: Tensor, rank: Tensor) -> Tensor:
+    """The parameters with each centre put on the lung pixel number `rank`, in raster order."""
+    numbers = lung.flatten(1).cumsum(1, dtype=torch.int32)
+    position = torch.searchsorted(numbers, (rank + 1)[:, None]).to(torch.int32)
+    width = lung.shape[3]
+    return torch.cat([ints[:, :7], position // width, position % width], dim=1)
+
+
+def blend(
+    image: Tensor, lung: Tensor, figure: Tensor, ints: Tensor, reals: Tensor, image_background: bool
+) -> Tensor:
+    """Equation 1: the image where the mask is 0, else image and jittered patch, weighed by the mask."""
+    _, channels, height, width = image.shape
+    cut_h, cut_w, top, left, _, _, _, centre_y, centre_x = (
+        column.view(-1, 1) for column in ints.to(torch.int64).unbind(1)
+    )
+    y, x = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
+    cut_rows = (y >= top) & (y < top + cut_h)
+    cut_columns = (x >= left) & (x < left + cut_w)
+    in_cut = (cut_rows[:, :, None] & cut_columns[:, None, :])[:, None]
+    sums = torch.where(in_cut, pixels.to_fixed(image), 0).sum((2, 3))
+    mean = pixels.mean_grey(sums, (cut_h * cut_w)[:, 0], image.dtype)
+    jittered = pixels.jittered(image, reals[:, 2:4], mean)
+
+    source_y, source_x = y - centre_y + cut_h // 2, x - centre_x + cut_w // 2
+    inside_y, inside_x = (source_y >= 0) & (source_y < cut_h), (source_x >= 0) & (source_x < cut_w)
+    rows = (top + source_y).clamp(0, height - 1)[:, None, :, None].expand(-1, channels, -1, width)
+    columns = (left + source_x).clamp(0, width - 1)[:, None, None, :].expand(-1, channels, height, -1)
+    patch = jittered.gather(2, rows).gather(3, columns)
+    inside = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+    normal = image.to(torch.float32)
+    paste = torch.where(inside, patch, normal if image_background else torch.zeros_like(normal))
+
+    mask = figure * lung
+    new = pixels.from_float(normal * (1.0 - mask) + paste * mask, image.dtype)
+    return select(mask > 0, new, image)
+
+
+def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """torch.where, also for uint16, which torch selects only by its bits."""
+    if new.dtype != torch.uint16:
+        return torch.where(condition, new, old)
+    return torch.where(condition, new.view(torch.int16), old.view(torch.int16)).view(torch.uint16)
