@@ -33,7 +33,9 @@ def relative(paths: list[Path]) -> list[str]:
 
 
 def headers() -> list[str]:
-    return relative([*ROOT.glob("csrc/common/*.h"), *ROOT.glob("csrc/cpu/*.h"), *ROOT.glob("csrc/cuda/*.[ch]*")])
+    return relative(
+        [*ROOT.glob("csrc/common/*.h"), *ROOT.glob("csrc/cpu/*.h"), *ROOT.glob("csrc/cuda/*.[ch]*")]
+    )
 
 
 def cpu_extension() -> CppExtension:

@@ -131,7 +131,9 @@ class KernelDensity:
         if self.bandwidth == "silverman":
             return float((count * (dimensions + 2) / 4) ** (-1 / (dimensions + 4)))
         if isinstance(self.bandwidth, str):
-            raise ValueError(f'bandwidth must be a number > 0, "scott" or "silverman", got {self.bandwidth!r}')
+            raise ValueError(
+                f'bandwidth must be a number > 0, "scott" or "silverman", got {self.bandwidth!r}'
+            )
         if not (self.bandwidth > 0 and math.isfinite(self.bandwidth)):
             raise ValueError(f"bandwidth must be a finite number > 0, got {self.bandwidth}")
         return float(self.bandwidth)
@@ -160,7 +162,9 @@ class KernelDensity:
         columns = max(1, self.max_elements // len(points))
         weights = self.log_weights_.split(columns)
         for training, log_weights in zip(self.training_data_.split(columns), weights, strict=True):
-            exponents = squared_distances(centred, training.double() - self._centre, self.training_data_.dtype)
+            exponents = squared_distances(
+                centred, training.double() - self._centre, self.training_data_.dtype
+            )
             exponents.mul_(-0.5 / self.bandwidth_**2).add_(log_weights)
             total = torch.logaddexp(total, exponents.logsumexp(1))
         return total

@@ -26,7 +26,15 @@ from anatpaste_gpu.data.phantoms import render_phantom
 SEED = 20_221
 # Batches of the roofline sheet, and sizes that take other paths: 9 x 9 tiles, not square, larger than one block holds.
 TIMED = ((64, 256, 256), (64, 512, 512), (16, 1024, 1024))
-COMPARED = ((16, 256, 256), (8, 250, 250), (8, 320, 288), (8, 224, 224), (4, 512, 512), (2, 1024, 1024), (1, 2048, 1536))
+COMPARED = (
+    (16, 256, 256),
+    (8, 250, 250),
+    (8, 320, 288),
+    (8, 224, 224),
+    (4, 512, 512),
+    (2, 1024, 1024),
+    (1, 2048, 1536),
+)
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 ONE_LEVEL = 1 / 255
 
@@ -34,7 +42,9 @@ ONE_LEVEL = 1 / 255
 def phantoms(count: int, height: int, width: int) -> Tensor:
     """uint8 (count,1,height,width) on the CPU; few are made, the batch repeats them."""
     side = max(height, width)
-    made = [torch.from_numpy(render_phantom(n, image_size=side, seed=SEED).image) for n in range(min(count, 8))]
+    made = [
+        torch.from_numpy(render_phantom(n, image_size=side, seed=SEED).image) for n in range(min(count, 8))
+    ]
     cropped = torch.stack(made)[:, None, :height, :width]
     return cropped.repeat(-(-count // len(made)), 1, 1, 1)[:count].contiguous()
 
@@ -52,7 +62,9 @@ def compare(images: Tensor) -> dict[str, Any]:
     masks = torch.equal(aux.lung_masks.cpu(), cpu_aux.lung_masks)
     drawn = all(torch.equal(a.cpu(), b) for a, b in zip(aux.params, cpu_aux.params, strict=True))
     jittered = anatpaste_gpu.image_jitter(images.cuda(), seed=SEED).cpu()
-    jitter = (jittered.float() - anatpaste_gpu.image_jitter(images, seed=SEED).float()).abs().max().item() / scale
+    jitter = (
+        jittered.float() - anatpaste_gpu.image_jitter(images, seed=SEED).float()
+    ).abs().max().item() / scale
     # one half or bfloat16 step near 1 is more than 1/255 for bfloat16 alone (2**-8)
     allowed = max(ONE_LEVEL, 2**-8 if images.dtype == torch.bfloat16 else 0.0)
     passed = masks and drawn and max(difference, jitter) <= allowed
@@ -78,7 +90,9 @@ def in_graph(images: Tensor) -> bool:
     """Whether a captured call, its step advanced in device memory, gives what fresh calls give for each step."""
     step = torch.zeros((), dtype=torch.int64, device="cuda")
     index = torch.arange(len(images), device="cuda")
-    anatpaste_gpu.batch_augment(images, seed=SEED, index=index, step=step)  # loads modules outside the capture
+    anatpaste_gpu.batch_augment(
+        images, seed=SEED, index=index, step=step
+    )  # loads modules outside the capture
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -145,7 +159,9 @@ def once() -> None:
     for height, width in ((64, 64), (50, 33), (320, 288)):
         for dtype in DTYPES:
             images = as_dtype(phantoms(2, height, width), dtype).cuda()
-            anatpaste_gpu.batch_augment(anatpaste_gpu.image_jitter(images, seed=SEED), seed=SEED, return_aux=True)
+            anatpaste_gpu.batch_augment(
+                anatpaste_gpu.image_jitter(images, seed=SEED), seed=SEED, return_aux=True
+            )
     torch.cuda.synchronize()
 
 

@@ -28,7 +28,9 @@ def real_data() -> Path:
     """The folder with zhanglab/, rsna/ and index/; tests that need it are skipped, with the reason, without it."""
     root = data_root()
     if root is None:
-        pytest.skip("no real radiographs: set ANATPASTE_DATA to a folder that holds zhanglab/, rsna/ and index/")
+        pytest.skip(
+            "no real radiographs: set ANATPASTE_DATA to a folder that holds zhanglab/, rsna/ and index/"
+        )
     return root
 
 

@@ -59,7 +59,9 @@ def test_any_shape_bandwidth_and_chunking_matches_scikit_learn(
     queries = torch.randn(9, dimensions, generator=generator, dtype=torch.float64)
     ours = KernelDensity(bandwidth, max_elements=max_elements).fit(train).score_samples(queries)
     # at bandwidth 0.05 exponents reach -10,000, where one part in 1e14 is 1e-10
-    np.testing.assert_allclose(ours.numpy(), reference(train, queries, bandwidth=bandwidth), rtol=1e-13, atol=1e-10)
+    np.testing.assert_allclose(
+        ours.numpy(), reference(train, queries, bandwidth=bandwidth), rtol=1e-13, atol=1e-10
+    )
 
 
 def test_one_point_is_the_gaussian_itself() -> None:
@@ -136,8 +138,16 @@ def test_matmul_precision_setting_is_restored() -> None:
 @pytest.mark.parametrize(
     ("data", "error", "text"),
     [
-        (torch.zeros(3, dtype=torch.float32), ValueError, r"X must have shape \(points, features\), got \(3,\)"),
-        (torch.zeros(3, 2, dtype=torch.int64), TypeError, "X must be a floating-point tensor, got torch.int64"),
+        (
+            torch.zeros(3, dtype=torch.float32),
+            ValueError,
+            r"X must have shape \(points, features\), got \(3,\)",
+        ),
+        (
+            torch.zeros(3, 2, dtype=torch.int64),
+            TypeError,
+            "X must be a floating-point tensor, got torch.int64",
+        ),
         ([[0.0]], TypeError, "X must be a floating-point tensor, got list"),
         (torch.zeros(0, 2), ValueError, r"X must hold at least one training point, got shape \(0, 2\)"),
         (torch.tensor([[math.nan]]), ValueError, "X must be finite, got NaN or infinity"),
@@ -152,7 +162,9 @@ def test_bad_parameters_and_queries() -> None:
     train = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="bandwidth must be a finite number > 0, got -1"):
         KernelDensity(-1).fit(train)
-    with pytest.raises(ValueError, match='bandwidth must be a number > 0, "scott" or "silverman", got \'best\''):
+    with pytest.raises(
+        ValueError, match='bandwidth must be a number > 0, "scott" or "silverman", got \'best\''
+    ):
         KernelDensity("best").fit(train)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
         KernelDensity(max_elements=0).fit(train)

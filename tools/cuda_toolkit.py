@@ -35,7 +35,9 @@ class Toolkit:
         folders = [self.home / "lib64", self.home / "lib"]
         if any((folder / "libcudart.so").exists() for folder in folders):
             return
-        extension.libraries = [f":libcudart.so.{major}" if lib == "cudart" else lib for lib in extension.libraries]
+        extension.libraries = [
+            f":libcudart.so.{major}" if lib == "cudart" else lib for lib in extension.libraries
+        ]
         extension.library_dirs += [str(folder) for folder in folders if folder.is_dir()]
 
 

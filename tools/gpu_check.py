@@ -46,7 +46,9 @@ class Step:
     def missing(self) -> list[str]:
         """What this environment lacks of the step's needs."""
         packages = [p for p in self.packages if importlib.util.find_spec(p) is None]
-        return [f"Python package {p}" for p in packages] + [f"program {t}" for t in self.tools if find_tool(t) is None]
+        return [f"Python package {p}" for p in packages] + [
+            f"program {t}" for t in self.tools if find_tool(t) is None
+        ]
 
 
 def find_tool(name: str) -> str | None:
@@ -66,7 +68,9 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
         "commit": output_of(["git", "-C", str(ROOT), "rev-parse", "HEAD"]),
-        "nvcc": (re.findall(r"release ([\d.]+)", output_of([find_tool("nvcc") or "nvcc", "--version"])) or [None])[0],
+        "nvcc": (
+            re.findall(r"release ([\d.]+)", output_of([find_tool("nvcc") or "nvcc", "--version"])) or [None]
+        )[0],
         "device": None,
     }
     if torch.cuda.is_available():
@@ -76,7 +80,8 @@ def machine() -> dict[str, Any]:
             "capability": f"{properties.major}.{properties.minor}",
             "multiprocessors": properties.multi_processor_count,
             "memory_bytes": properties.total_memory,
-            "driver": output_of(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]) or None,
+            "driver": output_of(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
+            or None,
         }
     return facts
 
@@ -110,7 +115,15 @@ def plan(folder: Path) -> list[Step]:
         ),
         Step(
             "compute-sanitizer memcheck",
-            [find_tool("compute-sanitizer") or "", "--error-exitcode", "9", python, "-m", "bench.gpu_kernels", "--once"],
+            [
+                find_tool("compute-sanitizer") or "",
+                "--error-exitcode",
+                "9",
+                python,
+                "-m",
+                "bench.gpu_kernels",
+                "--once",
+            ],
             60,
             tools=("compute-sanitizer",),
         ),
@@ -123,14 +136,32 @@ def plan(folder: Path) -> list[Step]:
         ),
         Step(
             "short training run",
-            [python, "train.py", "--dataset", "demo", "--preset", "smoke", "--gpu", "0", "--output", str(training)],
+            [
+                python,
+                "train.py",
+                "--dataset",
+                "demo",
+                "--preset",
+                "smoke",
+                "--gpu",
+                "0",
+                "--output",
+                str(training),
+            ],
             90,
             packages=("jsonargparse", "tensorboard", "rich", "matplotlib", "sklearn", "safetensors"),
             result=training / "metrics.json",
         ),
         Step(
             "benchmarks",
-            [*pytest, "bench", "--benchmark-only", "-k", "cuda", f"--benchmark-json={folder / 'benchmarks.json'}"],
+            [
+                *pytest,
+                "bench",
+                "--benchmark-only",
+                "-k",
+                "cuda",
+                f"--benchmark-json={folder / 'benchmarks.json'}",
+            ],
             90,
             packages=("pytest", "pytest_benchmark", "skimage", "cv2"),
             result=folder / "benchmarks.json",
@@ -147,7 +178,11 @@ def run_step(step: Step, environment: dict[str, str], seconds_left: float) -> di
         return {"status": "skipped", "reason": "the time for the whole check was used up"}
     started = time.monotonic()
     status, output, code = run_limited(step.command, environment, limit)
-    report: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - started, 1), "exit_code": code}
+    report: dict[str, Any] = {
+        "status": status,
+        "seconds": round(time.monotonic() - started, 1),
+        "exit_code": code,
+    }
     if status != "passed":
         report["output_tail"] = output.splitlines()[-TAIL_LINES:]
     elif summary := re.findall(r"^(?:=+ )?(\d+ passed.*?)(?: =+)?$", output, re.MULTILINE):
@@ -194,7 +229,9 @@ def default_output(device: str) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--output", type=Path, help="JSON file (default: bench/results/gpu-check-<device>.json)")
+    parser.add_argument(
+        "--output", type=Path, help="JSON file (default: bench/results/gpu-check-<device>.json)"
+    )
     parser.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds for all steps together")
     arguments = parser.parse_args()
     facts = machine()
@@ -204,15 +241,23 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    print(f"{facts['device']}, driver {facts['driver']}, torch {facts['torch']}, nvcc {facts['nvcc']}", flush=True)
+    print(
+        f"{facts['device']}, driver {facts['driver']}, torch {facts['torch']}, nvcc {facts['nvcc']}",
+        flush=True,
+    )
     deadline = time.monotonic() + arguments.budget
     steps: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for step in plan(Path(folder)):
-            steps[step.name] = run_step(step, environment_for(facts["capability"]), deadline - time.monotonic())
+            steps[step.name] = run_step(
+                step, environment_for(facts["capability"]), deadline - time.monotonic()
+            )
             outcome = steps[step.name]
             note = outcome.get("reason") or outcome.get("summary") or ""
-            print(f"{step.name:32} {outcome['status']:10} {outcome.get('seconds', 0):6.1f} s  {note}", flush=True)
+            print(
+                f"{step.name:32} {outcome['status']:10} {outcome.get('seconds', 0):6.1f} s  {note}",
+                flush=True,
+            )
     output = arguments.output or default_output(facts["device"])
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({"machine": facts, "steps": steps}, indent=1) + "\n")
