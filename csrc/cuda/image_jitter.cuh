@@ -1,0 +1,122 @@
+// Brightness and contrast of whole images: clip(b * (c * x + (1 - c) * mean)), the mean an integer sum.
+//
+// Where an image has a block to itself, one launch sums it and applies the jitter, reading it again while it
+// is in cache. Where blocks share an image, one launch sums into global memory and a second applies.
+#pragma once
+
+#include "../common/blend.h"
+#include "../common/draw.h"
+#include "device.h"
+#include "pixel_run.cuh"
+#include "random_source.h"
+
+namespace anatpaste {
+
+constexpr int kJitterThreads = 1024;
+
+template <typename T>
+struct JitterArguments {
+  const T* image;  // (B,C,H,W)
+  T* out;          // (B,C,H,W)
+  uint64_t* sums;  // (B,3), zeroed, fixed point; unused where an image has one block
+  RandomSource random;
+  float low, high;
+  int64_t pixels;  // H * W
+  int32_t channels;
+};
+
+// The part of a plane that this block works on: [begin, begin + count).
+struct PlanePart {
+  int64_t begin, count;
+};
+
+__device__ __forceinline__ PlanePart plane_part(int64_t pixels) {
+  // Whole groups of 64 pixels, so that a part starts on a 16-byte boundary if the plane does.
+  const int64_t each = ceil_div<int64_t>(ceil_div<int64_t>(pixels, gridDim.y), 64) * 64;
+  const int64_t begin = min_of<int64_t>(each * blockIdx.y, pixels);
+  return {begin, min_of<int64_t>(each, pixels - begin)};
+}
+
+template <typename T>
+__device__ __forceinline__ int64_t plane_start(const JitterArguments<T>& a, int32_t channel) {
+  return (int64_t{blockIdx.x} * a.channels + channel) * a.pixels;
+}
+
+template <typename T>
+__device__ __forceinline__ Jitter jitter_of(const JitterArguments<T>& a, const uint64_t* sums) {
+  const JitterFactors drawn = draw_image_jitter(a.random.seed_value(), a.random.index[blockIdx.x],
+                                                a.random.step_value(), a.low, a.high);
+  return make_jitter(drawn.brightness, drawn.contrast, mean_grey<T>(sums, a.channels, a.pixels));
+}
+
+template <typename T>
+__device__ __forceinline__ T jittered_pixel(const Jitter& jitter, T pixel) {
+  return from_float<T>(jittered<T>(jitter, to_float(pixel)));
+}
+
+template <typename T>
+__device__ __forceinline__ void jitter_run(const Worker& worker, const Jitter& jitter, const T* in, T* out,
+                                           int64_t count) {
+  const bool same = misalignment(in) == misalignment(out);
+  const RunParts parts = same ? split_run(in, count) : RunParts{count, 0};
+  const int64_t tail = parts.head + parts.wide * kPixelsPer16<T>;
+  for (int64_t i = worker.rank; i < parts.head; i += worker.count) out[i] = jittered_pixel(jitter, in[i]);
+  for (int64_t i = worker.rank; i < parts.wide; i += worker.count) {
+    const int64_t first = parts.head + i * kPixelsPer16<T>;
+    auto group = bit_cast<Pixels16<T>>(load16(in + first));
+#pragma unroll
+    for (int k = 0; k < kPixelsPer16<T>; ++k) group.pixel[k] = jittered_pixel(jitter, group.pixel[k]);
+    store16(out + first, bit_cast<uint4>(group));
+  }
+  for (int64_t i = tail + worker.rank; i < count; i += worker.count) out[i] = jittered_pixel(jitter, in[i]);
+}
+
+template <typename T>
+__device__ __forceinline__ void jitter_part(const JitterArguments<T>& a, const Jitter& jitter) {
+  const PlanePart part = plane_part(a.pixels);
+  for (int32_t channel = 0; channel < a.channels; ++channel) {
+    const int64_t at = plane_start(a, channel) + part.begin;
+    jitter_run(block_worker(), jitter, a.image + at, a.out + at, part.count);
+  }
+}
+
+// The block's part of one plane's fixed-point sum, for every thread.
+template <typename T>
+__device__ __forceinline__ uint64_t sum_part(const JitterArguments<T>& a, int32_t channel,
+                                             uint64_t* partial) {
+  const PlanePart part = plane_part(a.pixels);
+  const T* pixel = a.image + plane_start(a, channel) + part.begin;
+  return block_sum(sum_of_run(block_worker(), pixel, part.count), partial);
+}
+
+// Grid (B), kJitterThreads threads.
+template <typename T>
+__global__ void __launch_bounds__(kJitterThreads) image_jitter_kernel(JitterArguments<T> a) {
+  ANATPASTE_SHARED(uint64_t, partial, kJitterThreads / kWarpSize);
+  uint64_t sums[3] = {0, 0, 0};
+#pragma unroll
+  for (int32_t channel = 0; channel < 3; ++channel) {
+    if (channel < a.channels) sums[channel] = sum_part(a, channel, partial);
+  }
+  jitter_part(a, jitter_of(a, sums));
+}
+
+// Grid (B, slices), kJitterThreads threads.
+template <typename T>
+__global__ void __launch_bounds__(kJitterThreads) image_jitter_sum_kernel(JitterArguments<T> a) {
+  ANATPASTE_SHARED(uint64_t, partial, kJitterThreads / kWarpSize);
+  for (int32_t channel = 0; channel < a.channels; ++channel) {
+    const uint64_t sum = sum_part(a, channel, partial);
+    if (thread_rank() == 0) atomic_add(&a.sums[int64_t{blockIdx.x} * 3 + channel], sum);
+  }
+}
+
+// Grid (B, slices), kJitterThreads threads.
+template <typename T>
+__global__ void __launch_bounds__(kJitterThreads) image_jitter_apply_kernel(JitterArguments<T> a) {
+  const uint64_t* at = a.sums + int64_t{blockIdx.x} * 3;
+  const uint64_t sums[3] = {at[0], at[1], at[2]};
+  jitter_part(a, jitter_of(a, sums));
+}
+
+}  // namespace anatpaste
