@@ -1,9 +1,9 @@
 """DICOM files as 8-bit grey, the way a viewer shows them at first.
 
 Monochrome: stored value -> modality rescale (slope, intercept, or lookup table) -> VOI lookup table, or the
-first window, or, where the file has neither, the whole range that the stored bits can express -> [0, 1] ->
-inverted for MONOCHROME1 -> times 255, rounded half up. The picture's own minimum and maximum play no part, so
-two files with equal headers are comparable. Colour (RGB, YBR, palette) becomes grey by Pillow's luma.
+first window, or, where the file has neither, the whole stored range for up to 8 bits and the picture's own
+extremes for more (see `own_range`) -> 0..255, rounded half up -> inverted for MONOCHROME1. Colour (RGB, YBR,
+palette) becomes grey by Pillow's luma.
 
 Uncompressed, RLE, 8-bit JPEG and JPEG 2000 files need only pydicom and Pillow. Lossless and 12-bit
 JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.levels import own_range, to_8_bits
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -45,7 +47,7 @@ def read_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     try:
         dataset = _open(path)
         _check_header(path, dataset, max_pixels)
-        return _to_grey(path, dataset, _decode(dataset))
+        return _to_grey(path, dataset, _decode(path, dataset))
     except (ImageReadError, MemoryError):
         raise
     except EOFError as error:
@@ -84,42 +86,47 @@ def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None
         raise ImageReadError(f"{path}: PhotometricInterpretation {photometric} is not supported.")
 
 
-def _decode(dataset: pydicom.Dataset) -> NDArray[Any]:
+def _decode(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
     if "TransferSyntaxUID" not in dataset.file_meta:
         # Files without a preamble are implicit little endian by the standard's default.
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
-    plugin = "pillow" if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit else ""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        raise ImageReadError(
+            f"{path}: no installed decoder reads {syntax.name}; "
+            "pip install pylibjpeg pylibjpeg-libjpeg adds one."
+        )
     return pixel_array(dataset, decoding_plugin=plugin)
 
 
 def _to_grey(path: Path, dataset: pydicom.Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     photometric = dataset.PhotometricInterpretation
     if photometric in _GREY:
-        unit = _displayed(path, dataset, pixels)
-        if photometric == "MONOCHROME1":
-            unit = 1 - unit
-        return np.floor(unit * 255 + 0.5).astype(np.uint8)
+        levels = _displayed(path, dataset, pixels)
+        return 255 - levels if photometric == "MONOCHROME1" else levels
+    bits = int(dataset.BitsStored)
     if photometric == _PALETTE:
         pixels = apply_color_lut(pixels, dataset)
-    if pixels.dtype == np.uint16:
-        bits = 16 if photometric == _PALETTE else int(dataset.BitsStored)
-        pixels = np.floor(pixels / (2.0**bits - 1) * 255 + 0.5)
-    return np.asarray(Image.fromarray(pixels.astype(np.uint8), mode=None).convert("L"))
+        bits = pixels.dtype.itemsize * 8
+    return np.asarray(Image.fromarray(to_8_bits(pixels, 0, 2.0**bits - 1)).convert("L"))
 
 
-def _displayed(path: Path, dataset: pydicom.Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
+def _displayed(path: Path, dataset: pydicom.Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     values = apply_modality_lut(stored, dataset).astype(np.float64)
     if dataset.get("VOILUTSequence"):
         # The third descriptor value is the number of bits of the table's entries.
         top = 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        return np.clip(apply_voi(values.astype(np.int64), dataset) / top, 0, 1)
+        return to_8_bits(apply_voi(values.astype(np.int64), dataset), 0, top)
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        return _windowed(path, dataset, values)
+        return to_8_bits(_windowed(path, dataset, values), 0, 1)
     low, high = _stored_range(dataset)
     if not high > low:
         raise ImageReadError(f"{path}: RescaleSlope must not be 0.")
-    return np.clip((values - low) / (high - low), 0, 1)
+    if int(dataset.BitsStored) > 8:
+        low, high = own_range(values, (low, high))
+    return to_8_bits(values, low, high)
 
 
 def _first(value: Any) -> float:
@@ -127,7 +134,7 @@ def _first(value: Any) -> float:
 
 
 def _windowed(path: Path, dataset: pydicom.Dataset, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First window of DICOM PS3.3 C.11.2.1.2, onto [0, 1]."""
+    """First window of DICOM PS3.3 C.11.2.1.2; 0 is black, 1 is white, and it may go beyond."""
     centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
     function = dataset.get("VOILUTFunction") or "LINEAR"
     smallest = 1.0 if function == "LINEAR" else np.finfo(np.float64).tiny
@@ -136,12 +143,12 @@ def _windowed(path: Path, dataset: pydicom.Dataset, values: NDArray[np.float64])
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     if function == "LINEAR_EXACT":
-        return np.clip((values - centre) / width + 0.5, 0, 1)
+        return (values - centre) / width + 0.5
     if function != "LINEAR":
         raise ImageReadError(f"{path}: VOILUTFunction {function} is not supported.")
     if width == 1:
         return (values > centre - 0.5).astype(np.float64)
-    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    return (values - (centre - 0.5)) / (width - 1) + 0.5
 
 
 def _stored_range(dataset: pydicom.Dataset) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from anatpaste_gpu.data.dicom import read_dicom
 from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.levels import own_range, to_8_bits
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MIN_IMAGE_SIZE = 16
@@ -29,9 +30,10 @@ _DICOM_PREAMBLE = 128
 def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
     """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
 
-    The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma, alpha
-    is composited over black, 16-bit grey v becomes round(v / 257), EXIF orientation is applied. For DICOM see
-    `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the aspect is not kept.
+    The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma,
+    alpha is composited over black, 16-bit grey is spread between its extremes, EXIF orientation is applied.
+    For DICOM see `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the
+    aspect is not kept.
 
     Args:
         path: the file.
@@ -138,8 +140,8 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
 
 def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        wide = np.asarray(image)
+        return Image.fromarray(to_8_bits(wide, *own_range(wide, (0, 65535))))
     if "A" in image.getbands() or "transparency" in image.info:
         opaque = image.convert("RGBA")
         black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))

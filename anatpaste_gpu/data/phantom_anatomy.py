@@ -1,8 +1,8 @@
 """The anatomy of one phantom patient, as numbers.
 
 Coordinates: the chest is drawn in a frame of its own, x from -1 (image left, the patient's right) to 1, y
-from -1 (top) to 1 (bottom), the spine at x = 0. Lengths are in that unit; attenuations are in units in which 1 is
-about white.
+from -1 (top) to 1 (bottom), the spine at x = 0. Lengths are in that unit; attenuations are in units in
+which 1 is about white.
 """
 
 from collections.abc import Callable

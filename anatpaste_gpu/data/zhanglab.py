@@ -1,11 +1,11 @@
 """The Zhanglab chest radiographs (Kermany et al. 2018) in two folder layouts, told apart by themselves.
 
-As published: `chest_xray/{train,test}/{NORMAL,PNEUMONIA}`. Validation is drawn from the official train folder,
-the rest of its normal images is for training, and the official test folder is left alone. Kaggle's copy moved 16
-training images to `val`; they are counted as official training images here.
+As published: `chest_xray/{train,test}/{NORMAL,PNEUMONIA}`. Validation is drawn from the official train
+folder, the rest of its normal images is for training, and the official test folder is left alone.
+Kaggle's copy moved 16 training images to `val`; they are counted as official training images here.
 
-As the published AnatPaste code wants it: `train/<normal class>`, `valid/<class>`, `test/<class>`; that split is
-kept.
+As the published AnatPaste code wants it: `train/<normal class>`, `valid/<class>`, `test/<class>`; that
+split is kept.
 """
 
 import re
