@@ -52,7 +52,7 @@ def cpu_extension() -> CppExtension:
 def cuda_extension(toolkit: cuda_toolkit.Toolkit) -> CUDAExtension:
     extension = CUDAExtension(
         "anatpaste_gpu._CUDA",
-        relative(list(ROOT.glob("csrc/cuda/*.cu"))),
+        relative([ROOT / "csrc/cuda/module.cpp", *ROOT.glob("csrc/cuda/*.cu")]),
         include_dirs=[str(ROOT / "csrc")],
         depends=headers(),
         extra_compile_args={"cxx": [*HOST_FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},

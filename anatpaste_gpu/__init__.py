@@ -1,11 +1,23 @@
-"""AnatPaste on the device: batched lung segmentation, anatomy-aware augmentation and density scoring."""
+"""AnatPaste on the device: batched lung segmentation, anatomy-aware augmentation and density scoring.
+
+    import anatpaste_gpu
+    augmented = anatpaste_gpu.batch_augment(images)          # uint8 or float in [0, 1], (B,1,H,W) or (B,3,H,W)
+    lungs = anatpaste_gpu.segment_lungs(images)              # bool (B,1,H,W)
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from . import _extension
+from . import _extension, ops
+from .augmentation import AnatPasteParams, AugmentAux, batch_augment, image_jitter
+from .config import AnatPasteConfig
 from .kde import KernelDensity
+from .segmentation import segment_lungs
+
+if TYPE_CHECKING:
+    from .augmentation.module import AnatPaste
 
 try:
     __version__ = version("anatpaste_gpu")
@@ -14,3 +26,26 @@ except PackageNotFoundError:  # run from a checkout that was not installed
 
 has_cuda_kernels = _extension.has_cuda_kernels
 why_no_cuda_kernels = _extension.why_no_cuda_kernels
+
+__all__ = [
+    "AnatPaste",
+    "AnatPasteConfig",
+    "AnatPasteParams",
+    "AugmentAux",
+    "KernelDensity",
+    "batch_augment",
+    "has_cuda_kernels",
+    "image_jitter",
+    "ops",
+    "segment_lungs",
+    "why_no_cuda_kernels",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`AnatPaste` brings Kornia along, which takes seconds to import and which nothing else here needs."""
+    if name == "AnatPaste":
+        from .augmentation.module import AnatPaste
+
+        return AnatPaste
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
