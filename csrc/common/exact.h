@@ -2,6 +2,7 @@
 // the intrinsics forbid the fusing of a * b + c whatever flags the code is compiled with.
 #pragma once
 
+#include "common/arith.h"
 #include "common/portable.h"
 
 namespace anatpaste {
@@ -43,14 +44,6 @@ ANATPASTE_HD float add_rn(float a, float b) {
   return __fadd_rn(a, b);
 #else
   return a + b;
-#endif
-}
-
-ANATPASTE_HD float div_rn(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fdiv_rn(a, b);
-#else
-  return a / b;
 #endif
 }
 
