@@ -34,7 +34,12 @@ def relative(paths: list[Path]) -> list[str]:
 
 def headers() -> list[str]:
     return relative(
-        [*ROOT.glob("csrc/common/*.h"), *ROOT.glob("csrc/cpu/*.h"), *ROOT.glob("csrc/cuda/*.[ch]*")]
+        [
+            *ROOT.glob("csrc/*.h"),
+            *ROOT.glob("csrc/common/*.h"),
+            *ROOT.glob("csrc/cpu/*.h"),
+            *ROOT.glob("csrc/cuda/*.[ch]*"),
+        ]
     )
 
 

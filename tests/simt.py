@@ -81,7 +81,7 @@ def op(name: str, variant: str = "plain") -> Callable[..., Any]:
 
 @contextmanager
 def schedule(mode: str, seed: int = 0, resident_blocks: int = 1, variant: str = "plain") -> Iterator[None]:
-    """Runs launches forward, in reverse, or in a seeded random order with several blocks resident at a time."""
+    """Runs launches forward, in reverse, or in a seeded random order with several blocks resident."""
     handle = library(variant)
     handle.simt_set_schedule(MODES[mode], seed, resident_blocks)
     try:

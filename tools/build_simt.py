@@ -1,7 +1,8 @@
-"""Builds the SIMT executor with the CUDA kernels under g++, for tests: build/simt/<variant>/anatpaste_simt.so.
+"""Builds the SIMT executor with the CUDA kernels under g++, for tests.
 
-Variants: `plain`; `race` and `count` (kernels with -fsanitize=thread's instrumentation, linked against our own
-hooks); `asan` (AddressSanitizer and UBSan; needs libasan preloaded). `python tools/build_simt.py [VARIANT ...]`.
+Each variant becomes build/simt/<variant>/anatpaste_simt.so: `plain`; `race` and `count` (the kernels with
+-fsanitize=thread's instrumentation, linked against our own hooks); `asan` (AddressSanitizer and UBSan, for processes
+that libasan is preloaded into). `python tools/build_simt.py [VARIANT ...]`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "simt"
 
 COMMON = (
-    "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off -Wall -Wextra -Wno-unused-parameter "
-    "-DTORCH_TARGET_VERSION=0x020a000000000000"
+    "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off "
+    "-Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas -DTORCH_TARGET_VERSION=0x020a000000000000"
 )
 # Instrument memory accesses only: the executor itself observes atomics, and no thread library may come in.
 INSTRUMENT = "-O1 -g1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0"
@@ -38,8 +39,8 @@ class Variant:
 
 VARIANTS = {
     "plain": Variant("-O2 -g0", "-O2 -g0", ("no_observer", "no_counters")),
-    "race": Variant(INSTRUMENT, "-O2 -g1", ("hooks", "race", "no_counters")),
-    "count": Variant(INSTRUMENT, "-O2 -g1", ("hooks", "count")),
+    "race": Variant(INSTRUMENT, "-O2 -g1", ("address", "hooks", "race", "no_counters")),
+    "count": Variant(INSTRUMENT, "-O2 -g1", ("address", "hooks", "count")),
     "asan": Variant(SANITIZE, SANITIZE, ("no_observer", "no_counters"), "-fsanitize=address,undefined"),
 }
 

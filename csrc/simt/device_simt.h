@@ -20,6 +20,9 @@
 #endif
 #define ANATPASTE_DISPATCH_KEY CPU
 
+// Wrappers must be inlined: accesses are told apart by the code address in the kernel.
+#define ANATPASTE_INLINE inline __attribute__((always_inline))
+
 #define __global__
 #define __device__
 #define __host__
@@ -146,66 +149,68 @@ constexpr bool is_word = std::is_integral_v<T> && (sizeof(T) == 4 || sizeof(T) =
                                ::anatpaste::simt::Where{__FILE__, __LINE__})
 
 template <typename T>
-inline T* dynamic_shared(size_t byte_offset, size_t count, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T* dynamic_shared(size_t byte_offset, size_t count,
+                                   simt::Where where = simt::Where::here()) {
   return static_cast<T*>(simt::dynamic_window(byte_offset, count * sizeof(T), alignof(T), where));
 }
 
 // ---- barriers and fences ----
-inline void sync_block(simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE void sync_block(simt::Where where = simt::Where::here()) {
   simt::block_barrier(simt::Barrier::kSync, false, where);
 }
-inline bool sync_block_or(bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE bool sync_block_or(bool p, simt::Where where = simt::Where::here()) {
   return simt::block_barrier(simt::Barrier::kOr, p, where) != 0;
 }
-inline bool sync_block_and(bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE bool sync_block_and(bool p, simt::Where where = simt::Where::here()) {
   return simt::block_barrier(simt::Barrier::kAnd, p, where) != 0;
 }
-inline int sync_block_count(bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE int sync_block_count(bool p, simt::Where where = simt::Where::here()) {
   return simt::block_barrier(simt::Barrier::kCount, p, where);
 }
-inline void sync_warp(unsigned mask = kFullMask, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE void sync_warp(unsigned mask = kFullMask, simt::Where where = simt::Where::here()) {
   simt::collective(simt::Collective::kSync, mask, 0, 0, where);
 }
-inline void fence_block() { simt::fence(); }
-inline void fence_device() { simt::fence(); }
+ANATPASTE_INLINE void fence_block() { simt::fence(); }
+ANATPASTE_INLINE void fence_device() { simt::fence(); }
 
 // ---- warps ----
-inline int thread_rank() { return simt::thread_rank(); }
-inline int lane_id() { return simt::thread_rank() & (kWarpSize - 1); }
-inline int warp_id() { return simt::thread_rank() / kWarpSize; }
-inline unsigned lanes_below() { return (1u << lane_id()) - 1u; }
+ANATPASTE_INLINE int thread_rank() { return simt::thread_rank(); }
+ANATPASTE_INLINE int lane_id() { return simt::thread_rank() & (kWarpSize - 1); }
+ANATPASTE_INLINE int warp_id() { return simt::thread_rank() / kWarpSize; }
+ANATPASTE_INLINE unsigned lanes_below() { return (1u << lane_id()) - 1u; }
 
 template <typename T>
-inline T shfl(unsigned mask, T value, int lane, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T shfl(unsigned mask, T value, int lane, simt::Where where = simt::Where::here()) {
   return simt::from_word<T>(
       simt::collective(simt::Collective::kShfl, mask, simt::to_word(value), lane, where));
 }
 template <typename T>
-inline T shfl_up(unsigned mask, T value, unsigned delta, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T shfl_up(unsigned mask, T value, unsigned delta, simt::Where where = simt::Where::here()) {
   return simt::from_word<T>(simt::collective(simt::Collective::kShflUp, mask, simt::to_word(value),
                                              static_cast<int>(delta), where));
 }
 template <typename T>
-inline T shfl_down(unsigned mask, T value, unsigned delta, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T shfl_down(unsigned mask, T value, unsigned delta,
+                             simt::Where where = simt::Where::here()) {
   return simt::from_word<T>(simt::collective(simt::Collective::kShflDown, mask, simt::to_word(value),
                                              static_cast<int>(delta), where));
 }
 template <typename T>
-inline T shfl_xor(unsigned mask, T value, int lanes, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T shfl_xor(unsigned mask, T value, int lanes, simt::Where where = simt::Where::here()) {
   return simt::from_word<T>(
       simt::collective(simt::Collective::kShflXor, mask, simt::to_word(value), lanes, where));
 }
-inline unsigned ballot(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE unsigned ballot(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
   return static_cast<unsigned>(simt::collective(simt::Collective::kBallot, mask, p, 0, where));
 }
-inline bool any(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE bool any(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
   return simt::collective(simt::Collective::kAny, mask, p, 0, where) != 0;
 }
-inline bool all(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE bool all(unsigned mask, bool p, simt::Where where = simt::Where::here()) {
   return simt::collective(simt::Collective::kAll, mask, p, 0, where) != 0;
 }
 template <typename T>
-inline unsigned match_any(unsigned mask, T value, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE unsigned match_any(unsigned mask, T value, simt::Where where = simt::Where::here()) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "match_any takes 4 or 8 bytes");
   return static_cast<unsigned>(
       simt::collective(simt::Collective::kMatchAny, mask, simt::to_word(value), 0, where));
@@ -213,7 +218,7 @@ inline unsigned match_any(unsigned mask, T value, simt::Where where = simt::Wher
 
 #define ANATPASTE_WARP_REDUCE(name, combine)                                                       \
   template <typename T>                                                                            \
-  inline T name(unsigned mask, T value, simt::Where where = simt::Where::here()) {                 \
+  ANATPASTE_INLINE T name(unsigned mask, T value, simt::Where where = simt::Where::here()) {       \
     static_assert(std::is_integral_v<T> && sizeof(T) == 4, #name " takes int or unsigned");        \
     const int argument = static_cast<int>(combine) + (std::is_signed_v<T> ? 16 : 0);               \
     return simt::from_word<T>(                                                                     \
@@ -227,12 +232,12 @@ ANATPASTE_WARP_REDUCE(reduce_and, simt::Combine::kAnd)
 #undef ANATPASTE_WARP_REDUCE
 
 // ---- atomics ----
-#define ANATPASTE_ATOMIC(name, combine)                                                               \
-  template <typename T>                                                                               \
-  inline T name(T* pointer, simt::same_t<T> value, simt::Where where = simt::Where::here()) {         \
-    static_assert(simt::is_word<T>, #name " takes a 32- or 64-bit integer");                          \
-    return simt::from_word<T>(                                                                        \
-        simt::atomic(combine, pointer, simt::to_word(value), sizeof(T), std::is_signed_v<T>, where)); \
+#define ANATPASTE_ATOMIC(name, combine)                                                                 \
+  template <typename T>                                                                                 \
+  ANATPASTE_INLINE T name(T* pointer, simt::same_t<T> value, simt::Where where = simt::Where::here()) { \
+    static_assert(simt::is_word<T>, #name " takes a 32- or 64-bit integer");                            \
+    return simt::from_word<T>(                                                                          \
+        simt::atomic(combine, pointer, simt::to_word(value), sizeof(T), std::is_signed_v<T>, where));   \
   }
 ANATPASTE_ATOMIC(atomic_add, simt::Combine::kAdd)
 ANATPASTE_ATOMIC(atomic_min, simt::Combine::kMin)
@@ -243,19 +248,20 @@ ANATPASTE_ATOMIC(atomic_exch, simt::Combine::kExchange)
 #undef ANATPASTE_ATOMIC
 
 template <typename T>
-inline T atomic_cas(T* pointer, simt::same_t<T> expected, simt::same_t<T> desired,
-                    simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T atomic_cas(T* pointer, simt::same_t<T> expected, simt::same_t<T> desired,
+                              simt::Where where = simt::Where::here()) {
   static_assert(simt::is_word<T>, "atomic_cas takes a 32- or 64-bit integer");
   return simt::from_word<T>(
       simt::atomic_cas(pointer, simt::to_word(expected), simt::to_word(desired), sizeof(T), where));
 }
 
 template <typename T>
-inline T relaxed_load(const T* pointer, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE T relaxed_load(const T* pointer, simt::Where where = simt::Where::here()) {
   return simt::from_word<T>(simt::relaxed_load(pointer, sizeof(T), where));
 }
 template <typename T>
-inline void relaxed_store(T* pointer, simt::same_t<T> value, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE void relaxed_store(T* pointer, simt::same_t<T> value,
+                                    simt::Where where = simt::Where::here()) {
   simt::relaxed_store(pointer, simt::to_word(value), sizeof(T), where);
 }
 
@@ -305,11 +311,11 @@ inline To bit_cast(const From& from) {
 
 // ---- wide access ----
 template <typename T>
-inline uint4 load16(const T* pointer, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE uint4 load16(const T* pointer, simt::Where where = simt::Where::here()) {
   return simt::load16(pointer, where);
 }
 template <typename T>
-inline void store16(T* pointer, uint4 value, simt::Where where = simt::Where::here()) {
+ANATPASTE_INLINE void store16(T* pointer, uint4 value, simt::Where where = simt::Where::here()) {
   simt::store16(pointer, value, where);
 }
 

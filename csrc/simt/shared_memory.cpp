@@ -9,11 +9,14 @@ namespace anatpaste::simt {
 
 namespace {
 
+constexpr unsigned char kPoison = 0xA5;
+#if !defined(__SANITIZE_ADDRESS__)
 constexpr size_t kGuard = 128;
-constexpr unsigned char kGuardByte = 0x5A, kPoison = 0xA5;
+constexpr unsigned char kGuardByte = 0x5A;
 constexpr size_t kSpareBytes = 64 * 1024;  // guards and rounding of the static pieces
 
 size_t round_up(size_t n) { return (n + 127) / 128 * 128; }
+#endif
 
 }  // namespace
 

@@ -23,6 +23,7 @@ class SharedMemory {
   void reset(size_t dynamic_bytes);
   void clear();
 
+  const std::vector<Piece>& pieces() const { return pieces_; }
   void* dynamic() const { return pieces_.front().begin; }
   size_t dynamic_bytes() const { return pieces_.front().bytes; }
   void* find_or_add(const void* site, const char* name, size_t bytes);
