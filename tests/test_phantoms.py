@@ -36,7 +36,7 @@ def test_segmentation_finds_both_lungs() -> None:
         # The spine splits the lungs, so each component of the truth is one lung.
         truth = measure.label(phantom.lung_mask)
         both.append(min(mask[truth == side].mean() for side in (1, 2)) > 0.25)
-    # Measured on 400 phantoms: mean 0.70, no empty mask, both lungs on all of them.
+    # Measured on 400 phantoms: mean 0.68, lowest 0.21, no empty mask, both lungs on 99 %.
     assert np.mean(overlaps) > 0.6
     assert np.mean(np.array(overlaps) > 0.2) >= 0.97
     assert np.mean(both) >= 0.95

@@ -54,8 +54,8 @@ def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> Array:
     matrix = _upsampling(cells, size)
     grid = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
     # A cubic B-spline surface of unit-variance weights has a standard deviation of about 0.48.
-    result: Array = (matrix @ grid @ matrix.T) * np.float32(2.1)
-    return result
+    surface = (matrix @ grid @ matrix.T) * np.float32(2.1)
+    return surface.astype(np.float32, copy=False)
 
 
 def blur(image: Array, sigma: float) -> Array:

@@ -85,7 +85,7 @@ def _mediastinum(a: Anatomy, c: Chest) -> Array:
     heart = np.clip(c.heart * F(-1 / 0.16), 0, 1)
     # Below the diaphragm the liver hides the heart.
     shown = 1 - smoothstep(a.base[0] - 0.06, a.base[1] + 0.10, c.y)
-    total += F(0.12) * np.sqrt(heart * (2 - heart)) * shown
+    total += F(0.10) * np.sqrt(heart * (2 - heart)) * shown
     total += F(0.05) * bump(((x - F(0.09)) ** 2 + (c.y + F(0.28)) ** 2) * F(1 / 0.005))
     windpipe = 1 - smoothstep(-0.32, -0.22, c.y)
     result: Array = total - F(0.13) * windpipe * plateau(x * F(1 / 0.04))

@@ -110,11 +110,16 @@ def _expose(attenuation: Array, a: Anatomy, rng: np.random.Generator) -> NDArray
     return levels
 
 
+# Strokes of the side markers as (left, top, right, bottom), in a box from -1 to 1.
+_LETTER_R = ((-1, -1, -0.4, 1), (-1, -1, 1, -0.6), (-1, -0.1, 1, 0.3), (0.4, -1, 1, 0.3), (0.2, 0.3, 0.8, 1))
+_LETTER_L = ((-1, -1, -0.4, 1), (-1, 0.6, 1, 1))
+
+
 def _draw_marker(light: Array, a: Anatomy) -> None:
-    """A white "L" on one side of the patient; which side plays no part."""
+    """A white "R" or "L" beside the patient, on the side that it names."""
     x, y, half = a.marker
     size = len(light)
-    left, right, bar = (round((v + 1) * size / 2) for v in (x - half * 0.6, x + half * 0.6, x - half * 0.2))
-    top, bottom, foot = (round((v + 1) * size / 2) for v in (y - half, y + half, y + half * 0.6))
-    light[top:bottom, left:bar] = 0.95
-    light[foot:bottom, left:right] = 0.95
+    for left, top, right, bottom in _LETTER_L if x > 0 else _LETTER_R:
+        columns = (round((x + half * 0.7 * end + 1) * size / 2) for end in (left, right))
+        rows = (round((y + half * end + 1) * size / 2) for end in (top, bottom))
+        light[slice(*rows), slice(*columns)] = 0.95
