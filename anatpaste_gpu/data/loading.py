@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from anatpaste_gpu.data import demo, zhanglab
+from anatpaste_gpu.data import phantom_set, zhanglab
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
@@ -42,7 +42,7 @@ class DatasetSource:
 
 
 _SOURCES: dict[str, DatasetSource] = {
-    "demo": DatasetSource(demo.plan, demo.read, needs_root=False),
+    "demo": DatasetSource(phantom_set.plan, phantom_set.read, needs_root=False),
     "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
 }
 
