@@ -1,4 +1,4 @@
-"""Lung segmentation of one image by scikit-image, SciPy and PIL, step by step as the paper's Algorithm 1 reads."""
+"""Lung segmentation of one image by scikit-image, SciPy and PIL, step by step as Algorithm 1 reads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def without_small(mask: Mask, min_area: int, bounding_box: bool) -> Mask:
     return kept
 
 
-def segment(image: npt.NDArray[np.generic], min_area: int, bounding_box: bool = False, clip_limit: float = 0.01) -> Mask:
+def segment(
+    image: npt.NDArray[np.generic], min_area: int, bounding_box: bool = False, clip_limit: float = 0.01
+) -> Mask:
     """Algorithm 1 on a grey image."""
     mask = open_mask(dark_pixels(equalized(image, clip_limit)))
     return without_small(dilate_mask(without_border(mask)), min_area, bounding_box)
