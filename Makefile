@@ -23,7 +23,7 @@ $(SETUP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev,dicom]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from anatpaste_gpu.data.dicom import read_dicom
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
 
@@ -58,6 +57,9 @@ def read_grey(path: Path) -> Image.Image:
     """The file as a Pillow image of mode "L" at its own size; raises as `read_image` does."""
     kind = _file_kind(path)
     if kind == "dicom":
+        # pydicom is slow to import, and a machine that only trains on phantoms or PNGs may lack it.
+        from anatpaste_gpu.data.dicom import read_dicom
+
         return Image.fromarray(read_dicom(path, MAX_PIXELS))
     return _read_pillow(path, kind)
 
