@@ -2,8 +2,8 @@
 // it. Small pieces for one thread: loops over pixels, bins and tiles are the caller's.
 #pragma once
 
-#include "common/exact.h"
-#include "common/portable.h"
+#include "exact.h"
+#include "portable.h"
 
 namespace anatpaste {
 

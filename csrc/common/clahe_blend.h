@@ -3,8 +3,8 @@
 // The cheaper forms below give the same integer for the tile sizes that they are chosen for.
 #pragma once
 
-#include "common/exact.h"
-#include "common/portable.h"
+#include "exact.h"
+#include "portable.h"
 
 namespace anatpaste {
 

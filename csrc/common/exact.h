@@ -2,8 +2,8 @@
 // the intrinsics forbid the fusing of a * b + c whatever flags the code is compiled with.
 #pragma once
 
-#include "common/arith.h"
-#include "common/portable.h"
+#include "arith.h"
+#include "portable.h"
 
 namespace anatpaste {
 

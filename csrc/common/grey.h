@@ -1,8 +1,8 @@
 // RGB to grey as PIL does it, and any pixel type to the 16-bit value that CLAHE starts from.
 #pragma once
 
-#include "common/exact.h"
-#include "common/portable.h"
+#include "exact.h"
+#include "portable.h"
 
 namespace anatpaste {
 

@@ -2,8 +2,8 @@
 // 1], in terms of its integer levels.
 #pragma once
 
-#include "common/exact.h"
-#include "common/portable.h"
+#include "exact.h"
+#include "portable.h"
 
 namespace anatpaste {
 
