@@ -15,7 +15,8 @@
 
 namespace anatpaste {
 
-constexpr int kPasteThreads = kRankWarps * kWarpSize;
+constexpr int kPasteThreads = kRunThreads;
+static_assert(kPasteThreads == kRankWarps * kWarpSize, "one block width for runs and ranks");
 
 template <typename T>
 struct PasteArguments {
@@ -122,12 +123,12 @@ __device__ __forceinline__ void copy_rows(const PasteJob<T>& job, int32_t begin,
   begin = max_of(begin, 0);
   end = min_of(end, job.height);
   if (begin >= end) return;
-  const int64_t first = int64_t{begin} * job.width, count = int64_t{end - begin} * job.width;
+  const int32_t first = begin * job.width, count = (end - begin) * job.width;
   for (int32_t channel = 0; channel < job.channels; ++channel) {
     const int64_t at = channel * job.pixels() + first;
-    copy_run(block_worker(), job.image + at, job.out + at, count);
+    copy_run(job.image + at, job.out + at, count);
   }
-  if (job.figure != nullptr) fill_zero(block_worker(), job.figure + first, count);
+  if (job.figure != nullptr) fill_zero(job.figure + first, count);
 }
 
 // Copies this block's rows. A barrier must follow before any of them is pasted on.
@@ -143,12 +144,13 @@ __device__ __forceinline__ void copy_slice(const PasteJob<T>& job, int32_t centr
 
 // ---- the patch ----
 
-// Mean grey of the patch, by whole warps a row. partial: shared, one word a warp.
+// Fixed-point sums of the patch's channels, by whole warps a row. partial: shared, kRunWarps words.
 template <typename T>
-__device__ __forceinline__ float patch_mean(const PasteJob<T>& job, const PasteParams& p, uint64_t* partial) {
-  uint64_t sums[3] = {0, 0, 0};
+__device__ __forceinline__ void sum_patch(const PasteJob<T>& job, const PasteParams& p, uint64_t* partial,
+                                          uint64_t (&sums)[3]) {
 #pragma unroll
   for (int32_t channel = 0; channel < 3; ++channel) {
+    sums[channel] = 0;
     if (channel >= job.channels) continue;
     uint64_t sum = 0;
     for (int32_t row = warp_id(); row < p.cut_h; row += kRankWarps) {
@@ -158,7 +160,6 @@ __device__ __forceinline__ float patch_mean(const PasteJob<T>& job, const PasteP
     }
     sums[channel] = block_sum(sum, partial);
   }
-  return mean_grey<T>(sums, job.channels, int64_t{p.cut_h} * p.cut_w);
 }
 
 // What is pasted at each pixel of the image.
@@ -315,8 +316,12 @@ __global__ void __launch_bounds__(kPasteThreads) anat_paste_kernel(PasteArgument
   const FigureExtent extent = extent_of(p, job.height, job.width);
   copy_slice(job, p.centre_y);
   fill_tables(p, extent, tables);
-  const float mean = patch_mean(job, p, partial);
-  if (thread_rank() == 0) patch[0] = patch_of(p, mean);
+  uint64_t sums[3];
+  sum_patch(job, p, partial, sums);
+  // By one thread, as doubles are slow where there are few units for them.
+  if (thread_rank() == 0) {
+    patch[0] = patch_of(p, mean_grey<T>(sums, job.channels, int64_t{p.cut_h} * p.cut_w));
+  }
   sync_block();  // closes the copy and the tables as well
   const Figure figure = {tables.edges + extent.below, tables.chords, p.kind, p.half_h, p.half_w, extent};
   paste_tiles(job, p, patch[0], figure, weights);

@@ -39,7 +39,7 @@ Tensor image_jitter(const Tensor& image, const Tensor& index, const Tensor& seed
                                           random,
                                           static_cast<float>(low),
                                           static_cast<float>(high),
-                                          image.size(2) * image.size(3),
+                                          static_cast<int32_t>(image.size(2) * image.size(3)),
                                           static_cast<int32_t>(image.size(1))};
     jitter(device, arguments, image.size(0));
   });

@@ -12,7 +12,7 @@
 
 namespace anatpaste {
 
-constexpr int kJitterThreads = 1024;
+constexpr int kJitterThreads = kRunThreads;
 
 template <typename T>
 struct JitterArguments {
@@ -21,20 +21,20 @@ struct JitterArguments {
   uint64_t* sums;  // (B,3), zeroed, fixed point; unused where an image has one block
   RandomSource random;
   float low, high;
-  int64_t pixels;  // H * W
+  int32_t pixels;  // H * W
   int32_t channels;
 };
 
 // The part of a plane that this block works on: [begin, begin + count).
 struct PlanePart {
-  int64_t begin, count;
+  int32_t begin, count;
 };
 
-__device__ __forceinline__ PlanePart plane_part(int64_t pixels) {
+__device__ __forceinline__ PlanePart plane_part(int32_t pixels) {
   // Whole groups of 64 pixels, so that a part starts on a 16-byte boundary if the plane does.
-  const int64_t each = ceil_div<int64_t>(ceil_div<int64_t>(pixels, gridDim.y), 64) * 64;
-  const int64_t begin = min_of<int64_t>(each * blockIdx.y, pixels);
-  return {begin, min_of<int64_t>(each, pixels - begin)};
+  const int32_t each = ceil_div(ceil_div(pixels, static_cast<int32_t>(gridDim.y)), 64) * 64;
+  const int32_t begin = static_cast<int32_t>(min_of(int64_t{each} * blockIdx.y, int64_t{pixels}));
+  return {begin, min_of(each, pixels - begin)};
 }
 
 template <typename T>
@@ -49,26 +49,35 @@ __device__ __forceinline__ Jitter jitter_of(const JitterArguments<T>& a, const u
   return make_jitter(drawn.brightness, drawn.contrast, mean_grey<T>(sums, a.channels, a.pixels));
 }
 
+// The same for every thread, worked out by one, as doubles are slow where there are few units for them.
+template <typename T>
+__device__ __forceinline__ Jitter block_jitter(const JitterArguments<T>& a, const uint64_t* sums) {
+  ANATPASTE_SHARED(Jitter, jitter, 1);
+  if (thread_rank() == 0) jitter[0] = jitter_of(a, sums);
+  sync_block();
+  return jitter[0];
+}
+
 template <typename T>
 __device__ __forceinline__ T jittered_pixel(const Jitter& jitter, T pixel) {
   return from_float<T>(jittered<T>(jitter, to_float(pixel)));
 }
 
 template <typename T>
-__device__ __forceinline__ void jitter_run(const Worker& worker, const Jitter& jitter, const T* in, T* out,
-                                           int64_t count) {
+__device__ __forceinline__ void jitter_run(const Jitter& jitter, const T* __restrict__ in,
+                                           T* __restrict__ out, int32_t count) {
   const bool same = misalignment(in) == misalignment(out);
   const RunParts parts = same ? split_run(in, count) : RunParts{count, 0};
-  const int64_t tail = parts.head + parts.wide * kPixelsPer16<T>;
-  for (int64_t i = worker.rank; i < parts.head; i += worker.count) out[i] = jittered_pixel(jitter, in[i]);
-  for (int64_t i = worker.rank; i < parts.wide; i += worker.count) {
-    const int64_t first = parts.head + i * kPixelsPer16<T>;
+  const int32_t tail = parts.head + parts.wide * kPixelsPer16<T>;
+  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = jittered_pixel(jitter, in[i]);
+  for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
+    const int32_t first = parts.head + i * kPixelsPer16<T>;
     auto group = bit_cast<Pixels16<T>>(load16(in + first));
 #pragma unroll
     for (int k = 0; k < kPixelsPer16<T>; ++k) group.pixel[k] = jittered_pixel(jitter, group.pixel[k]);
     store16(out + first, bit_cast<uint4>(group));
   }
-  for (int64_t i = tail + worker.rank; i < count; i += worker.count) out[i] = jittered_pixel(jitter, in[i]);
+  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = jittered_pixel(jitter, in[i]);
 }
 
 template <typename T>
@@ -76,7 +85,7 @@ __device__ __forceinline__ void jitter_part(const JitterArguments<T>& a, const J
   const PlanePart part = plane_part(a.pixels);
   for (int32_t channel = 0; channel < a.channels; ++channel) {
     const int64_t at = plane_start(a, channel) + part.begin;
-    jitter_run(block_worker(), jitter, a.image + at, a.out + at, part.count);
+    jitter_run(jitter, a.image + at, a.out + at, part.count);
   }
 }
 
@@ -86,7 +95,7 @@ __device__ __forceinline__ uint64_t sum_part(const JitterArguments<T>& a, int32_
                                              uint64_t* partial) {
   const PlanePart part = plane_part(a.pixels);
   const T* pixel = a.image + plane_start(a, channel) + part.begin;
-  return block_sum(sum_of_run(block_worker(), pixel, part.count), partial);
+  return block_sum(sum_of_run(pixel, part.count), partial);
 }
 
 // Grid (B), kJitterThreads threads.
@@ -98,7 +107,7 @@ __global__ void __launch_bounds__(kJitterThreads) image_jitter_kernel(JitterArgu
   for (int32_t channel = 0; channel < 3; ++channel) {
     if (channel < a.channels) sums[channel] = sum_part(a, channel, partial);
   }
-  jitter_part(a, jitter_of(a, sums));
+  jitter_part(a, block_jitter(a, sums));
 }
 
 // Grid (B, slices), kJitterThreads threads.
@@ -116,7 +125,7 @@ template <typename T>
 __global__ void __launch_bounds__(kJitterThreads) image_jitter_apply_kernel(JitterArguments<T> a) {
   const uint64_t* at = a.sums + int64_t{blockIdx.x} * 3;
   const uint64_t sums[3] = {at[0], at[1], at[2]};
-  jitter_part(a, jitter_of(a, sums));
+  jitter_part(a, block_jitter(a, sums));
 }
 
 }  // namespace anatpaste

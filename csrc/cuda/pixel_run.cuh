@@ -1,4 +1,5 @@
-// Runs of consecutive pixels, 16 bytes at a time where their address allows: copy, fill, sum.
+// Runs of at most 2^30 consecutive pixels, worked on by the whole block, 16 bytes at a time where their
+// address allows: copy, fill, sum.
 #pragma once
 
 #include "../common/pixel.h"
@@ -6,12 +7,10 @@
 
 namespace anatpaste {
 
-// Who shares the work of a run: thread number `rank` of `count`.
-struct Worker {
-  int32_t rank, count;
-};
-
-__device__ __forceinline__ Worker block_worker() { return {thread_rank(), static_cast<int32_t>(blockDim.x)}; }
+// Threads of every block that works on runs: known when compiling, so that loops unroll without a division.
+constexpr int kRunThreads = 1024;
+constexpr int kRunWarps = kRunThreads / kWarpSize;
+static_assert(kRunWarps == kWarpSize, "block_sum reads one partial sum a lane");
 
 template <typename T>
 constexpr int32_t kPixelsPer16 = 16 / static_cast<int32_t>(sizeof(T));
@@ -29,56 +28,56 @@ __device__ __forceinline__ uint32_t misalignment(const void* pointer) {
 // A run in three parts: `head` single pixels up to a 16-byte boundary, `wide` groups of 16 bytes, single
 // pixels again.
 struct RunParts {
-  int64_t head, wide;
+  int32_t head, wide;
 };
 
 template <typename T>
-__device__ __forceinline__ RunParts split_run(const T* pointer, int64_t count) {
-  const int64_t head = min_of<int64_t>((16u - misalignment(pointer)) % 16u / sizeof(T), count);
+__device__ __forceinline__ RunParts split_run(const T* pointer, int32_t count) {
+  const int32_t head = min_of(static_cast<int32_t>((16u - misalignment(pointer)) % 16u / sizeof(T)), count);
   return {head, (count - head) / kPixelsPer16<T>};
 }
 
 template <typename T>
-__device__ __forceinline__ void copy_run(const Worker& worker, const T* in, T* out, int64_t count) {
+__device__ __forceinline__ void copy_run(const T* __restrict__ in, T* __restrict__ out, int32_t count) {
   // Both ends of a copy must reach a 16-byte boundary at the same pixel; otherwise it goes pixel by pixel.
   const bool same = misalignment(in) == misalignment(out);
   const RunParts parts = same ? split_run(in, count) : RunParts{count, 0};
-  const int64_t tail = parts.head + parts.wide * kPixelsPer16<T>;
-  for (int64_t i = worker.rank; i < parts.head; i += worker.count) out[i] = in[i];
+  const int32_t tail = parts.head + parts.wide * kPixelsPer16<T>;
+  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = in[i];
 #pragma unroll 4
-  for (int64_t i = worker.rank; i < parts.wide; i += worker.count) {
-    const int64_t first = parts.head + i * kPixelsPer16<T>;
+  for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
+    const int32_t first = parts.head + i * kPixelsPer16<T>;
     store16(out + first, load16(in + first));
   }
-  for (int64_t i = tail + worker.rank; i < count; i += worker.count) out[i] = in[i];
+  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = in[i];
 }
 
-__device__ __forceinline__ void fill_zero(const Worker& worker, float* out, int64_t count) {
+__device__ __forceinline__ void fill_zero(float* out, int32_t count) {
   const RunParts parts = split_run(out, count);
-  const int64_t tail = parts.head + parts.wide * 4;
-  for (int64_t i = worker.rank; i < parts.head; i += worker.count) out[i] = 0.0f;
-  for (int64_t i = worker.rank; i < parts.wide; i += worker.count) {
+  const int32_t tail = parts.head + parts.wide * 4;
+  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = 0.0f;
+  for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
     store16(out + parts.head + i * 4, uint4{0, 0, 0, 0});
   }
-  for (int64_t i = tail + worker.rank; i < count; i += worker.count) out[i] = 0.0f;
+  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = 0.0f;
 }
 
-// This worker's part of the run's fixed-point sum.
+// This thread's part of the run's fixed-point sum.
 template <typename T>
-__device__ __forceinline__ uint64_t sum_of_run(const Worker& worker, const T* in, int64_t count) {
+__device__ __forceinline__ uint64_t sum_of_run(const T* in, int32_t count) {
   const RunParts parts = split_run(in, count);
-  const int64_t tail = parts.head + parts.wide * kPixelsPer16<T>;
+  const int32_t tail = parts.head + parts.wide * kPixelsPer16<T>;
   uint64_t sum = 0;
-  for (int64_t i = worker.rank; i < parts.head; i += worker.count) sum += to_fixed(in[i]);
+  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) sum += to_fixed(in[i]);
 #pragma unroll 4
-  for (int64_t i = worker.rank; i < parts.wide; i += worker.count) {
+  for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
     const auto group = bit_cast<Pixels16<T>>(load16(in + parts.head + i * kPixelsPer16<T>));
     uint32_t part = 0;  // up to 16 pixels of at most 2^20 each
 #pragma unroll
     for (int k = 0; k < kPixelsPer16<T>; ++k) part += to_fixed(group.pixel[k]);
     sum += part;
   }
-  for (int64_t i = tail + worker.rank; i < count; i += worker.count) sum += to_fixed(in[i]);
+  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) sum += to_fixed(in[i]);
   return sum;
 }
 
@@ -88,14 +87,12 @@ __device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
   return value;
 }
 
-// The sum over the block, for every thread. `partial` is shared memory, one word a warp; every thread takes
-// part.
+// The sum over the block, for every thread. partial: shared, kRunWarps words.
 __device__ __forceinline__ uint64_t block_sum(uint64_t value, uint64_t* partial) {
   value = warp_sum(value);
   if (lane_id() == 0) partial[warp_id()] = value;
   sync_block();
-  const int32_t warps = static_cast<int32_t>(blockDim.x) / kWarpSize;
-  const uint64_t total = warp_sum(lane_id() < warps ? partial[lane_id()] : 0);
+  const uint64_t total = warp_sum(partial[lane_id()]);
   sync_block();  // `partial` may be used again
   return total;
 }
