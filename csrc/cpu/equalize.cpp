@@ -32,12 +32,12 @@ ANATPASTE_CLONES void bins_of(const uint16_t* deep, int64_t count, int32_t low, 
   for (int64_t i = 0; i < count; ++i) bins[i] = static_cast<uint8_t>(level_bin(level_of(deep[i], low, high)));
 }
 
-void count_row(const uint8_t* bins, int32_t count, int32_t (*counts)[kBins]) {
+void count_row(const uint8_t* bytes, int32_t count, int32_t (*counts)[256]) {
   int32_t i = 0;
   for (; i + kCopies <= count; i += kCopies) {
-    for (int32_t copy = 0; copy < kCopies; ++copy) ++counts[copy][bins[i + copy]];
+    for (int32_t copy = 0; copy < kCopies; ++copy) ++counts[copy][bytes[i + copy]];
   }
-  for (; i < count; ++i) ++counts[0][bins[i]];
+  for (; i < count; ++i) ++counts[0][bytes[i]];
 }
 
 // Steps 1 and 2 of the redistribution; returns the excess left for step 3.
@@ -78,19 +78,26 @@ void spread_rest(int32_t* counts, int32_t clip, int32_t excess) {
   }
 }
 
-// out[x] = pairs of the block that column x lies in, at the pixel's bin.
-ANATPASTE_CLONES void look_up_row(const uint8_t* bins, const uint32_t* pairs, const int32_t* block_start,
-                                  int32_t blocks, uint32_t* out) {
-  for (int32_t block = 0; block < blocks; ++block) {
-    const uint32_t* table = pairs + static_cast<int64_t>(block) * kBins;
-    for (int32_t x = block_start[block]; x < block_start[block + 1]; ++x) out[x] = table[bins[x]];
+// out[x] = quad of the block that column x lies in, at the pixel's byte. One flat loop: short ones mispredict
+// their ends.
+void look_up_row(const uint8_t* bytes, const uint64_t* quads, const int32_t* column_quads, int32_t width,
+                 uint64_t* out) {
+  for (int32_t x = 0; x < width; ++x) out[x] = quads[column_quads[x] + bytes[x]];
+}
+
+// quads[p] = the four maps at p, 16 bits each, in the order of Corners.
+ANATPASTE_CLONES void interleave(const uint16_t* m00, const uint16_t* m01, const uint16_t* m10,
+                                 const uint16_t* m11, uint64_t* quads) {
+  for (int32_t p = 0; p < 256; ++p) {
+    const uint32_t upper = m00[p] | static_cast<uint32_t>(m01[p]) << 16;
+    const uint32_t lower = m10[p] | static_cast<uint32_t>(m11[p]) << 16;
+    quads[p] = upper | static_cast<uint64_t>(lower) << 32;
   }
 }
 
-// One row of the interpolation: the looked-up pairs of both tile rows, and the weights of every column.
+// One row of the interpolation: the looked-up quads and the weights of every column.
 struct BlendRow {
-  const uint32_t* upper;
-  const uint32_t* lower;
+  const uint64_t* quads;
   const int32_t* x_before;
   const int32_t* x_after;
   const double* x_before_d;
@@ -98,8 +105,9 @@ struct BlendRow {
   int32_t width;
 
   ANATPASTE_HD Corners corners(int32_t x) const {
-    return {static_cast<int32_t>(upper[x] & 0xffff), static_cast<int32_t>(upper[x] >> 16),
-            static_cast<int32_t>(lower[x] & 0xffff), static_cast<int32_t>(lower[x] >> 16)};
+    const auto upper = static_cast<uint32_t>(quads[x]), lower = static_cast<uint32_t>(quads[x] >> 32);
+    return {static_cast<int32_t>(upper & 0xffff), static_cast<int32_t>(upper >> 16),
+            static_cast<int32_t>(lower & 0xffff), static_cast<int32_t>(lower >> 16)};
   }
   ANATPASTE_HD AxisWeights weights(int32_t x) const { return {x_before[x], x_after[x]}; }
   ANATPASTE_HD AxisFractions fractions(int32_t x) const { return {x_before_d[x], x_after_d[x]}; }
@@ -152,22 +160,18 @@ Equalizer::Equalizer(int32_t height, int32_t width, double clip_limit)
       x_(tile_axis(width)),
       clip_(clip_count(clip_limit, y_.tile * x_.tile)),
       form_(choose_blend(y_.tile, x_.tile)),
-      bins_(pixels()),
-      maps_(static_cast<std::size_t>(y_.count) * x_.count * kBins),
-      pairs_(static_cast<std::size_t>(y_.count) * (x_.count + 1) * kBins),
-      block_start_(x_.count + 2),
+      maps_(static_cast<std::size_t>(y_.count) * x_.count * 256),
+      quads_(static_cast<std::size_t>(x_.count + 1) * 256),
+      column_quads_(width),
       x_before_(width),
       x_after_(width),
       x_before_d_(width),
       x_after_d_(width),
-      upper_(width),
-      lower_(width) {
-  for (int32_t block = 0; block <= x_.count + 1; ++block) {
-    block_start_[block] = clamp_to(block * x_.tile - x_.tile / 2, int32_t{0}, width);
-  }
+      row_(width) {
   for (int32_t x = 0; x < width; ++x) {
     const int32_t offset = tile_position(x, x_).offset;
     const AxisFractions fractions = axis_fractions(offset, x_.tile);
+    column_quads_[x] = (x + x_.tile / 2) / x_.tile * 256;
     x_before_[x] = x_.tile - offset;
     x_after_[x] = offset;
     x_before_d_[x] = fractions.before;
@@ -177,23 +181,23 @@ Equalizer::Equalizer(int32_t height, int32_t width, double clip_limit)
 
 Extremes Equalizer::run(const uint8_t* image, int16_t* levels) {
   const Extremes range = extremes8(image, pixels());
-  uint8_t table[256] = {};
-  for (int32_t p = range.low; p <= range.high; ++p) {
-    table[p] = static_cast<uint8_t>(
-        level_bin(level_of(depth16(static_cast<uint8_t>(p)), 257 * range.low, 257 * range.high)));
+  const int32_t low = depth16(static_cast<uint8_t>(range.low)),
+                high = depth16(static_cast<uint8_t>(range.high));
+  for (int32_t p = 0; p < 256; ++p) {
+    const int32_t inside = clamp_to(p, range.low, range.high);  // no other value occurs
+    bin_of_[p] = static_cast<uint8_t>(level_bin(level_of(depth16(static_cast<uint8_t>(inside)), low, high)));
   }
-  for (int64_t i = 0; i < pixels(); ++i) bins_[i] = table[image[i]];
+  bytes_ = image;
   return equalize(levels);
 }
 
 Extremes Equalizer::run(const uint16_t* image, int16_t* levels) {
-  find_bins(image);
+  const Extremes range = extremes16(image, pixels());
+  bins_.resize(static_cast<std::size_t>(pixels()));
+  bins_of(image, pixels(), range.low, range.high, bins_.data());
+  for (int32_t b = 0; b < 256; ++b) bin_of_[b] = static_cast<uint8_t>(b);
+  bytes_ = bins_.data();
   return equalize(levels);
-}
-
-void Equalizer::find_bins(const uint16_t* deep) {
-  const Extremes range = extremes16(deep, pixels());
-  bins_of(deep, pixels(), range.low, range.high, bins_.data());
 }
 
 Extremes Equalizer::equalize(int16_t* levels) {
@@ -201,59 +205,59 @@ Extremes Equalizer::equalize(int16_t* levels) {
   for (int32_t tile_y = 0; tile_y < y_.count; ++tile_y) {
     for (int32_t tile_x = 0; tile_x < x_.count; ++tile_x) {
       count_tile(tile_y, tile_x, counts);
-      map_tile(counts, &maps_[(static_cast<std::size_t>(tile_y) * x_.count + tile_x) * kBins]);
+      map_tile(counts, &maps_[(static_cast<std::size_t>(tile_y) * x_.count + tile_x) * 256]);
     }
   }
-  pair_maps();
   return blend(levels);
 }
 
-void Equalizer::count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts) {
-  int32_t copies[kCopies][kBins] = {};
+void Equalizer::count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts) const {
+  int32_t copies[kCopies][256] = {};
   const int32_t x_begin = tile_x * x_.tile, x_end = x_begin + x_.tile;
   const int32_t x_inside = min_of(x_end, x_.size);
   for (int32_t y = tile_y * y_.tile; y < (tile_y + 1) * y_.tile; ++y) {
-    const uint8_t* row = &bins_[static_cast<std::size_t>(reflect(y, y_.size)) * x_.size];
+    const uint8_t* row = bytes_ + static_cast<std::size_t>(reflect(y, y_.size)) * x_.size;
     count_row(row + x_begin, x_inside - x_begin, copies);
     for (int32_t x = x_inside; x < x_end; ++x) ++copies[0][row[reflect(x, x_.size)]];
   }
-  for (int32_t b = 0; b < kBins; ++b) counts[b] = copies[0][b] + copies[1][b] + copies[2][b] + copies[3][b];
+  for (int32_t b = 0; b < kBins; ++b) counts[b] = 0;
+  for (int32_t p = 0; p < 256; ++p) {
+    counts[bin_of_[p]] += copies[0][p] + copies[1][p] + copies[2][p] + copies[3][p];
+  }
 }
 
 void Equalizer::map_tile(int32_t* counts, uint16_t* map) const {
   spread_rest(counts, clip_, clip_and_raise(counts, clip_));
   const double scale = map_scale(y_.tile * x_.tile);
+  uint16_t of_bin[kBins];
   int32_t cumulative = 0;
   for (int32_t b = 0; b < kBins; ++b) {
     cumulative += counts[b];
-    map[b] = static_cast<uint16_t>(map_level(cumulative, scale));
+    of_bin[b] = static_cast<uint16_t>(map_level(cumulative, scale));
   }
+  for (int32_t p = 0; p < 256; ++p) map[p] = of_bin[bin_of_[p]];
 }
 
-void Equalizer::pair_maps() {
-  uint32_t* pair = pairs_.data();
-  for (int32_t tile_y = 0; tile_y < y_.count; ++tile_y) {
-    const uint16_t* row = &maps_[static_cast<std::size_t>(tile_y) * x_.count * kBins];
-    for (int32_t block = 0; block <= x_.count; ++block, pair += kBins) {
-      const uint16_t* before = row + static_cast<std::size_t>(max_of(block - 1, int32_t{0})) * kBins;
-      const uint16_t* after = row + static_cast<std::size_t>(min_of(block, x_.count - 1)) * kBins;
-      for (int32_t b = 0; b < kBins; ++b) pair[b] = before[b] | static_cast<uint32_t>(after[b]) << 16;
-    }
+void Equalizer::place_quads(int32_t tile_row_before, int32_t tile_row_after) {
+  const uint16_t* upper = &maps_[static_cast<std::size_t>(tile_row_before) * x_.count * 256];
+  const uint16_t* lower = &maps_[static_cast<std::size_t>(tile_row_after) * x_.count * 256];
+  for (int32_t block = 0; block <= x_.count; ++block) {
+    const int32_t before = max_of(block - 1, int32_t{0}) * 256, after = min_of(block, x_.count - 1) * 256;
+    interleave(upper + before, upper + after, lower + before, lower + after, &quads_[block * 256]);
   }
 }
 
 Extremes Equalizer::blend(int16_t* levels) {
-  const BlendRow row = {upper_.data(),      lower_.data(),     x_before_.data(), x_after_.data(),
+  const BlendRow row = {row_.data(),        x_before_.data(),  x_after_.data(),
                         x_before_d_.data(), x_after_d_.data(), x_.size};
-  const std::size_t pair_row = static_cast<std::size_t>(x_.count + 1) * kBins;
   const int32_t tile_pixels = y_.tile * x_.tile;
   const int32_t shift = log2_floor(tile_pixels);
   Extremes extremes = {kMaxLevel, 0};
   for (int32_t y = 0; y < y_.size; ++y, levels += x_.size) {
     const TilePosition position = tile_position(y, y_);
-    const uint8_t* bins = &bins_[static_cast<std::size_t>(y) * x_.size];
-    look_up_row(bins, &pairs_[position.before * pair_row], block_start_.data(), x_.count + 1, upper_.data());
-    look_up_row(bins, &pairs_[position.after * pair_row], block_start_.data(), x_.count + 1, lower_.data());
+    if (y == 0 || position.offset == 0) place_quads(position.before, position.after);
+    look_up_row(bytes_ + static_cast<std::size_t>(y) * x_.size, quads_.data(), column_quads_.data(), x_.size,
+                row_.data());
     const AxisWeights weights = {y_.tile - position.offset, position.offset};
     if (form_ == Blend::kShift) {
       blend_row_shift(row, weights, shift, levels, &extremes);
