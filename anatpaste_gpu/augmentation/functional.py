@@ -38,8 +38,8 @@ def batch_augment(
     device or the backend.
 
     Nothing waits for the device, except with backend="torch" on a device other than the CPU. Values of
-    `images`, `index`, `seed`, `step` and `params` are checked where that costs no waiting: on the CPU, outside
-    torch.compile.
+    `images`, `index`, `seed`, `step` and `params` are checked where that costs no waiting: on the CPU,
+    outside torch.compile.
 
     Args:
         images: (B,1,H,W) or (B,3,H,W), H, W >= 16, any strides; uint8, uint16, or floating point in [0, 1]. A

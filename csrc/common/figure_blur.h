@@ -20,7 +20,7 @@ ANATPASTE_HD int32_t blur_radius(float sigma) {
   return sigma < kSharpSigma ? 0 : static_cast<int32_t>(4.0f * sigma) + 1;
 }
 
-// Phi(x) - 1/2 for x >= 0, within 2e-7: erf by Abramowitz and Stegun 7.1.26.
+// Phi(x) - 1/2 for x >= 0, within 2.5e-7: erf by Abramowitz and Stegun 7.1.26.
 ANATPASTE_HD float half_normal_cdf(float x) {
   const float z = x * 0.70710678f;
   const float t = div_rn(1.0f, fma_rn(0.3275911f, z, 1.0f));
