@@ -23,7 +23,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -53,54 +53,84 @@ def available() -> bool:
     return bool(builder.available())
 
 
-def build(variant: str) -> Path:
+def build(variant: str, kernels: str = "kernels") -> Path:
     """Builds what changed; two processes at once take turns."""
     builder.OUTPUT.mkdir(parents=True, exist_ok=True)
     with open(builder.OUTPUT / f"{variant}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return Path(builder.build(variant))
+        return Path(builder.build(variant, kernels))
+
+
+@dataclass
+class Settings:
+    """What the libraries of one variant are told, at once or as soon as they are loaded."""
+
+    schedule: tuple[int, int, int] = (0, 0, 1)
+    device: tuple[int, int, float] = (101376, 82, 300.0)
+    libraries: list[ctypes.CDLL] = field(default_factory=list)
+
+    def apply(self) -> None:
+        for handle in self.libraries:
+            handle.simt_set_schedule(*self.schedule)
+            handle.simt_set_device(*self.device)
+
+
+_settings = {variant: Settings() for variant in builder.VARIANTS}
 
 
 @functools.cache
-def library(variant: str = "plain") -> ctypes.CDLL:
-    """The variant's library, built and loaded; its operators are then in `torch.ops.<library_name>`."""
-    path = build(variant)
+def library(variant: str = "plain", kernels: str = "kernels") -> ctypes.CDLL:
+    """A library, built and loaded; its operators are then in `torch.ops.<builder.namespace(...)>`."""
+    path = build(variant, kernels)
     torch.ops.load_library(str(path))
     handle = ctypes.CDLL(str(path))
     handle.simt_set_schedule.argtypes = [ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
     handle.simt_set_device.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_double]
     handle.simt_counters.restype = ctypes.c_char_p
+    _settings[variant].libraries.append(handle)
+    _settings[variant].apply()
     return handle
 
 
-def op(name: str, variant: str = "plain") -> Callable[..., Any]:
+def op(name: str, variant: str = "plain", kernels: str = "kernels") -> Callable[..., Any]:
     """The operator `name`, run by the CUDA kernels under the executor. CPU tensors in and out."""
-    library(variant)
-    return getattr(getattr(torch.ops, builder.library_name(variant)), name)
+    library(variant, kernels)
+    return getattr(getattr(torch.ops, builder.namespace(variant, kernels)), name)
 
 
 @contextmanager
-def schedule(mode: str, seed: int = 0, resident_blocks: int = 1, variant: str = "plain") -> Iterator[None]:
-    """Runs launches forward, in reverse, or in a seeded random order with several blocks resident."""
-    handle = library(variant)
-    handle.simt_set_schedule(MODES[mode], seed, resident_blocks)
+def _changed(variant: str | None, **values: Any) -> Iterator[None]:
+    chosen = [_settings[variant]] if variant else list(_settings.values())
+    before = [{name: getattr(settings, name) for name in values} for settings in chosen]
+    for settings in chosen:
+        vars(settings).update(values)
+        settings.apply()
     try:
         yield
     finally:
-        handle.simt_set_schedule(MODES["forward"], 0, 1)
+        for settings, old in zip(chosen, before, strict=True):
+            vars(settings).update(old)
+            settings.apply()
 
 
-@contextmanager
+def schedule(
+    mode: str, seed: int = 0, resident_blocks: int = 1, variant: str | None = None
+) -> AbstractContextManager[None]:
+    """Inside, launches run forward, in reverse, or in a seeded random order with several blocks resident.
+
+    Launches are numbered from 0, so that a seed names the same schedules each time. All variants, or one.
+    """
+    return _changed(variant, schedule=(MODES[mode], seed, resident_blocks))
+
+
 def device(
-    max_shared_bytes: int = 101376, multiprocessors: int = 82, timeout: float = 300, variant: str = "plain"
-) -> Iterator[None]:
-    """What launchers are told of the device (by default an RTX 3090), and the time limit of one launch."""
-    handle = library(variant)
-    handle.simt_set_device(max_shared_bytes, multiprocessors, timeout)
-    try:
-        yield
-    finally:
-        handle.simt_set_device(101376, 82, 300)
+    max_shared_bytes: int = 101376,
+    multiprocessors: int = 82,
+    timeout: float = 300.0,
+    variant: str | None = None,
+) -> AbstractContextManager[None]:
+    """Inside, launchers are told of this device (by default an RTX 3090); a launch may take `timeout` seconds."""
+    return _changed(variant, device=(max_shared_bytes, multiprocessors, timeout))
 
 
 @dataclass
@@ -111,9 +141,9 @@ class Counts:
 
 
 @contextmanager
-def counted() -> Iterator[Counts]:
+def counted(kernels: str = "kernels") -> Iterator[Counts]:
     """Counts what the launches of the `count` variant do inside the block."""
-    handle = library("count")
+    handle = library("count", kernels)
     handle.simt_reset_counters()
     counts = Counts()
     yield counts
@@ -138,17 +168,20 @@ def sanitizer_environment() -> dict[str, str]:
     }
 
 
-def run_sanitized(code: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def run_sanitized(
+    code: str, timeout: float = 600, kernels: str = "kernels"
+) -> subprocess.CompletedProcess[str]:
     """Runs Python code in a process with the `asan` variant available as `simt.op(name, variant="asan")`.
 
     Args:
         code: Statements; `torch` and `simt` are imported for it.
         timeout: Seconds.
+        kernels: The set to build beforehand, since the compiler must not run with libasan preloaded.
 
     Returns:
         The finished process: exit status 99 after a finding, whose report is in `stderr`.
     """
-    build("asan")
+    build("asan", kernels)
     prelude = "import torch\nfrom tests import simt\n"
     return subprocess.run(
         [sys.executable, "-c", prelude + code],

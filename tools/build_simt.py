@@ -1,8 +1,8 @@
-"""Builds the SIMT executor with the CUDA kernels under g++, for tests.
+"""Builds the SIMT executor with the CUDA kernels under g++, for tests: `tools/build_simt.py [VARIANT ...]`.
 
-Each variant becomes build/simt/<variant>/anatpaste_simt.so: `plain`; `race` and `count` (the kernels with
--fsanitize=thread's instrumentation, linked against our own hooks); `asan` (AddressSanitizer and UBSan, for processes
-that libasan is preloaded into). `python tools/build_simt.py [VARIANT ...]`.
+Each variant becomes build/simt/<variant>/kernels.so (csrc/cuda/*.cu) and planted.so (the executor's own test
+kernels): `plain`; `race` and `count` (the kernels with -fsanitize=thread's instrumentation, linked against our
+own hooks); `asan` (AddressSanitizer and UBSan, for processes that libasan is preloaded into).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ OUTPUT = ROOT / "build" / "simt"
 
 COMMON = (
     "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off "
-    "-Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas -DTORCH_TARGET_VERSION=0x020a000000000000"
+    "-Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas "
+    "-Wno-unused-function -DTORCH_TARGET_VERSION=0x020a000000000000"
 )
 # Instrument memory accesses only: the executor itself observes atomics, and no thread library may come in.
 INSTRUMENT = "-O1 -g1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0"
 SANITIZE = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 
-RUNTIME = ["collectives", "control", "executor", "fiber", "memory", "shared_memory"]
+EXECUTOR = ("collectives", "executor", "fiber", "memory", "shared_memory")
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class Variant:
 
 
 VARIANTS = {
-    "plain": Variant("-O2 -g0", "-O2 -g0", ("no_observer", "no_counters")),
-    "race": Variant(INSTRUMENT, "-O2 -g1", ("address", "hooks", "race", "no_counters")),
-    "count": Variant(INSTRUMENT, "-O2 -g1", ("address", "hooks", "count")),
-    "asan": Variant(SANITIZE, SANITIZE, ("no_observer", "no_counters"), "-fsanitize=address,undefined"),
+    "plain": Variant("-O2 -g0", "-O2 -g0", (*EXECUTOR, "no_observer", "no_counters")),
+    "race": Variant(INSTRUMENT, "-O2 -g1", (*EXECUTOR, "address", "hooks", "race", "no_counters")),
+    "count": Variant(INSTRUMENT, "-O2 -g1", (*EXECUTOR, "address", "hooks", "count")),
+    "asan": Variant(
+        SANITIZE, SANITIZE, (*EXECUTOR, "no_observer", "no_counters"), "-fsanitize=address,undefined"
+    ),
 }
 
 
@@ -50,27 +53,33 @@ def available() -> bool:
     return sys.platform == "linux" and shutil.which("g++") is not None
 
 
-def library_name(variant: str) -> str:
-    """The namespace of the variant's operators under `torch.ops`."""
-    return "anatpaste_simt" if variant == "plain" else f"anatpaste_simt_{variant}"
+SETS = {"kernels": "csrc/cuda/*.cu", "planted": "csrc/simt/planted/*.cu"}
 
 
-def library_path(variant: str) -> Path:
-    return OUTPUT / variant / "anatpaste_simt.so"
+def namespace(variant: str, kernels: str = "kernels") -> str:
+    """The namespace of a library's operators under `torch.ops`."""
+    middle = "" if kernels == "kernels" else f"_{kernels}"
+    return f"anatpaste_simt{middle}" + ("" if variant == "plain" else f"_{variant}")
 
 
-def kernel_sources() -> list[Path]:
-    return sorted([*ROOT.glob("csrc/cuda/*.cu"), *ROOT.glob("csrc/simt/planted/*.cu")])
+def library_path(variant: str, kernels: str = "kernels") -> Path:
+    return OUTPUT / variant / f"{kernels}.so"
+
+
+def compile_lines(variant: str, source: Path, prefix: str, flags: str) -> tuple[str, list[str]]:
+    """One object's name and build statement; `prefix` names the set whose namespace it registers into."""
+    name = f"{prefix}_{str(source.relative_to(ROOT)).replace('/', '_')}.o"
+    define = f" -DANATPASTE_LIBRARY={namespace(variant, prefix)}" if prefix in SETS else ""
+    return name, [f"build {name}: compile {source}", f"  extra = {flags}{define}"]
 
 
 def rules(variant: str) -> str:
-    """The variant's build.ninja."""
+    """The variant's build.ninja: both sets of kernels, which share the executor's objects."""
     import torch
 
     spec = VARIANTS[variant]
     torch_root = Path(torch.__file__).parent
-    define = f"-DANATPASTE_LIBRARY={library_name(variant)}"
-    include = f"-isystem {torch_root}/include -ffile-prefix-map={ROOT}/= {define}"
+    include = f"-I{ROOT}/csrc -isystem {torch_root}/include -ffile-prefix-map={ROOT}/="
     libraries = f"-L{torch_root}/lib -Wl,-rpath,{torch_root}/lib -ltorch -ltorch_cpu -lc10"
     lines = [
         f"flags = {COMMON} {include}",
@@ -83,24 +92,28 @@ def rules(variant: str) -> str:
         f"  command = g++ -shared $in -o $out {spec.link_flags} {libraries}",
         "  description = link $out",
     ]
-    runtime = [ROOT / "csrc" / "simt" / f"{name}.cpp" for name in (*RUNTIME, *spec.parts)]
-    objects = []
-    sources = [(path, spec.kernel_flags) for path in kernel_sources()] + [
-        (p, spec.runtime_flags) for p in runtime
+    folder = ROOT / "csrc" / "simt"
+    executor = [
+        compile_lines(variant, folder / f"{n}.cpp", "executor", spec.runtime_flags) for n in spec.parts
     ]
-    for source, extra in sources:
-        name = str(source.relative_to(ROOT)).replace("/", "_") + ".o"
-        objects.append(name)
-        lines += [f"build {name}: compile {source}", f"  extra = {extra}"]
-    lines += [f"build anatpaste_simt.so: link {' '.join(objects)}", "default anatpaste_simt.so", ""]
-    return "\n".join(lines)
+    for kernels, pattern in SETS.items():
+        own = [
+            compile_lines(variant, path, kernels, spec.kernel_flags) for path in sorted(ROOT.glob(pattern))
+        ]
+        own.append(compile_lines(variant, folder / "control.cpp", kernels, spec.runtime_flags))
+        objects = " ".join(name for name, _ in executor + own)
+        lines += [line for _, statement in own for line in statement] + [
+            f"build {kernels}.so: link {objects}"
+        ]
+    return "\n".join([*lines, *(line for _, statement in executor for line in statement), ""])
 
 
-def build(variant: str, quiet: bool = True) -> Path:
+def build(variant: str, kernels: str = "kernels", quiet: bool = True) -> Path:
     """Builds what changed since the last time.
 
     Args:
         variant: One of `VARIANTS`.
+        kernels: One of `SETS`.
         quiet: Print the compiler's output only if it fails.
 
     Returns:
@@ -115,15 +128,16 @@ def build(variant: str, quiet: bool = True) -> Path:
     text = rules(variant)
     if not script.exists() or script.read_text() != text:
         script.write_text(text)
-    command = [sys.executable, "-m", "ninja", "-C", str(folder)]
+    command = [sys.executable, "-m", "ninja", "-C", str(folder), f"{kernels}.so"]
     done = subprocess.run(
         command, text=True, stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT
     )
     if done.returncode != 0:
         raise RuntimeError(f"the SIMT executor ({variant}) does not build:\n{done.stdout or ''}")
-    return library_path(variant)
+    return library_path(variant, kernels)
 
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or list(VARIANTS):
-        print(build(chosen, quiet=False))
+        for kernel_set in SETS:
+            print(build(chosen, kernel_set, quiet=False))

@@ -56,7 +56,9 @@ void check_others(Block& block, int warp_index, int lane, const Pending& mine, W
     }
     if ((warp.waiting >> other & 1) == 0) continue;
     const Pending& theirs = warp.pending[other];
-    if (!named && (theirs.mask >> lane & 1) == 0) continue;
+    // Lanes may pass through collectives of smaller groups first: only two that wait for each other are
+    // stuck.
+    if (!named || (theirs.mask >> lane & 1) == 0) continue;
     if (theirs.mask != mine.mask) {
       fail_at(mine.kind, where,
               "bad mask " + hex(mine.mask) + ": lane " + std::to_string(other) + " waits with mask " +

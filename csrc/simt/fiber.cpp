@@ -24,7 +24,7 @@ constexpr uint64_t kCanary = 0x5afe57acc0de5afeull;
 
 }  // namespace
 
-#if defined(__x86_64__)
+#if ANATPASTE_SIMT_ASSEMBLY
 // Saves what the System V ABI asks a callee to keep, swaps stacks, restores. rdi: where to put the old stack
 // pointer; rsi: the new one. Kernels leave the floating-point control words alone, so those stay.
 asm(R"(

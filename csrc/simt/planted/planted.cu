@@ -61,6 +61,26 @@ Tensor window(const Tensor& rows, bool broken) {
              kThreads * sizeof(int));
 }
 
+Tensor bytes(const Tensor& rows, bool broken) {
+  return run("bytes", broken ? bytes_kernel<true> : bytes_kernel<false>, rows, kThreads);
+}
+Tensor broadcast(const Tensor& rows, bool broken) {
+  return run("broadcast", broken ? broadcast_kernel<true> : broadcast_kernel<false>, rows, kThreads);
+}
+Tensor half_exchange(const Tensor& rows, bool broken) {
+  return run("half_exchange", broken ? half_exchange_kernel<true> : half_exchange_kernel<false>, rows,
+             kThreads);
+}
+Tensor spin(const Tensor& rows, bool broken) {
+  return run("spin", broken ? spin_kernel<true> : spin_kernel<false>, rows, kThreads);
+}
+Tensor banks(const Tensor& rows, bool broken) {
+  return run("banks", broken ? banks_kernel<true> : banks_kernel<false>, rows, kThreads);
+}
+Tensor gather(const Tensor& rows, bool broken) {
+  return run("gather", broken ? gather_kernel<true> : gather_kernel<false>, rows, kThreads);
+}
+
 Tensor reverse(const Tensor& rows, bool broken) {
   OnDevice device(rows);
   Tensor out = device.empty(rows.sizes(), ScalarType::Int);
@@ -112,10 +132,11 @@ std::tuple<Tensor, Tensor> vocabulary(const Tensor& values) {
 }  // namespace planted
 }  // namespace anatpaste
 
-#define ANATPASTE_PLANTED(apply)                                                                        \
-  apply(block_sum) apply(histogram) apply(shift_shared) apply(shift_dynamic) apply(exchange)            \
-      apply(warp_exchange) apply(prefix) apply(half_sum) apply(divergent) apply(peek_max) apply(copy16) \
-          apply(window) apply(reverse) apply(shift_global) apply(grid_sum) apply(read_only)
+#define ANATPASTE_PLANTED(apply)                                                                         \
+  apply(block_sum) apply(histogram) apply(shift_shared) apply(shift_dynamic) apply(exchange)             \
+      apply(warp_exchange) apply(prefix) apply(half_sum) apply(divergent) apply(peek_max) apply(copy16)  \
+          apply(window) apply(reverse) apply(shift_global) apply(grid_sum) apply(read_only) apply(bytes) \
+              apply(broadcast) apply(half_exchange) apply(spin) apply(banks) apply(gather)
 
 STABLE_TORCH_LIBRARY_FRAGMENT(ANATPASTE_LIBRARY, m) {
 #define ANATPASTE_DEFINE(name) m.def("planted_" #name "(Tensor rows, bool broken) -> Tensor");

@@ -198,5 +198,77 @@ __global__ void __launch_bounds__(kThreads) window_kernel(const int* in, int* ou
   out[i] = cells[threadIdx.x];
 }
 
+/// Row b with its neighbours' bytes put together: cells[t] is one byte a thread, out[b, t] the word that
+/// holds it. Neighbouring bytes are no race. Broken: no barrier before the words are read.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) bytes_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(unsigned char, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int i = static_cast<int>(blockIdx.x) * kThreads + t;
+  cells[t] = static_cast<unsigned char>(in[i]);
+  if (!kBroken) sync_block();
+  out[i] = reinterpret_cast<const int*>(cells)[t / 4];
+}
+
+/// out[b, t] = in[b, 0] for all t, then the cell is reused. Broken: thread 0 overwrites the cell while others
+/// may not have read it yet; it has read it itself, last of all or first of all as the schedule will have it.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) broadcast_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cell, 1);
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (threadIdx.x == 0) cell[0] = in[i];
+  sync_block();
+  const int value = cell[0];
+  if (!kBroken) sync_block();
+  if (threadIdx.x == 0) cell[0] = -1;
+  out[i] = value;
+}
+
+/// Each lane takes the value of the lane 8 further in its half warp; each half synchronises by its own mask.
+/// Broken: it takes the value of the other half, which that mask does not order.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) half_exchange_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, kThreads);
+  const int t = static_cast<int>(threadIdx.x);
+  const int row = static_cast<int>(blockIdx.x) * kThreads;
+  cells[t] = in[row + t];
+  sync_warp(lane_id() < 16 ? 0x0000ffffu : 0xffff0000u);
+  out[row + t] = cells[t ^ (kBroken ? 16 : 8)];
+}
+
+/// Threads wait for a flag, then copy. Broken: nobody sets the flag.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) spin_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, flag, 1);
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (threadIdx.x == 0) flag[0] = 0;
+  sync_block();
+  if (!kBroken && threadIdx.x == kThreads - 1) relaxed_store(&flag[0], 1);
+  while (relaxed_load(&flag[0]) == 0) {
+  }
+  out[i] = in[i];
+}
+
+/// Copies through shared memory at a stride of 33 words, so that a warp's words lie in 32 banks. "Broken"
+/// costs time only: a stride of 32 puts them all into one.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) banks_kernel(const int* in, int* out) {
+  ANATPASTE_SHARED(int, cells, 33 * kThreads);
+  const int stride = kBroken ? 32 : 33;
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  int* mine = cells + 33 * kWarpSize * warp_id() + stride * lane_id();
+  *mine = in[i];
+  out[i] = *mine;
+}
+
+/// out[i] = in[i], or in "broken" (a cost again) in[8 i mod total]: a sector for each lane in place of four a
+/// warp.
+template <bool kBroken>
+__global__ void __launch_bounds__(kThreads) gather_kernel(const int* in, int* out) {
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const int total = static_cast<int>(gridDim.x) * kThreads;
+  out[i] = in[kBroken ? 8 * i % total : i];
+}
+
 }  // namespace planted
 }  // namespace anatpaste
