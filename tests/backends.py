@@ -10,10 +10,7 @@ import torch
 
 import anatpaste_gpu
 
-try:
-    from . import simt
-except ImportError:
-    simt = None
+from . import simt
 
 Operator = Callable[..., Any]
 
@@ -23,7 +20,7 @@ NATIVE, TORCH, SIMT, CUDA = "native", "torch", "simt", "cuda"
 def available() -> list[str]:
     """Backends that can run here; `simt` needs g++ on Linux, `cuda` a GPU."""
     names = [NATIVE, TORCH]
-    if simt is not None and simt.available():
+    if simt.available():
         names.append(SIMT)
     if torch.cuda.is_available() and anatpaste_gpu.has_cuda_kernels():
         names.append(CUDA)
