@@ -129,7 +129,7 @@ def device(
     timeout: float = 300.0,
     variant: str | None = None,
 ) -> AbstractContextManager[None]:
-    """Inside, launchers are told of this device (by default an RTX 3090); a launch may take `timeout` seconds."""
+    """Inside, launchers see this device (by default an RTX 3090); a launch may take `timeout` seconds."""
     return _changed(variant, device=(max_shared_bytes, multiprocessors, timeout))
 
 

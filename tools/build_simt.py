@@ -1,8 +1,8 @@
 """Builds the SIMT executor with the CUDA kernels under g++, for tests: `tools/build_simt.py [VARIANT ...]`.
 
 Each variant becomes build/simt/<variant>/kernels.so (csrc/cuda/*.cu) and planted.so (the executor's own test
-kernels): `plain`; `race` and `count` (the kernels with -fsanitize=thread's instrumentation, linked against our
-own hooks); `asan` (AddressSanitizer and UBSan, for processes that libasan is preloaded into).
+kernels): `plain`; `race` and `count` (the kernels instrumented by -fsanitize=thread, linked against our own
+hooks); `asan` (AddressSanitizer and UBSan, for processes that libasan is preloaded into).
 """
 
 from __future__ import annotations

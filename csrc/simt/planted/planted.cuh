@@ -249,16 +249,17 @@ __global__ void __launch_bounds__(kThreads) spin_kernel(const int* in, int* out)
   out[i] = in[i];
 }
 
-/// Copies through shared memory at a stride of 33 words, so that a warp's words lie in 32 banks. "Broken"
-/// costs time only: a stride of 32 puts them all into one.
+/// The lane's neighbour's value, through shared memory at a stride of 33 words, so that a warp's words lie in
+/// 32 banks. "Broken" costs time only: a stride of 32 puts them all into one.
 template <bool kBroken>
 __global__ void __launch_bounds__(kThreads) banks_kernel(const int* in, int* out) {
   ANATPASTE_SHARED(int, cells, 33 * kThreads);
   const int stride = kBroken ? 32 : 33;
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  int* mine = cells + 33 * kWarpSize * warp_id() + stride * lane_id();
-  *mine = in[i];
-  out[i] = *mine;
+  int* mine = cells + 33 * kWarpSize * warp_id();
+  mine[stride * lane_id()] = in[i];
+  sync_warp();
+  out[i] = mine[stride * (lane_id() ^ 1)];
 }
 
 /// out[i] = in[i], or in "broken" (a cost again) in[8 i mod total]: a sector for each lane in place of four a
