@@ -23,6 +23,7 @@ from anatpaste_gpu.model import AnatPasteNet
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 FORMAT = "anatpaste-detector-1"
+_METADATA = "detector"
 _EMBEDDINGS = "density.embeddings"
 _NETWORK = "network."
 _BATCH = 64
@@ -93,13 +94,16 @@ class Detector:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         tensors[_EMBEDDINGS] = self.embeddings.cpu().contiguous()
         content = {
+            "format": FORMAT,
+            "notice": NOT_FOR_CLINICAL_USE,
             "backbone": self.backbone,
             "image_size": self.image_size,
             "bandwidth": self.bandwidth,
             **dataclasses.asdict(self.calibration),
             **(extra or {}),
         }
-        metadata = {"format": FORMAT, "notice": NOT_FOR_CLINICAL_USE, "detector": json.dumps(content)}
+        # One entry, because safetensors writes several in an order that changes from run to run.
+        metadata = {_METADATA: json.dumps(content)}
         write_atomically(path, safetensors.torch.save(tensors, metadata))
 
     @classmethod
@@ -158,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: the model file is damaged ({error}).") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a model file of format {FORMAT}, got {metadata.get('format')}.")
-    content: dict[str, Any] = json.loads(metadata["detector"])
+    content: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected a model file of format {FORMAT}, got {content.get('format')}.")
     return content, tensors

@@ -1,0 +1,252 @@
+"""Threshold, normalisation, metrics, bootstrap and pictures, against scikit-learn and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn import metrics as sklearn_metrics
+
+from anatpaste_gpu.data import ImageSet
+from anatpaste_gpu.evaluation import Calibration, Detector, auc_interval, best_f1_threshold, embed
+from anatpaste_gpu.evaluation.bootstrap import mann_whitney_auc
+from anatpaste_gpu.evaluation.gallery import save_gallery
+from anatpaste_gpu.evaluation.metrics import classification_metrics
+from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
+from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split
+from anatpaste_gpu.model import AnatPasteNet
+
+
+def labelled_scores(seed: int = 0, size: int = 60, levels: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and rounded scores, with ties within and across the classes."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(size) % 2
+    return labels, np.round((rng.normal(size=size) + labels) * levels) / levels + 470
+
+
+labelled = st.lists(st.tuples(st.integers(0, 1), st.integers(-6, 6)), min_size=2, max_size=40).filter(
+    lambda rows: {label for label, _ in rows} == {0, 1}
+)
+
+
+@given(rows=labelled)
+@settings(max_examples=30, deadline=None)
+def test_no_threshold_has_a_better_f1(rows: list[tuple[int, int]]) -> None:
+    labels, scores = np.array(rows).T
+    threshold = best_f1_threshold(labels, scores)
+    f1 = sklearn_metrics.f1_score(labels, scores >= threshold)
+    best = max(sklearn_metrics.f1_score(labels, scores >= candidate) for candidate in set(scores.tolist()))
+    # F1 is computed in two ways here, so the last bits may differ.
+    assert f1 == pytest.approx(best, abs=1e-12)
+
+
+def test_of_equal_thresholds_the_lowest_is_taken() -> None:
+    # Calling the top one or the top three abnormal gives F1 2/3 both times.
+    labels, scores = [0, 1, 0, 0, 1], [1.0, 2.0, 3.0, 4.0, 5.0]
+    f1 = [sklearn_metrics.f1_score(labels, np.array(scores) >= t) for t in (1, 2, 3, 4, 5)]
+    assert f1[1] == pytest.approx(f1[4])
+    assert best_f1_threshold(labels, scores) == 1.5
+
+
+def test_threshold_lies_between_two_scores() -> None:
+    assert best_f1_threshold([0, 0, 1, 1], [1.0, 2.0, 4.0, 5.0]) == 3.0
+    assert best_f1_threshold([1, 1, 0], [2.0, 2.0, 2.0]) == 2.0
+
+
+def test_calibration_conventions() -> None:
+    calibration = Calibration.fit([0, 0, 1, 1], [1.0, 2.0, 4.0, 5.0])
+    assert calibration == Calibration(threshold=3.0, minimum=1.0, maximum=5.0)
+    assert calibration.normalise([1, 5, 3]).tolist() == [0, 1, 0.5]
+    assert calibration.normalise([-3, 9]).tolist() == [-1, 2], "not clipped"
+    assert calibration.decide([2.9, 3.0, 3.1]).tolist() == [0, 1, 1], "the threshold itself is abnormal"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_match_scikit_learn(seed: int) -> None:
+    labels, scores = labelled_scores(seed)
+    calibration = Calibration.fit(*labelled_scores(seed + 100))
+    got = classification_metrics(labels, scores, calibration)
+    decisions = scores >= calibration.threshold
+    assert got["auc"] == sklearn_metrics.roc_auc_score(labels, scores)
+    assert got["accuracy"] == sklearn_metrics.accuracy_score(labels, decisions)
+    assert got["f1"] == sklearn_metrics.f1_score(labels, decisions)
+    assert got["sensitivity"] == sklearn_metrics.recall_score(labels, decisions)
+    assert got["specificity"] == sklearn_metrics.recall_score(1 - labels, ~decisions)
+    assert (got["normal"], got["abnormal"]) == (30, 30)
+
+
+@given(rows=labelled)
+@settings(max_examples=100, deadline=None)
+def test_vectorised_auc_matches_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    labels, scores = np.array(rows).T
+    area = mann_whitney_auc(scores[labels == 1].astype(float), scores[labels == 0].astype(float))
+    # A mean of 0s and 1s against trapezoids: rounding only.
+    assert float(area) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_bootstrap_interval_matches_a_plain_loop() -> None:
+    labels, scores = labelled_scores(size=120)
+    low, high = auc_interval(labels, scores, samples=500, seed=1)
+    rng, areas = np.random.default_rng(7), []
+    abnormal, normal = scores[labels == 1], scores[labels == 0]
+    for _ in range(500):
+        chosen = np.concatenate([rng.choice(abnormal, 60), rng.choice(normal, 60)])
+        areas.append(sklearn_metrics.roc_auc_score(np.arange(120) < 60, chosen))
+    assert low < sklearn_metrics.roc_auc_score(labels, scores) < high
+    # The ends are quantiles of 500 draws with a standard deviation of 0.05: their own error is about 0.007.
+    assert (low, high) == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])), abs=0.025)
+    assert (low, high) == auc_interval(labels, scores, samples=500, seed=1), (
+        "the same seed, the same interval"
+    )
+
+
+class TestExceptions:
+    def test_one_class(self) -> None:
+        with pytest.raises(ValueError, match="needs images of both classes, got no abnormal ones among 3"):
+            Calibration.fit([0, 0, 0], [1.0, 2.0, 3.0])
+        with pytest.raises(ValueError, match="needs images of both classes, got no normal ones among 2"):
+            best_f1_threshold([1, 1], [1.0, 2.0])
+
+    def test_equal_scores(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"validation scores must differ from one another, all 2 are 1\.0"
+        ):
+            Calibration.fit([0, 1], [1.0, 1.0])
+
+    def test_not_finite(self) -> None:
+        with pytest.raises(ValueError, match="scores must be finite"):
+            Calibration.fit([0, 1], [1.0, float("nan")])
+
+    def test_other_labels_and_lengths(self) -> None:
+        with pytest.raises(ValueError, match=r"labels must be 0 \(normal\) or 1 \(abnormal\)"):
+            best_f1_threshold([0, 2], [1.0, 2.0])
+        with pytest.raises(ValueError, match=r"two equally long lists, got truth\.shape=\(1,\)"):
+            best_f1_threshold([0], [1.0, 2.0])
+
+    def test_bootstrap_needs_two_of_each(self) -> None:
+        with pytest.raises(
+            ValueError, match="at least two images of each class, got 1 normal and 2 abnormal"
+        ):
+            auc_interval([0, 1, 1], [1.0, 2.0, 3.0])
+
+    def test_detector_image_size(self, detector: Detector) -> None:
+        with pytest.raises(
+            ValueError, match=r"images must have shape \(B, 1, 32, 32\), got \(2, 1, 16, 16\)"
+        ):
+            detector.score(torch.zeros(2, 1, 16, 16, dtype=torch.uint8))
+
+    def test_detector_without_calibration(self, detector: Detector, tmp_path) -> None:
+        bare = Detector(detector.network, detector.embeddings, 32, "resnet18")
+        with pytest.raises(ValueError, match="can be saved only with a calibration"):
+            bare.save(tmp_path / "model.safetensors")
+
+    def test_detector_files(self, tmp_path) -> None:
+        with pytest.raises(ValueError, match="there is no trained model here"):
+            Detector.load(tmp_path / "model.safetensors")
+        (tmp_path / "model.safetensors").write_bytes(b"\x01" * 100)
+        with pytest.raises(ValueError, match="the model file is damaged"):
+            Detector.load(tmp_path / "model.safetensors")
+
+
+def random_images(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 1, 4, 4, generator=generator)
+    return (torch.nn.functional.interpolate(coarse, size=32, mode="bilinear") * 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    torch.manual_seed(0)
+    network = AnatPasteNet().eval()
+    embeddings = embed(network, random_images(20, 1), torch.device("cpu"))
+    return Detector(network, embeddings, 32, "resnet18", calibration=Calibration(470.6, 470.5, 470.9))
+
+
+def test_score_is_the_negative_log_density_of_scikit_learn(detector: Detector) -> None:
+    from sklearn.neighbors import KernelDensity
+
+    images = random_images(7, 2)
+    rows = embed(detector.network, images, torch.device("cpu"))
+    # Float32 rounding of 512 squared numbers that sum to 1.
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(7), rtol=0, atol=1e-6)
+    expected = -KernelDensity(bandwidth=1.0).fit(detector.embeddings.numpy()).score_samples(rows.numpy())
+    # Products are taken in float32: 1e-6 is what the density itself promises.
+    np.testing.assert_allclose(detector.score(images), expected, rtol=0, atol=1e-6)
+    assert detector.score(images[:0]).shape == (0,)
+
+
+def test_detector_file_round_trip(detector: Detector, tmp_path) -> None:
+    path = tmp_path / "model.safetensors"
+    detector.save(path, {"seed": 3})
+    loaded = Detector.load(path)
+    assert (loaded.image_size, loaded.backbone, loaded.bandwidth) == (32, "resnet18", 1.0)
+    assert loaded.calibration == detector.calibration
+    images = random_images(5, 3)
+    assert loaded.score(images).tolist() == detector.score(images).tolist()
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"], (
+        "no temporary file stays behind"
+    )
+
+
+def test_scores_csv_holds_every_digit(detector: Detector, tmp_path) -> None:
+    images = ImageSet(random_images(6, 4), torch.arange(6) % 2, [f"a, {n}.png" for n in range(6)])
+    split = score_split(detector, "test", images)
+    save_scores(tmp_path / "scores.csv", [split], detector.calibration)
+    import csv
+
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == images.names
+    assert [float(row["score"]) for row in rows] == split.scores.tolist()
+    assert [float(row["normalised_score"]) for row in rows] == detector.calibration.normalise(
+        split.scores
+    ).tolist()
+    assert [int(row["decision"]) for row in rows] == (split.scores >= 470.6).astype(int).tolist()
+    assert {row["split"] for row in rows} == {"test"}
+
+
+def test_evaluate_nests_its_keys() -> None:
+    labels, scores = labelled_scores()
+    split = ScoredSplit("test", [str(n) for n in range(len(labels))], labels, scores)
+    calibration = Calibration.fit(labels, scores)
+    content = evaluate(split, split, calibration, bootstrap_samples=200, seed=0)
+    assert content["validation"]["auc"] == content["test"]["auc"]
+    low, high = content["test"]["auc_interval"]
+    assert low < content["test"]["auc"] < high
+    assert content["threshold"] == calibration.threshold
+    assert content["normaliser"] == {"minimum": scores.min(), "maximum": scores.max()}
+    assert 0 <= content["threshold_normalised"] <= 1
+
+
+def picture(path) -> np.ndarray:
+    """A PNG read back; refuses one with fewer than 20 grey levels."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("L"))
+    assert min(pixels.shape) >= 300
+    assert len(np.unique(pixels)) >= 20
+    return pixels
+
+
+def test_roc_and_histogram_pictures(tmp_path) -> None:
+    labels, scores = labelled_scores(size=200)
+    calibration = Calibration.fit(labels, scores)
+    save_roc(tmp_path / "roc.png", labels, scores, calibration, (0.6, 0.8), "a title")
+    save_histogram(tmp_path / "histogram.png", labels, scores, calibration, "a title")
+    save_roc(tmp_path / "other.png", labels, -scores, calibration, (0.2, 0.4), "a title")
+    assert (picture(tmp_path / "roc.png") != picture(tmp_path / "other.png")).any(), (
+        "the curve is in the picture"
+    )
+    picture(tmp_path / "histogram.png")
+
+
+@pytest.mark.parametrize("kind", ["some lung", "none", "all lung"])
+def test_gallery_picture(tmp_path, recwarn, kind: str) -> None:
+    images = random_images(2, 5)
+    lungs = torch.full(images.shape, kind == "all lung")
+    if kind == "some lung":
+        lungs[:, :, 4:20, 4:12] = True
+    save_gallery(tmp_path / "gallery.png", images, lungs, torch.rand(images.shape), 255 - images)
+    picture(tmp_path / "gallery.png")
+    assert not [warning for warning in recwarn if "contour" in str(warning.message).lower()]

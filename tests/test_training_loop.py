@@ -1,0 +1,394 @@
+"""The training loop and the run folder: learning, interruption, continuation, refusal, report."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from sklearn import metrics as sklearn_metrics
+
+from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter
+from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest, load_dataset
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.score import load_detector
+from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training.cli import main
+from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.loop import Trainer
+from anatpaste_gpu.training.run_folder import RunFolder
+
+SIZES = {"train_size": 24, "validation_size": 8, "test_size": 8}
+# A network of 0.3 million weights: the loop does not care, and the files stay small.
+TINY = TrainConfig(
+    dataset="demo",
+    gpu=-1,
+    threads=1,
+    image_size=32,
+    batch_size=4,
+    epochs=4,
+    steps_per_epoch=3,
+    validate_every=2,
+    backbone="shufflenet_v2_x0_5",
+    bootstrap_samples=100,
+    gallery_rows=2,
+    log_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    return load_dataset("demo", image_size=32, seed=0, progress=False, **SIZES)
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def tiny(folder: Path, **changes: Any) -> TrainConfig:
+    return dataclasses.replace(TINY, output=str(folder), **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> tuple[Path, str]:
+    """An uninterrupted run: its folder, and what it printed."""
+    folder, console = tmp_path_factory.mktemp("runs") / "finished", quiet()
+    train(tiny(folder), splits=splits, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return folder, console.file.getvalue()
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+    """Lets something happen right after a step."""
+    original = Display.advance
+
+    def advance(self: Display, done: int) -> None:
+        original(self, done)
+        if done == step:
+            action()
+
+    monkeypatch.setattr(Display, "advance", advance)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """metrics.json without what a clock says."""
+    content: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    del content["timing"]
+    return content
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    for name in (
+        "model.safetensors",
+        "scores.csv",
+        "split_manifest.json",
+        "augmentation_gallery.png",
+        "roc.png",
+    ):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    assert results(folder) == results(other)
+
+
+def test_the_loop_learns(tmp_path: Path, splits: DatasetSplits) -> None:
+    # Large, hard-edged squares anywhere: a task that a small network makes progress on in seconds.
+    easy = AnatPasteConfig(
+        use_blur=False,
+        use_segmentation=False,
+        margin=0.0,
+        patch_area=(0.3, 0.3),
+        patch_aspect=(1.0, 1.0),
+        value_range=(1.0, 1.0),
+    )
+    config = tiny(
+        tmp_path / "run", batch_size=16, epochs=3, steps_per_epoch=10, learning_rate=0.1, augmentation=easy
+    )
+    epochs = train(config, splits=splits, console=quiet())["training"]["epochs"]
+    assert [record["epoch"] for record in epochs] == [1, 2, 3]
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    # Guessing gets 50 % of the last epoch's 320 images, with a standard deviation of 2.8 %.
+    assert epochs[-1]["accuracy"] > 0.65
+
+
+def test_a_batch_holds_images_and_their_twins(tmp_path: Path, splits: DatasetSplits) -> None:
+    config, folder = tiny(tmp_path / "run"), RunFolder(tmp_path / "run")
+    folder.prepare(config)
+    display = Display(quiet(), folder.tensorboard, config.total_steps, config.steps_per_epoch)
+    trainer = Trainer(config, splits, folder, torch.device("cpu"), display)
+    batch = trainer.twins(step=7)
+    rows, index = trainer.stream.batch(7)
+    assert index.tolist() == [28, 29, 30, 31]
+    jittered = image_jitter(splits.train.images[rows], seed=0, index=index)
+    assert torch.equal(batch[:4], jittered)
+    assert torch.equal(batch[4:], batch_augment(jittered, seed=0, index=index))
+    assert not torch.equal(batch[:4], batch[4:])
+    assert trainer.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_initial_weights_follow_the_seed_and_leave_the_generator_alone(tmp_path: Path) -> None:
+    from anatpaste_gpu.training.loop import build_network
+
+    before = torch.random.get_rng_state()
+    first, again, other = (build_network(dataclasses.replace(TINY, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+class TestRunFolder:
+    def test_files(self, finished: tuple[Path, str]) -> None:
+        names = {path.name for path in finished[0].iterdir()}
+        assert names == {
+            "augmentation_gallery.png",
+            "config.yaml",
+            "metrics.json",
+            "model.safetensors",
+            "roc.png",
+            "score_histogram.png",
+            "scores.csv",
+            "split_manifest.json",
+            "tensorboard",
+        }
+        for name in ("augmentation_gallery.png", "roc.png", "score_histogram.png"):
+            with Image.open(finished[0] / name) as image:
+                pixels = np.asarray(image.convert("L"))
+            assert len(np.unique(pixels)) >= 20, name
+
+    def test_config_is_read_back(self, finished: tuple[Path, str]) -> None:
+        folder = finished[0]
+        assert TrainConfig.from_yaml((folder / "config.yaml").read_text()) == tiny(folder)
+
+    def test_metrics_follow_from_scores(self, finished: tuple[Path, str]) -> None:
+        folder = finished[0]
+        content = json.loads((folder / "metrics.json").read_text())
+        with open(folder / "scores.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for split in ("validation", "test"):
+            chosen = [row for row in rows if row["split"] == split]
+            labels = [int(row["label"]) for row in chosen]
+            scores = [float(row["score"]) for row in chosen]
+            decisions = [int(row["decision"]) for row in chosen]
+            assert decisions == [int(score >= content["threshold"]) for score in scores]
+            assert content[split]["auc"] == sklearn_metrics.roc_auc_score(labels, scores)
+            assert content[split]["accuracy"] == sklearn_metrics.accuracy_score(labels, decisions)
+            assert content[split]["f1"] == sklearn_metrics.f1_score(labels, decisions)
+            assert content["counts"][split] == {"normal": 8, "abnormal": 8}
+        validation = [row for row in rows if row["split"] == "validation"]
+        normalised = [float(row["normalised_score"]) for row in validation]
+        assert (min(normalised), max(normalised)) == (0, 1)
+        low, high = content["test"]["auc_interval"]
+        assert 0 <= low <= content["test"]["auc"] <= high <= 1
+
+    def test_metrics_tell_how_they_came_about(self, finished: tuple[Path, str]) -> None:
+        content = json.loads((finished[0] / "metrics.json").read_text())
+        timing, training = content["timing"], content["training"]
+        assert 0 < timing["augmentation_ms_per_step"] < timing["step_ms"]
+        assert training["steps"] == 12
+        assert [record["epoch"] for record in training["validations"]] == [2, 4]
+        best = max(training["validations"], key=lambda record: record["auc"])
+        assert training["best_epoch"] == best["epoch"]
+        # Scored again from the file: same numbers on the same machine.
+        assert content["validation"]["auc"] == best["auc"]
+        assert content["notice"] == NOT_FOR_CLINICAL_USE
+        assert content["versions"]["torch"] == torch.__version__
+        assert content["recipe_hash"] == TINY.recipe_hash()
+
+    def test_console(self, finished: tuple[Path, str]) -> None:
+        printed = finished[1]
+        assert "Running on the CPU" in printed
+        assert "step 2/12 | loss " in printed
+        assert printed.count(NOT_FOR_CLINICAL_USE) >= 3, "wherever a score is shown"
+
+    def test_tensorboard(self, finished: tuple[Path, str]) -> None:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(finished[0] / "tensorboard")).Reload()
+        assert [event.step for event in events.Scalars("validation/auc")] == [0, 6, 12]
+        assert [event.step for event in events.Scalars("epoch/loss")] == [3, 6, 9, 12]
+        assert all(event.value > 0 for event in events.Scalars("train/loss"))
+
+
+class TestContinuation:
+    @pytest.mark.parametrize("step", [1, 6, 8])
+    def test_interrupted_run_equals_uninterrupted_one(
+        self,
+        step: int,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        finished: tuple[Path, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        folder = tmp_path / "run"
+        number = signal.SIGTERM if step % 2 else signal.SIGINT
+        stop_at(monkeypatch, step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(
+            Interrupted, match=rf"Stopped after step {step} of 12; the same command continues"
+        ):
+            train(tiny(folder), splits=splits, console=quiet())
+        monkeypatch.undo()
+        assert not (folder / "metrics.json").exists()
+        assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+        train(tiny(folder), splits=splits, console=quiet())
+        assert_same_run(folder, finished[0])
+
+    def test_killed_run_goes_on_from_its_last_epoch(
+        self,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        finished: tuple[Path, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        class Killed(BaseException):
+            pass
+
+        def kill() -> None:
+            raise Killed
+
+        folder, console = tmp_path / "run", quiet()
+        stop_at(monkeypatch, 8, kill)
+        with pytest.raises(Killed):
+            train(tiny(folder), splits=splits, console=quiet())
+        monkeypatch.undo()
+        # A write that was cut off leaves a temporary file and never half of a real one.
+        (folder / ".checkpoint.pt.cut").write_bytes(b"half")
+        train(tiny(folder), splits=splits, console=console)
+        assert isinstance(console.file, io.StringIO)
+        assert f"Continuing at step 6 in {folder}" in console.file.getvalue()
+        assert_same_run(folder, finished[0])
+
+    def test_interrupted_run_can_score_after_its_first_validation(
+        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "run"
+        stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(tiny(folder), splits=splits, console=quiet())
+        assert np.isfinite(load_detector(folder).score(splits.test.images)).all()
+
+    def test_exit_status_and_message(
+        self,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", lambda *args, **options: splits)
+        stop_at(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        (tmp_path / "tiny.yaml").write_text(tiny(tmp_path / "run").to_yaml())
+        assert main(["--config", str(tmp_path / "tiny.yaml")]) == 128 + signal.SIGTERM
+        assert "Stopped after step 2 of 12; the same command continues the run." in capsys.readouterr().err
+
+    def test_signal_handlers_are_put_back(self, finished: tuple[Path, str]) -> None:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_stored_split_is_used(
+        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[SplitManifest | None] = []
+
+        def load(*args: Any, manifest: SplitManifest | None, **options: Any) -> DatasetSplits:
+            asked.append(manifest)
+            return splits
+
+        monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", load)
+        stop_at(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(tiny(tmp_path / "run"), console=quiet())
+        monkeypatch.setattr(Display, "advance", lambda self, step: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(tiny(tmp_path / "run"), console=quiet())
+        assert asked == [None, splits.manifest]
+
+
+class TestRefusal:
+    def test_finished_run(self, splits: DatasetSplits, finished: tuple[Path, str]) -> None:
+        with pytest.raises(ValueError, match=r"already holds a finished run; choose another --output, or"):
+            train(tiny(finished[0]), splits=splits, console=quiet())
+
+    def test_other_recipe(self, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run"))
+        with pytest.raises(ValueError, match="holds an unfinished run with batch_size 4, not 8"):
+            RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run", batch_size=8))
+
+    def test_foreign_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("years of work")
+        for overwrite in (False, True):
+            with pytest.raises(ValueError, match="exists and is not a run folder"):
+                RunFolder(tmp_path).prepare(tiny(tmp_path, overwrite=overwrite))
+        assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+    def test_damaged_checkpoint(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run"))
+        (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK\x03\x04 torn")
+        with pytest.raises(ValueError, match=r"checkpoint\.pt: the checkpoint is damaged"):
+            train(tiny(tmp_path / "run"), splits=splits, console=quiet())
+
+    def test_overwrite_removes_the_run_and_nothing_else(
+        self, tmp_path: Path, splits: DatasetSplits, finished: tuple[Path, str]
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        folder.prepare(tiny(folder.path, seed=5))
+        folder.metrics.write_text("{}")
+        (folder.path / "notes.txt").write_text("mine")
+        with pytest.raises(ValueError, match="is not a run folder"):
+            folder.prepare(tiny(folder.path, overwrite=True))
+        (folder.path / "notes.txt").unlink()
+        assert folder.prepare(tiny(folder.path, overwrite=True)) is False
+        assert not folder.metrics.exists()
+        assert TrainConfig.from_yaml(folder.config.read_text()).seed == 0
+
+    def test_no_abnormal_images_to_validate_with(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        normal = splits.validation.labels == 0
+        names = [name for name, keep in zip(splits.validation.names, normal.tolist(), strict=True) if keep]
+        validation = ImageSet(splits.validation.images[normal], splits.validation.labels[normal], names)
+        with pytest.raises(ValueError, match="needs images of both classes, got no abnormal ones among 8"):
+            train(
+                tiny(tmp_path / "run"),
+                splits=dataclasses.replace(splits, validation=validation),
+                console=quiet(),
+            )
+
+    def test_diverging_loss(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        with pytest.raises(
+            ValueError, match=r"the loss became (nan|inf) in epoch 1; a lower --learning_rate than"
+        ):
+            train(tiny(tmp_path / "run", learning_rate=1e30), splits=splits, console=quiet())
+
+    def test_missing_data(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = [
+            "--preset",
+            "smoke",
+            "--gpu",
+            "-1",
+            "--dataset",
+            "zhanglab",
+            "--output",
+            str(tmp_path / "run"),
+        ]
+        assert main(words) == 1
+        assert main([*words, "--data-root", str(tmp_path / "nowhere")]) == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 2
+        assert "needs a data root" in lines[0]
+        assert "does not exist" in lines[1]
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+    def test_no_gpu_is_said_in_one_line(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        console = quiet()
+        config = tiny(tmp_path / "run", gpu=0, epochs=1, steps_per_epoch=1)
+        assert train(config, splits=splits, console=console)["device"]["type"] == "cpu"
+        assert isinstance(console.file, io.StringIO)
+        assert (
+            console.file.getvalue()
+            .splitlines()[0]
+            .startswith("No usable GPU here, so --gpu 0 runs on the CPU")
+        )
