@@ -70,12 +70,14 @@ __device__ __forceinline__ void jitter_run(const Jitter& jitter, const T* __rest
   const RunParts parts = same ? split_run(in, count) : RunParts{count, 0};
   const int32_t tail = parts.head + parts.wide * kPixelsPer16<T>;
   for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = jittered_pixel(jitter, in[i]);
+  // Pointers to 16 bytes each: of a store16 to a T* nvcc makes one narrow store a pixel.
+  const auto* wide_in = reinterpret_cast<const uint4*>(in + parts.head);
+  auto* wide_out = reinterpret_cast<uint4*>(out + parts.head);
   for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
-    const int32_t first = parts.head + i * kPixelsPer16<T>;
-    auto group = bit_cast<Pixels16<T>>(load16(in + first));
+    auto group = bit_cast<Pixels16<T>>(load16(wide_in + i));
 #pragma unroll
     for (int k = 0; k < kPixelsPer16<T>; ++k) group.pixel[k] = jittered_pixel(jitter, group.pixel[k]);
-    store16(out + first, bit_cast<uint4>(group));
+    store16(wide_out + i, bit_cast<uint4>(group));
   }
   for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = jittered_pixel(jitter, in[i]);
 }
