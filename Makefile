@@ -33,6 +33,10 @@ $(BUILD): $(SETUP) $(SOURCES)
 .PHONY: build
 build: $(BUILD)  ## compile what changed
 
+.PHONY: simt
+simt: $(SETUP)  ## build the executor that runs the CUDA kernels on a CPU, all variants (tests build it when needed)
+	$(BIN)/python tools/build_simt.py
+
 .PHONY: wheel
 wheel: $(SETUP)  ## build the cp310-abi3 wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

@@ -90,6 +90,16 @@ Space classify(const Thread& thread, const void* address, size_t bytes, Access a
   fail_access("memory that no launcher registered", thread, address, bytes, access, place);
 }
 
+uintptr_t aligned_address(const void* address) {
+  constexpr uintptr_t kSector = 32;
+  const auto* a = static_cast<const unsigned char*>(address);
+  uintptr_t shift = 0;
+  for (const Region& region : regions()) {
+    if (a >= region.begin && a < region.end) shift = reinterpret_cast<uintptr_t>(region.begin) % kSector;
+  }
+  return reinterpret_cast<uintptr_t>(address) - shift;
+}
+
 /// "/x/y/csrc/a.cuh:12 (discriminator 3)\n" -> "csrc/a.cuh:12".
 static std::string tidy(const std::string& line) {
   const std::string text = line.substr(0, line.find_first_of("\n ("));

@@ -5,12 +5,16 @@
 // block), the k-th access of each lane at one code address counts as one access of the warp. This is what a
 // warp that stays converged does; where lanes leave a loop at different times it assumes that they run its
 // iterations together, so it is a lower bound on divergent code.
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
 #include <unordered_map>
 
 #include "address.h"
 #include "control.h"
+#include "phases.h"
+#include "sector_cache.h"
 
 namespace anatpaste::simt {
 
@@ -86,6 +90,7 @@ struct BlockLog {
   Counts counts{};
   std::vector<WarpLog> warps;
   std::unordered_map<uintptr_t, uint64_t> atomic_targets;
+  BlockPhase phase;
 };
 
 /// Which 32-byte sectors of a 4 KB page were touched.
@@ -100,6 +105,8 @@ struct LaunchCounts {
   Counts total{}, largest_block{};
   uint64_t load_footprint = 0, store_footprint = 0;
   uint64_t hottest_global_atomic = 0, hottest_shared_atomic = 0;
+  uint64_t cache_read_sectors = 0, cache_written_sectors = 0;
+  std::vector<Phase> phases;
 };
 
 int distinct(uintptr_t* values, int n) {
@@ -118,12 +125,16 @@ int sectors_of(const WarpAccess& access) {
   return distinct(sectors, n);
 }
 
-/// Extra passes over the 32 four-byte banks. 8- and 16-byte accesses go half and quarter warp by half and
-/// quarter warp.
-int bank_conflicts(const WarpAccess& access) {
+/// Passes over the 32 four-byte banks, of which one is there without any conflict. 8- and 16-byte accesses go
+/// half and quarter warp by half and quarter warp, with one such pass each.
+struct Passes {
+  int all, extra;
+};
+
+Passes bank_passes(const WarpAccess& access) {
   const int words = std::max(1, access.first.bytes / 4);
   const int lanes_a_part = kWarpSize / words;
-  int extra = 0;
+  Passes passes = {0, 0};
   for (int part = 0; part < words; ++part) {
     uintptr_t touched[kWarpSize];
     int n = 0;
@@ -135,9 +146,10 @@ int bank_conflicts(const WarpAccess& access) {
     int load[kWarpSize] = {};
     int most = 0;
     for (int i = 0; i < n; ++i) most = std::max(most, ++load[touched[i] % kWarpSize]);
-    extra += std::max(0, most - 1);
+    passes.all += most;
+    passes.extra += std::max(0, most - 1);
   }
-  return extra;
+  return passes;
 }
 
 /// How often a warp's atomic repeats: lanes on one address go one after another, in shared memory lanes on
@@ -157,37 +169,53 @@ int atomic_steps(const WarpAccess& access) {
   return most;
 }
 
-void count_access(const WarpAccess& access, Counts& counts) {
+/// Books one access of a warp; returns its work (phases.h).
+uint64_t count_access(const WarpAccess& access, Counts& counts) {
   const Entry& first = access.first;
   const uint64_t bytes = uint64_t{first.bytes} * static_cast<uint64_t>(access.lanes);
   const bool load = first.access == Access::kRead;
+  const bool shared = first.space == Space::kShared;
   if (first.atomic) {
-    const bool shared = first.space == Space::kShared;
+    const auto steps = static_cast<uint64_t>(atomic_steps(access));
     counts[shared ? kSharedAtomics : kGlobalAtomics] += 1;
     counts[shared ? kSharedAtomicLanes : kGlobalAtomicLanes] += static_cast<uint64_t>(access.lanes);
-    counts[shared ? kSharedAtomicSteps : kGlobalAtomicSteps] += static_cast<uint64_t>(atomic_steps(access));
-  } else if (first.space == Space::kShared) {
+    counts[shared ? kSharedAtomicSteps : kGlobalAtomicSteps] += steps;
+    return steps;
+  }
+  if (shared) {
+    const Passes passes = bank_passes(access);
     counts[load ? kSharedLoads : kSharedStores] += 1;
     counts[kSharedBytes] += bytes;
-    counts[kSharedConflicts] += static_cast<uint64_t>(bank_conflicts(access));
-  } else {
-    counts[load ? kGlobalLoads : kGlobalStores] += 1;
-    counts[load ? kGlobalLoadBytes : kGlobalStoreBytes] += bytes;
-    counts[load ? kGlobalLoadSectors : kGlobalStoreSectors] += static_cast<uint64_t>(sectors_of(access));
+    counts[kSharedConflicts] += static_cast<uint64_t>(passes.extra);
+    return static_cast<uint64_t>(passes.all);
   }
+  const auto sectors = static_cast<uint64_t>(sectors_of(access));
+  counts[load ? kGlobalLoads : kGlobalStores] += 1;
+  counts[load ? kGlobalLoadBytes : kGlobalStoreBytes] += bytes;
+  counts[load ? kGlobalLoadSectors : kGlobalStoreSectors] += sectors;
+  return sectors;
 }
 
-void flush(WarpLog& log, Counts& counts) {
-  struct Site {
+/// g, G: global load and store; s, S: of shared memory; A, a: atomics there.
+char kind_of(const Entry& entry) {
+  const bool shared = entry.space == Space::kShared;
+  if (entry.atomic) return shared ? 'a' : 'A';
+  if (entry.access == Access::kRead) return shared ? 's' : 'g';
+  return shared ? 'S' : 'G';
+}
+
+void flush(BlockLog& block, size_t warp) {
+  struct Accesses {
     std::vector<WarpAccess> accesses;
     int lane = -1;
     size_t next = 0;
   };
-  static std::unordered_map<const void*, Site> sites;
+  WarpLog& log = block.warps[warp];
+  static std::unordered_map<const void*, Accesses> sites;
   sites.clear();
   for (int lane = 0; lane < kWarpSize; ++lane) {
     for (const Entry& entry : log.lanes[lane]) {
-      Site& site = sites[entry.place];
+      Accesses& site = sites[entry.place];
       if (site.lane != lane) {
         site.lane = lane;
         site.next = 0;
@@ -203,13 +231,21 @@ void flush(WarpLog& log, Counts& counts) {
     log.lanes[lane].clear();
   }
   for (const auto& [place, site] : sites) {
-    for (const WarpAccess& access : site.accesses) count_access(access, counts);
+    for (const WarpAccess& access : site.accesses) {
+      const uint64_t work = count_access(access, block.counts);
+      block.phase.add(warp, {place, 0, kind_of(access.first)}, 1, work);
+    }
   }
+}
+
+void flush_all(BlockLog& block) {
+  for (size_t warp = 0; warp < block.warps.size(); ++warp) flush(block, warp);
 }
 
 class CountObserver final : public Observer {
  public:
   std::vector<LaunchCounts> launches;
+  SectorCache cache;
 
   void launch_begin(const Launch& launch, const Schedule& schedule) override {
     now_ = LaunchCounts{};
@@ -221,6 +257,7 @@ class CountObserver final : public Observer {
     pages_.clear();
     global_targets_.clear();
     last_page_ = nullptr;
+    cache.read_sectors = cache.written_sectors = 0;
   }
 
   void launch_end(const Launch&) override {
@@ -232,6 +269,9 @@ class CountObserver final : public Observer {
     }
     for (const auto& [address, n] : global_targets_)
       now_.hottest_global_atomic = std::max(now_.hottest_global_atomic, n);
+    cache.write_back();
+    now_.cache_read_sectors = cache.read_sectors;
+    now_.cache_written_sectors = cache.written_sectors;
     launches.push_back(now_);
   }
 
@@ -240,11 +280,13 @@ class CountObserver final : public Observer {
     log.counts = Counts{};
     log.warps.assign(block.warps.size(), WarpLog{});
     log.atomic_targets.clear();
+    log.phase.begin(block.warps.size());
   }
 
   void block_end(Block& block) override {
     BlockLog& log = blocks_[block.slot];
-    for (WarpLog& warp : log.warps) flush(warp, log.counts);
+    flush_all(log);
+    log.phase.end(now_.phases);
     for (int i = 0; i < kCounters; ++i) {
       now_.total[i] += log.counts[i];
       now_.largest_block[i] = std::max(now_.largest_block[i], log.counts[i]);
@@ -257,13 +299,17 @@ class CountObserver final : public Observer {
   void barrier(Block& block) override {
     BlockLog& log = blocks_[block.slot];
     ++log.counts[kBarriers];
-    for (WarpLog& warp : log.warps) flush(warp, log.counts);
+    flush_all(log);
+    for (size_t warp = 0; warp < log.warps.size(); ++warp)
+      log.phase.add(warp, {current->where.file, current->where.line, 'b'}, 1, 1);
+    log.phase.end(now_.phases);
   }
 
   void collective(Block& block, int warp, unsigned mask, Collective kind) override {
     BlockLog& log = blocks_[block.slot];
     ++log.counts[kind == Collective::kSync ? kWarpSyncs : kCollectives];
-    if (mask == (block.warps[warp].present & ~block.warps[warp].done)) flush(log.warps[warp], log.counts);
+    if (mask == (block.warps[warp].present & ~block.warps[warp].done)) flush(log, static_cast<size_t>(warp));
+    log.phase.add(static_cast<size_t>(warp), {current->where.file, current->where.line, 'c'}, 1, 1);
   }
 
   void access(Thread& thread, const void* address, size_t bytes, Access access, Marking marking,
@@ -271,7 +317,8 @@ class CountObserver final : public Observer {
     const Space space = classify(thread, address, bytes, access, place);
     if (space == Space::kIgnored) return;
     BlockLog& log = blocks_[thread.block->slot];
-    const auto at = reinterpret_cast<uintptr_t>(address);
+    const uintptr_t at =
+        space == Space::kGlobal ? aligned_address(address) : reinterpret_cast<uintptr_t>(address);
     const bool atomic = marking == Marking::kAtomic;
     log.warps[thread.rank / kWarpSize].lanes[thread.rank % kWarpSize].push_back(
         {place, at, static_cast<uint8_t>(bytes), space, access, atomic});
@@ -290,6 +337,7 @@ class CountObserver final : public Observer {
       const uint64_t bit = 1ull << sector % 64;
       if (read) last_page_->read[sector % 128 / 64] |= bit;
       if (write) last_page_->written[sector % 128 / 64] |= bit;
+      cache.touch(sector, read, write);
     }
   }
 
@@ -327,6 +375,14 @@ Observer* observer() { return &counter(); }
 
 void reset_counters() { counter().launches.clear(); }
 
+/// Where this library begins: the addresses of sites count from there, as addr2line wants them.
+uintptr_t library_begin() {
+  Dl_info info{};
+  return dladdr(reinterpret_cast<void*>(&reset_counters), &info) != 0
+             ? reinterpret_cast<uintptr_t>(info.dli_fbase)
+             : 0;
+}
+
 std::string counters_json() {
   std::string text = "[";
   for (const LaunchCounts& launch : counter().launches) {
@@ -337,10 +393,20 @@ std::string counters_json() {
         number("shared_bytes", launch.shared) + ", " + number("load_footprint_bytes", launch.load_footprint) +
         ", " + number("store_footprint_bytes", launch.store_footprint) + ", " +
         number("hottest_global_atomic", launch.hottest_global_atomic) + ", " +
-        number("hottest_shared_atomic", launch.hottest_shared_atomic) +
+        number("hottest_shared_atomic", launch.hottest_shared_atomic) + ", " +
+        number("cache_read_bytes", 32 * launch.cache_read_sectors) + ", " +
+        number("cache_written_bytes", 32 * launch.cache_written_sectors) +
+        ", \"phases\": " + phases_json(launch.phases, library_begin()) +
         ", \"total\": " + object(launch.total) + ", \"largest_block\": " + object(launch.largest_block) + "}";
   }
   return text + "]";
 }
 
 }  // namespace anatpaste::simt
+
+using anatpaste::simt::counter;
+
+/// Simulates a cache of so many bytes from now on, empty; 0: none.
+extern "C" __attribute__((visibility("default"))) void simt_set_cache(uint64_t bytes) {
+  counter().cache.resize(bytes);
+}

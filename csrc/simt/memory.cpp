@@ -8,8 +8,9 @@ namespace anatpaste::simt {
 
 namespace {
 
+// One list a host thread: an op registers and launches on the thread that calls it.
 std::vector<Region>& region_list() {
-  static std::vector<Region> list;
+  static thread_local std::vector<Region> list;
   return list;
 }
 
