@@ -121,7 +121,7 @@ def test_the_loop_learns(tmp_path: Path, splits: DatasetSplits) -> None:
 
 def test_a_batch_holds_images_and_their_twins(tmp_path: Path, splits: DatasetSplits) -> None:
     config, folder = tiny(tmp_path / "run"), RunFolder(tmp_path / "run")
-    folder.prepare(config)
+    folder.begin(config, splits.manifest)
     display = Display(quiet(), folder.tensorboard, config.total_steps, config.steps_per_epoch)
     trainer = Trainer(config, splits, folder, torch.device("cpu"), display)
     batch = trainer.twins(step=7)
@@ -283,7 +283,7 @@ class TestContinuation:
     ) -> None:
         monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", lambda *args, **options: splits)
         stop_at(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        (tmp_path / "tiny.yaml").write_text(tiny(tmp_path / "run").to_yaml())
+        (tmp_path / "tiny.yaml").write_text(tiny(tmp_path / "run", overwrite=True).to_yaml())
         assert main(["--config", str(tmp_path / "tiny.yaml")]) == 128 + signal.SIGTERM
         assert "Stopped after step 2 of 12; the same command continues the run." in capsys.readouterr().err
 
@@ -314,37 +314,44 @@ class TestRefusal:
         with pytest.raises(ValueError, match=r"already holds a finished run; choose another --output, or"):
             train(tiny(finished[0]), splits=splits, console=quiet())
 
-    def test_other_recipe(self, tmp_path: Path) -> None:
-        RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run"))
+    def test_other_recipe(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        folder = RunFolder(tmp_path / "run")
+        folder.begin(tiny(folder.path), splits.manifest)
+        assert folder.check(tiny(folder.path)) is True
         with pytest.raises(ValueError, match="holds an unfinished run with batch_size 4, not 8"):
-            RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run", batch_size=8))
+            folder.check(tiny(folder.path, batch_size=8))
+        folder.config.write_text("a: [")
+        with pytest.raises(ValueError, match=r"holds a run whose config\.yaml cannot be read"):
+            folder.check(tiny(folder.path))
 
     def test_foreign_folder(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("years of work")
         for overwrite in (False, True):
             with pytest.raises(ValueError, match="exists and is not a run folder"):
-                RunFolder(tmp_path).prepare(tiny(tmp_path, overwrite=overwrite))
-        assert (tmp_path / "thesis.txt").read_text() == "years of work"
+                RunFolder(tmp_path).check(tiny(tmp_path, overwrite=overwrite))
 
     def test_damaged_checkpoint(self, tmp_path: Path, splits: DatasetSplits) -> None:
-        RunFolder(tmp_path / "run").prepare(tiny(tmp_path / "run"))
-        (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK\x03\x04 torn")
-        with pytest.raises(ValueError, match=r"checkpoint\.pt: the checkpoint is damaged"):
-            train(tiny(tmp_path / "run"), splits=splits, console=quiet())
-
-    def test_overwrite_removes_the_run_and_nothing_else(
-        self, tmp_path: Path, splits: DatasetSplits, finished: tuple[Path, str]
-    ) -> None:
         folder = RunFolder(tmp_path / "run")
-        folder.prepare(tiny(folder.path, seed=5))
-        folder.metrics.write_text("{}")
-        (folder.path / "notes.txt").write_text("mine")
-        with pytest.raises(ValueError, match="is not a run folder"):
-            folder.prepare(tiny(folder.path, overwrite=True))
-        (folder.path / "notes.txt").unlink()
-        assert folder.prepare(tiny(folder.path, overwrite=True)) is False
-        assert not folder.metrics.exists()
+        folder.begin(tiny(folder.path), splits.manifest)
+        folder.checkpoint.write_bytes(b"PK\x03\x04 torn")
+        with pytest.raises(ValueError, match=r"checkpoint\.pt: the checkpoint is damaged"):
+            train(tiny(folder.path), splits=splits, console=quiet())
+
+    def test_overwrite_removes_the_run_and_nothing_else(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        folder = RunFolder(tmp_path / "run")
+        folder.begin(tiny(folder.path, seed=5), splits.manifest)
+        for file in (folder.metrics, folder.scores, folder.checkpoint, folder.path / "notes.txt"):
+            file.write_text("{}")
+        again = tiny(folder.path, overwrite=True)
+        assert folder.check(again) is False
+        with pytest.raises(ValueError, match="already holds a finished run"):
+            folder.check(tiny(folder.path))
+        assert folder.metrics.exists(), "looking changes nothing"
+        folder.begin(again, splits.manifest)
+        names = {path.name for path in folder.path.iterdir()}
+        assert names == {"config.yaml", "split_manifest.json", "notes.txt"}
         assert TrainConfig.from_yaml(folder.config.read_text()).seed == 0
+        assert folder.check(again) is True, "an unfinished run of the same recipe is continued all the same"
 
     def test_no_abnormal_images_to_validate_with(self, tmp_path: Path, splits: DatasetSplits) -> None:
         normal = splits.validation.labels == 0
@@ -380,6 +387,7 @@ class TestRefusal:
         assert len(lines) == 2
         assert "needs a data root" in lines[0]
         assert "does not exist" in lines[1]
+        assert not (tmp_path / "run").exists(), "a run that could not start leaves nothing"
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
     def test_no_gpu_is_said_in_one_line(self, tmp_path: Path, splits: DatasetSplits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 128 + stopped.signal_number
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues the run.", file=sys.stderr)
+        return 128 + signal.SIGINT
     except (ValueError, TypeError, OSError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1

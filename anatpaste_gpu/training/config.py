@@ -34,7 +34,7 @@ class TrainConfig:
     """Run folder; null means runs/<dataset>-seed<seed>. The folder of an interrupted run is continued."""
 
     overwrite: bool = False
-    """Start again in a folder that already holds a run, removing that run's files first."""
+    """Replace a finished run or one of another recipe; an unfinished one of this recipe is continued."""
 
     gpu: int = 0
     """Index of the GPU; -1, or a machine without a GPU, means the CPU."""

@@ -37,7 +37,6 @@ class Display:
         self._task = self._bar.add_task("training", total=total_steps)
 
     def __enter__(self) -> Self:
-        self._writer = SummaryWriter(str(self._folder))
         self._bar.start()
         return self
 
@@ -45,6 +44,10 @@ class Display:
         self._bar.stop()
         if self._writer is not None:
             self._writer.close()
+
+    def open_log(self, step: int) -> None:
+        """Starts the log of a run after `step` steps; what a killed run logged beyond them is void."""
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
 
     def advance(self, step: int) -> None:
         """Moves the bar."""

@@ -34,7 +34,7 @@ class Trainer:
     Args:
         config: the recipe.
         splits: the images.
-        folder: prepared; a checkpoint in it is continued.
+        folder: begun; a checkpoint in it is continued.
         device: where to train.
         display: what the user sees.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset
 from anatpaste_gpu.devices import device_name, select_device
 from anatpaste_gpu.evaluation.detector import Detector
 from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
@@ -44,15 +44,20 @@ def train(
     device, sentence = select_device(config.gpu)
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
     folder = RunFolder(config.run_dir)
-    continued = folder.prepare(config)
-    splits = _load(config, folder) if splits is None else splits
-    folder.save_manifest(splits.manifest)
+    continued = folder.check(config)
+    if splits is None:
+        splits = _load(config, folder.stored_manifest() if continued else None)
+    if not continued:
+        folder.begin(config, splits.manifest)
     with Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display:
         display.line(sentence)
         display.line(splits.summary())
         trainer = Trainer(config, splits, folder, device, display)
+        display.open_log(trainer.progress.step)
         verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
         display.line(f"{verb} {folder.path}.")
         progress = trainer.run()
@@ -61,13 +66,13 @@ def train(
     return metrics
 
 
-def _load(config: TrainConfig, folder: RunFolder) -> DatasetSplits:
+def _load(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
     return load_dataset(
         config.dataset,
         config.data_root,
         image_size=config.image_size,
         seed=config.seed,
-        manifest=folder.stored_manifest(),
+        manifest=manifest,
         workers=config.workers,
     )
 

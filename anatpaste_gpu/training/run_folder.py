@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import yaml
+
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.training.config import TrainConfig
@@ -38,58 +40,56 @@ class RunFolder:
         self.gallery = path / "augmentation_gallery.png"
         self.tensorboard = path / "tensorboard"
 
-    def prepare(self, config: TrainConfig) -> bool:
-        """Makes the folder ready for a run.
+    def check(self, config: TrainConfig) -> bool:
+        """Looks whether a run may be written here, and changes nothing.
 
         Returns:
-            Whether it holds an unfinished run of the same recipe, to be continued.
+            Whether the folder holds an unfinished run of the same recipe, to be continued.
 
         Raises:
             ValueError: it holds a finished run, a run of another recipe, or something else.
         """
-        if config.overwrite:
-            self._remove_run()
-        if self.metrics.exists():
-            raise ValueError(
-                f"{self.path} already holds a finished run; "
-                "choose another --output, or --overwrite true to replace it."
-            )
         if self.config.exists():
-            self._check_same_recipe(config)
-            return True
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            refusal = self._why_not_continue(config)
+            if refusal is None:
+                return True
+            if not config.overwrite:
+                raise ValueError(refusal)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ValueError(f"{self.path} exists and is not a run folder; choose another --output.")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config, config.to_yaml())
         return False
 
-    def stored_manifest(self) -> SplitManifest | None:
-        """The split of the run to be continued, if it got as far as drawing one."""
-        return SplitManifest.load(self.manifest) if self.manifest.exists() else None
-
-    def save_manifest(self, manifest: SplitManifest) -> None:
-        """Writes the split, whole or not at all."""
+    def begin(self, config: TrainConfig, manifest: SplitManifest) -> None:
+        """Writes settings and split of a new run, after removing the run that it overwrites."""
+        if config.overwrite:
+            self._remove_run()
+        self.path.mkdir(parents=True, exist_ok=True)
         temporary = self.path / f".{self.manifest.name}"
         manifest.save(temporary)
         temporary.replace(self.manifest)
+        write_atomically(self.config, config.to_yaml())  # last: with it, the folder holds a run
 
-    def _check_same_recipe(self, config: TrainConfig) -> None:
+    def stored_manifest(self) -> SplitManifest:
+        """The split of the run to be continued."""
+        return SplitManifest.load(self.manifest)
+
+    def _why_not_continue(self, config: TrainConfig) -> str | None:
+        """None where the folder holds an unfinished run of the config's recipe, else a sentence."""
+        remedy = "choose another --output, or --overwrite true to replace it."
+        if self.metrics.exists():
+            return f"{self.path} already holds a finished run; {remedy}"
         try:
             stored = TrainConfig.from_yaml(self.config.read_text(encoding="utf-8")).recipe()
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.config} cannot be read: {error}") from error
-        asked = config.recipe()
-        for name, value in asked.items():
+        except (ValueError, TypeError, yaml.YAMLError) as error:
+            return f"{self.path} holds a run whose config.yaml cannot be read ({error}); {remedy}"
+        for name, value in config.recipe().items():
             if stored[name] != value:
-                raise ValueError(
-                    f"{self.path} holds an unfinished run with {name} {stored[name]!r}, not {value!r}; "
-                    "give the same settings to continue it, or choose another --output."
-                )
+                found = f"{self.path} holds an unfinished run with {name} {stored[name]!r}, not {value!r}"
+                return f"{found}; {remedy}"
+        return None
 
     def _remove_run(self) -> None:
-        """Removes a run's own files and nothing else; a folder without config.yaml is nobody's run."""
-        if not self.config.exists():
-            return
+        """Removes a run's own files and nothing else."""
         self.metrics.unlink(missing_ok=True)  # first, so that a half-removed run never looks finished
         files = (
             self.checkpoint,
@@ -103,4 +103,4 @@ class RunFolder:
         for file in files:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
-        self.config.unlink()
+        self.config.unlink(missing_ok=True)
