@@ -24,13 +24,14 @@ inline MapRule map_rule(double clip_limit, int32_t tile_pixels) {
 }
 
 // map_level in integers: level = cumulative * 16383 / pixels, cut off. Its double rounding decides only where
-// that division leaves no rest.
+// that division leaves no rest; and beyond 2^17 pixels the product does not fit 32 bits.
 __device__ __forceinline__ int32_t level_at_count(int32_t cumulative, const MapRule& rule) {
+  if (cumulative == 0) return 0;
   if (cumulative == rule.pixels) return rule.top;
-  if (rule.pixels > 1 << 17) return map_level(cumulative, rule.scale);  // the product needs more than 32 bits
+  const uint32_t pixels = static_cast<uint32_t>(rule.pixels);
   const uint32_t product = static_cast<uint32_t>(cumulative) * kMaxLevel;
-  const uint32_t level = product / static_cast<uint32_t>(rule.pixels);
-  if (level * rule.pixels == product && cumulative > 0) return map_level(cumulative, rule.scale);
+  const uint32_t level = product / pixels;
+  if (pixels > 1u << 17 || level * pixels == product) return map_level(cumulative, rule.scale);
   return min_of(static_cast<int32_t>(level), kMaxLevel);
 }
 
