@@ -130,7 +130,7 @@ class KernelDensity:
             return float(count ** (-1 / (dimensions + 4)))
         if self.bandwidth == "silverman":
             return float((count * (dimensions + 2) / 4) ** (-1 / (dimensions + 4)))
-        if isinstance(self.bandwidth, str):
+        if not isinstance(self.bandwidth, (int, float)):
             raise ValueError(
                 f'bandwidth must be a number > 0, "scott" or "silverman", got {self.bandwidth!r}'
             )

@@ -1,4 +1,4 @@
-"""Smoke test of an installed wheel: run from outside the checkout, in an environment that holds only the wheel's own needs."""
+"""Smoke test of an installed wheel, run outside the checkout, where only the wheel's own needs are installed."""
 
 from __future__ import annotations
 

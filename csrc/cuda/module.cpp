@@ -2,7 +2,7 @@
 #include <Python.h>
 
 PyMODINIT_FUNC PyInit__CUDA(void) {
-  static PyModuleDef module_definition = {PyModuleDef_HEAD_INIT, "_CUDA", nullptr, -1, nullptr,
-                                          nullptr,               nullptr, nullptr, nullptr};
+  static PyModuleDef module_definition = {
+      PyModuleDef_HEAD_INIT, "_CUDA", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module_definition);
 }
