@@ -233,7 +233,7 @@ void flush(BlockLog& block, size_t warp) {
   for (const auto& [place, site] : sites) {
     for (const WarpAccess& access : site.accesses) {
       const uint64_t work = count_access(access, block.counts);
-      block.phase.add(warp, {place, 0, kind_of(access.first)}, 1, work);
+      block.phase.add(warp, {place, 0, kind_of(access.first), access.first.bytes}, 1, work);
     }
   }
 }
@@ -301,7 +301,7 @@ class CountObserver final : public Observer {
     ++log.counts[kBarriers];
     flush_all(log);
     for (size_t warp = 0; warp < log.warps.size(); ++warp)
-      log.phase.add(warp, {current->where.file, current->where.line, 'b'}, 1, 1);
+      log.phase.add(warp, {current->where.file, current->where.line, 'b', 0}, 1, 1);
     log.phase.end(now_.phases);
   }
 
@@ -309,7 +309,7 @@ class CountObserver final : public Observer {
     BlockLog& log = blocks_[block.slot];
     ++log.counts[kind == Collective::kSync ? kWarpSyncs : kCollectives];
     if (mask == (block.warps[warp].present & ~block.warps[warp].done)) flush(log, static_cast<size_t>(warp));
-    log.phase.add(static_cast<size_t>(warp), {current->where.file, current->where.line, 'c'}, 1, 1);
+    log.phase.add(static_cast<size_t>(warp), {current->where.file, current->where.line, 'c', 0}, 1, 1);
   }
 
   void access(Thread& thread, const void* address, size_t bytes, Access access, Marking marking,
