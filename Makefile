@@ -74,6 +74,10 @@ bench: setup  ## the benchmarks
 gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, time; JSON into bench/results/
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_check.py
 
+.PHONY: kernel-gates
+kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels against their written budgets
+	$(BIN)/python tools/kernel_gates.py
+
 .PHONY: lint
 lint: $(SETUP)  ## ruff and clang-format, without changing anything
 	$(BIN)/ruff check .

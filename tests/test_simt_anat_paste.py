@@ -1,7 +1,8 @@
 """The CUDA kernels anat_paste and image_jitter, run by the SIMT executor, against the native CPU kernels.
 
-Both sides share csrc/common for every drawn parameter and every pixel's arithmetic, and contraction is off in both
-builds, so equality is to the bit, pixels included. On a GPU the same holds as long as nvcc keeps --fmad=false.
+Both sides share csrc/common for every drawn parameter and every pixel's arithmetic, and contraction is off in
+both builds, so equality is to the bit, pixels included. On a GPU the same holds as long as nvcc keeps
+--fmad=false.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor 
 
 DTYPES = (torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SEED, STEP = torch.tensor(2**40 + 17), torch.tensor(5)
+PAPER = AnatPasteConfig.paper()
 #: The widest figures: any patch, no margin, blur up to a quarter of the side.
 WIDE = AnatPasteConfig(patch_area=(0.05, 1.0), patch_aspect=(1 / 8, 8.0), margin=0.0, blur_sigma=(0.0, 64.0))
 
@@ -58,7 +60,7 @@ def misaligned(tensor: Tensor) -> Tensor:
 def arguments(
     image: Tensor,
     lung: Tensor,
-    config: AnatPasteConfig = AnatPasteConfig(),
+    config: AnatPasteConfig = PAPER,
     params: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
     *,
     image_background: bool = False,
@@ -265,7 +267,8 @@ def test_no_access_out_of_bounds() -> None:
 from tests.test_simt_anat_paste import WIDE, SEED, STEP, arguments, noise, two_lungs, misaligned
 for shape in ((2, 1, 64, 64), (1, 3, 33, 47), (1, 1, 16, 3200), (1, 1, 300, 330)):
     image, lung = noise(shape, torch.uint8), two_lungs(shape[0], *shape[2:])
-    for args in (arguments(image, lung, WIDE), arguments(misaligned(image), misaligned(lung), WIDE, figure=False)):
+    shifted = arguments(misaligned(image), misaligned(lung), WIDE, figure=False)
+    for args in (arguments(image, lung, WIDE), shifted):
         simt.op("anat_paste", variant="asan")(*args)
         simt.op("image_jitter", variant="asan")(args[0], *args[2:5], 0.5, 1.5)
 print("clean")
