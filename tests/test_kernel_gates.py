@@ -110,7 +110,10 @@ def test_a_kernel_within_its_budget_passes() -> None:
 )
 def test_each_limit_trips_with_name_and_numbers(change: dict[str, int], sentence: str) -> None:
     kernel = dataclasses.replace(FINE, **change)
-    failures = gates.hold_against_budgets([kernel], {"some_kernel": BUDGET})
+    budget = dataclasses.replace(
+        BUDGET, blocks_per_sm=2
+    )  # one more register costs a block, which is not the point
+    failures = gates.hold_against_budgets([kernel], {"some_kernel": budget})
     assert failures == [f"anatpaste::some_kernel<unsigned char>: {sentence}."]
 
 
