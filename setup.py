@@ -2,6 +2,7 @@
 
 `_C` (schemas and CPU kernels) is always built. `_CUDA` is built where a CUDA toolkit of torch's own major version is
 found (see tools/cuda_toolkit.py); without one the package still installs, and says so when a CUDA tensor arrives.
+ANATPASTE_BUILD=cpu leaves `_CUDA` out; ANATPASTE_BUILD=none compiles nothing, for a build_ext that follows.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ def cuda_extension(toolkit: cuda_toolkit.Toolkit) -> CUDAExtension:
 
 
 def extensions() -> list[CppExtension]:
-    modules = [cpu_extension()]
+    wanted = os.environ.get("ANATPASTE_BUILD", "all")
+    if wanted not in ("all", "cpu", "none"):
+        sys.exit(f"ANATPASTE_BUILD must be all, cpu or none, got {wanted!r}")
+    modules = [] if wanted == "none" else [cpu_extension()]
+    if wanted != "all":
+        return modules
     if TOOLKIT is None or not any(ROOT.glob("csrc/cuda/*.cu")):
         print(f"anatpaste_gpu: building without CUDA kernels: {cuda_toolkit.why_not()}", file=sys.stderr)
         return modules
