@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 BUILD := $(VENV)/.build-done
+CPU_BUILD := $(VENV)/.cpu-build-done
 SOURCES := setup.py tools/cuda_toolkit.py csrc/ops.cpp csrc/schemas.h $(wildcard csrc/common/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cuda/*)
 CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
@@ -23,12 +24,16 @@ $(SETUP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev,dicom]'
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev,dicom]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	touch $(BUILD)
+
+$(CPU_BUILD): $(SETUP) $(SOURCES)
+	ANATPASTE_BUILD=cpu $(BIN)/python setup.py --quiet build_ext --inplace
+	touch $(CPU_BUILD)
 
 .PHONY: build
 build: $(BUILD)  ## compile what changed
@@ -51,8 +56,11 @@ wheel-test: wheel  ## install the wheel into a clean environment and try it
 
 # --- run ------------------------------------------------------------------------------------------------------------
 
+# Without a GPU the demo has no use for the CUDA kernels, which take minutes to compile where there is an nvcc.
+HAS_GPU := $(shell nvidia-smi -L 2>/dev/null)
+
 .PHONY: demo
-demo: setup  ## train and score on radiograph phantoms made by code (minutes, CPU or GPU)
+demo: $(if $(HAS_GPU),$(BUILD),$(CPU_BUILD))  ## train and score on radiograph phantoms made by code (minutes, CPU or GPU)
 	$(BIN)/python train.py --dataset demo --preset demo --gpu 0 --output runs/demo --overwrite true
 
 # --- check ----------------------------------------------------------------------------------------------------------
@@ -68,6 +76,10 @@ test-slow: setup  ## the tests that take minutes: whole data sets, every schedul
 .PHONY: bench
 bench: setup  ## the benchmarks
 	$(BIN)/python -m pytest bench --benchmark-only
+
+.PHONY: roofline
+roofline: setup  ## count the CUDA kernels' work and model their time on an RTX 3090: sheet into bench/results/
+	$(BIN)/python -m bench.roofline
 
 # On a GPU machine the Python at hand may be all there is: .venv if it was made, else PYTHON with its own torch.
 .PHONY: gpu-check
@@ -96,4 +108,4 @@ types: $(SETUP)  ## mypy
 
 .PHONY: clean
 clean:  ## remove what was built (not .venv)
-	rm -rf build dist *.egg-info anatpaste_gpu/*.so $(BUILD)
+	rm -rf build dist *.egg-info anatpaste_gpu/*.so $(BUILD) $(CPU_BUILD)
