@@ -254,8 +254,12 @@ def test_any_replayed_parameters_equal_native(
 @pytest.mark.parametrize("resident_blocks", [1, 3])
 def test_no_data_race(resident_blocks: int) -> None:
     image, lung = noise((3, 1, 64, 64), torch.uint8), two_lungs(3, 64, 64)
+    # An ellipse of 32 chords: a warp lays out its rows' weights twice in the same place.
+    ints = torch.tensor([[64, 64, 0, 0, 1, 31, 31, 32, 32]] * 3, dtype=torch.int32)
+    reals = torch.tensor([[0.9, 8.0, 1.1, 0.9]] * 3)
     with simt.schedule("random", seed=9, resident_blocks=resident_blocks, variant="race"):
         check_paste(arguments(image, lung, WIDE), "race")
+        check_paste(arguments(image, lung, params=(ints, reals)), "race")
         jitter = (torch.arange(3), SEED, STEP, 0.5, 1.5)
         found = simt.op("image_jitter", "race")(image, *jitter)
     assert torch.equal(found, torch.ops.anatpaste.image_jitter(image, *jitter))
