@@ -37,10 +37,10 @@ def save_gallery(
         grey, lung, shape, result = (
             tensor[row, 0].cpu().numpy() for tensor in (images, lung_masks, figure_masks.float(), results)
         )
-        axes[row, 0].imshow(grey, cmap="gray", vmin=0, vmax=255)
+        axes[row, 0].imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
         axes[row, 1].imshow(_tint(grey, lung))
         axes[row, 2].imshow(shape, cmap="gray", vmin=0, vmax=1)
-        axes[row, 3].imshow(result, cmap="gray", vmin=0, vmax=255)
+        axes[row, 3].imshow(result, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
         for column in (1, 2):
             _outline(axes[row, column], lung)
     for column, title in enumerate(COLUMNS):
