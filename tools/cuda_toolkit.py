@@ -107,4 +107,6 @@ def nvcc_version(home: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    print(prepare_environment() or f"no CUDA toolkit: {why_not()}")
+    found = prepare_environment()
+    print(found or f"no CUDA toolkit: {why_not()}")
+    sys.exit(0 if found else 1)

@@ -263,8 +263,9 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_
                 "launch needs one argument for each of the kernel's parameters");
   const std::string configuration = "grid " + detail::describe(grid) + ", block " + detail::describe(block) +
                                     ", " + std::to_string(shared_bytes) + " bytes of shared memory";
-  // Without asking, a kernel gets 48 KB of static and dynamic shared memory together. How much is static is not known
-  // here, so every dynamic request is announced; the attribute sticks, and setting it again costs about a microsecond.
+  // Without asking, a kernel gets 48 KB of static and dynamic shared memory together. How much is static is
+  // not known here, so every dynamic request is announced; the attribute sticks, and setting it again costs
+  // about a microsecond.
   if (shared_bytes > 0) {
     detail::check(
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
