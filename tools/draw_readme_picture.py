@@ -1,0 +1,27 @@
+"""Draws docs/augmentation.png: AnatPaste on three radiograph phantoms, at the paper's size and with its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import anatpaste_gpu
+from anatpaste_gpu.data.phantoms import render_phantom
+from anatpaste_gpu.evaluation.gallery import save_gallery
+
+OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "augmentation.png"
+PATIENTS = 3
+SEED = 3
+
+
+def main() -> None:
+    pictures = [render_phantom(number, image_size=256, seed=SEED).image for number in range(PATIENTS)]
+    images = torch.stack([torch.from_numpy(picture) for picture in pictures])[:, None]
+    results, aux = anatpaste_gpu.batch_augment(images, seed=SEED, return_aux=True)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    save_gallery(OUTPUT, images, aux.lung_masks, aux.figure_masks, results)
+
+
+if __name__ == "__main__":
+    main()
