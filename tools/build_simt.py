@@ -23,6 +23,8 @@ COMMON = (
 )
 # Instrument memory accesses only: the executor itself observes atomics, and no thread library may come in.
 INSTRUMENT = "-O1 -g1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0"
+# Counts how often code runs that accesses no memory.
+TRACE = "-fsanitize-coverage=trace-pc"
 SANITIZE = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 
 EXECUTOR = ("collectives", "executor", "fiber", "memory", "shared_memory")
@@ -41,7 +43,7 @@ class Variant:
 VARIANTS = {
     "plain": Variant("-O2 -g0", "-O2 -g0", (*EXECUTOR, "no_observer", "no_counters")),
     "race": Variant(INSTRUMENT, "-O2 -g1", (*EXECUTOR, "address", "hooks", "race", "no_counters")),
-    "count": Variant(INSTRUMENT, "-O2 -g1", (*EXECUTOR, "address", "hooks", "count")),
+    "count": Variant(f"{INSTRUMENT} {TRACE}", "-O2 -g1", (*EXECUTOR, "address", "hooks", "count")),
     "asan": Variant(
         SANITIZE, SANITIZE, (*EXECUTOR, "no_observer", "no_counters"), "-fsanitize=address,undefined"
     ),

@@ -84,6 +84,7 @@ struct WarpAccess {
 
 struct WarpLog {
   std::array<std::vector<Entry>, kWarpSize> lanes;
+  std::unordered_map<const void*, std::array<uint32_t, kWarpSize>> code;  // basic blocks entered
 };
 
 struct BlockLog {
@@ -238,8 +239,19 @@ void flush(BlockLog& block, size_t warp) {
   }
 }
 
+/// A warp enters a basic block as often as the lane that does so most.
+void flush_code(BlockLog& block, size_t warp) {
+  auto& code = block.warps[warp].code;
+  for (const auto& [place, entered] : code)
+    block.phase.add(warp, {place, 0, 'l', 0}, *std::max_element(entered.begin(), entered.end()), 0);
+  code.clear();
+}
+
 void flush_all(BlockLog& block) {
-  for (size_t warp = 0; warp < block.warps.size(); ++warp) flush(block, warp);
+  for (size_t warp = 0; warp < block.warps.size(); ++warp) {
+    flush(block, warp);
+    flush_code(block, warp);
+  }
 }
 
 class CountObserver final : public Observer {
@@ -310,6 +322,11 @@ class CountObserver final : public Observer {
     ++log.counts[kind == Collective::kSync ? kWarpSyncs : kCollectives];
     if (mask == (block.warps[warp].present & ~block.warps[warp].done)) flush(log, static_cast<size_t>(warp));
     log.phase.add(static_cast<size_t>(warp), {current->where.file, current->where.line, 'c', 0}, 1, 1);
+  }
+
+  void enter(const Thread& thread, const void* place) {
+    const int rank = thread.rank;
+    ++blocks_[thread.block->slot].warps[rank / kWarpSize].code[place][rank % kWarpSize];
   }
 
   void access(Thread& thread, const void* address, size_t bytes, Access access, Marking marking,
@@ -409,4 +426,10 @@ using anatpaste::simt::counter;
 /// Simulates a cache of so many bytes from now on, empty; 0: none.
 extern "C" __attribute__((visibility("default"))) void simt_set_cache(uint64_t bytes) {
   counter().cache.resize(bytes);
+}
+
+/// The kernels call this on entering each of their basic blocks.
+extern "C" void __sanitizer_cov_trace_pc() {
+  using anatpaste::simt::current;
+  if (current != nullptr) counter().enter(*current, __builtin_return_address(0));
 }

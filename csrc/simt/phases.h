@@ -85,8 +85,8 @@ class BlockPhase {
   size_t number_ = 0;
 };
 
-/// "g4+1a2b" for four bytes accessed at a code address, counted from the library's start; "c0@file:line" for
-/// a collective.
+/// "g4+1a2b" for four bytes accessed at a code address, counted from the library's start; "l0+1a2b" for one
+/// of g++'s basic blocks entered there; "c0@file:line" for a collective, "b0@file:line" for a barrier.
 inline std::string name_of(const Site& site, uintptr_t library) {
   const std::string kind = site.kind + std::to_string(site.bytes);
   if (site.line > 0)
