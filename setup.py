@@ -1,7 +1,8 @@
 """Builds the extension modules; everything else about the package is in pyproject.toml.
 
-`_C` (schemas and CPU kernels) is always built. `_CUDA` is built where a CUDA toolkit of torch's own major version is
-found (see tools/cuda_toolkit.py); without one the package still installs, and says so when a CUDA tensor arrives.
+`_C` (schemas and CPU kernels) is always built. `_CUDA` is built where a CUDA toolkit of torch's own major
+version is found (see tools/cuda_toolkit.py); without one the package still installs, and says so when a CUDA
+tensor arrives.
 ANATPASTE_BUILD=cpu leaves `_CUDA` out; ANATPASTE_BUILD=none compiles nothing, for a build_ext that follows.
 """
 

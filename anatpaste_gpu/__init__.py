@@ -1,8 +1,8 @@
 """AnatPaste on the device: batched lung segmentation, anatomy-aware augmentation and density scoring.
 
-    import anatpaste_gpu
-    augmented = anatpaste_gpu.batch_augment(images)          # uint8 or float in [0, 1], (B,1,H,W) or (B,3,H,W)
-    lungs = anatpaste_gpu.segment_lungs(images)              # bool (B,1,H,W)
+import anatpaste_gpu
+augmented = anatpaste_gpu.batch_augment(images)   # uint8 or float in [0, 1], (B,1,H,W) or (B,3,H,W)
+lungs = anatpaste_gpu.segment_lungs(images)       # bool (B,1,H,W)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads the compiled kernels: `_C` (schemas, CPU) always, `_CUDA` where it was built and fits the installed torch."""
+"""Loads the compiled kernels: `_C` (schemas, CPU) always, `_CUDA` where it was built and fits this torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _cuda_missing: str | None = None
 def _load_cuda() -> str | None:
     """Loads `_CUDA` and returns None, or returns the reason why it cannot be had."""
     if importlib.util.find_spec("anatpaste_gpu._CUDA") is None:
-        return "anatpaste_gpu was installed without its CUDA kernels (no CUDA toolkit was found when it was built)"
+        return "anatpaste_gpu was built without its CUDA kernels (no CUDA toolkit was found at that time)"
     if torch.version.cuda is None:
         return "this PyTorch is a CPU-only build, so the CUDA kernels of anatpaste_gpu were not loaded"
     try:
         importlib.import_module("anatpaste_gpu._CUDA")
     except ImportError as error:
-        return f"the CUDA kernels of anatpaste_gpu do not load beside CUDA {torch.version.cuda} of this PyTorch ({error})"
+        return f"anatpaste_gpu's CUDA kernels do not load beside PyTorch's CUDA {torch.version.cuda} ({error})"
     return None
 
 

@@ -133,7 +133,7 @@ def check_lung_masks(lung_masks: Tensor, images: Tensor) -> None:
 
 
 def check_index(index: Tensor, images: Tensor) -> None:
-    """Checks the samples' numbers: int64 (B,), not negative (looked at on the CPU only), on the images' device."""
+    """Checks the samples' numbers: int64 (B,), on the images' device, not negative (seen on the CPU only)."""
     if not isinstance(index, Tensor):
         raise TypeError(f"index must be a torch.Tensor, got {type(index).__name__}.")
     if index.dtype != torch.int64:
@@ -169,7 +169,7 @@ def check_scalar(
 
 
 def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> None:
-    """Checks the values of parameters to replay on height x width images; says nothing of devices other than the CPU.
+    """Checks the values of parameters to replay on height x width images, if they are on the CPU.
 
     Args:
         ints: (B,9), the columns cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x.
@@ -192,7 +192,8 @@ def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> 
         & (top + cut_h <= height)
         & (left + cut_w <= width),
         "kind must be 0 (rectangle) or 1 (ellipse)": (kind == 0) | (kind == 1),
-        f"half_h must be at most {height // 2} and half_w at most {width // 2}, and neither below -{height + width}": (
+        f"half_h must be at most {height // 2} and half_w at most {width // 2}, "
+        f"and neither below -{height + width}": (
             (half_h <= height // 2)
             & (half_w <= width // 2)
             & (torch.minimum(half_h, half_w) >= -(height + width))

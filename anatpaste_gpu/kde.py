@@ -18,12 +18,12 @@ MAX_ELEMENTS = 1 << 24
 class KernelDensity:
     """Density of a point as the mean of isotropic Gaussians around the training points.
 
-    Results and conventions are those of `sklearn.neighbors.KernelDensity(kernel="gaussian")`: `fit` returns the
-    estimator, `score_samples` returns log densities in float64, fitted attributes end in an underscore.
+    Results and conventions are those of `sklearn.neighbors.KernelDensity(kernel="gaussian")`: `fit` returns
+    the estimator, `score_samples` returns log densities in float64, fitted attributes end in an underscore.
 
-    Distances come from one matrix product a chunk, in the dtype of the training data (float32 never in TF32), around the
-    training mean so that little cancels; everything after it is accumulated in float64 by a running log-sum-exp. No
-    matrix larger than `max_elements` is held.
+    Distances come from one matrix product a chunk, in the dtype of the training data (float32 never in TF32),
+    around the training mean so that little cancels; everything after it is accumulated in float64 by a
+    running log-sum-exp. No matrix larger than `max_elements` is held.
 
     Args:
         bandwidth: Standard deviation of the Gaussians, > 0, or "scott" or "silverman".
@@ -60,7 +60,7 @@ class KernelDensity:
 
         Raises:
             TypeError: `X` is not a floating-point tensor.
-            ValueError: A shape, a value or a parameter is out of range. Looking at values synchronises with the device.
+            ValueError: A shape, a value or a parameter is out of range. Looking at values synchronises.
         """
         data = _as_points(X, "X")
         if data.shape[0] == 0:

@@ -3,8 +3,9 @@
     python -m bench.gpu_kernels --output FILE      everything, as JSON
     python -m bench.gpu_kernels --once             each kernel once on small images, for compute-sanitizer
 
-Parity: masks and drawn parameters must equal the CPU kernels' to the bit, pixels to 1/255. Timing: CUDA events around one
-call, warmed up, inputs rotated so that they do not stay in the cache; medians. Both on radiograph phantoms made by code.
+Parity: masks and drawn parameters must equal the CPU kernels' to the bit, pixels to 1/255. Timing: CUDA
+events around one call, warmed up, inputs rotated so that they do not stay in the cache; medians. Both on
+radiograph phantoms made by code.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import anatpaste_gpu
 from anatpaste_gpu.data.phantoms import render_phantom
 
 SEED = 20_221
-# Batches of the roofline sheet, and sizes that take other paths: 9 x 9 tiles, not square, larger than one block holds.
+# Batches of the roofline sheet; then sizes that take other paths: 9 x 9 tiles, not square, too large.
 TIMED = ((64, 256, 256), (64, 512, 512), (16, 1024, 1024))
 COMPARED = (
     (16, 256, 256),
@@ -87,7 +88,7 @@ def on_side_stream(images: Tensor) -> bool:
 
 
 def in_graph(images: Tensor) -> bool:
-    """Whether a captured call, its step advanced in device memory, gives what fresh calls give for each step."""
+    """Whether a captured call, its step advanced in device memory, equals a fresh call for each step."""
     step = torch.zeros((), dtype=torch.int64, device="cuda")
     index = torch.arange(len(images), device="cuda")
     anatpaste_gpu.batch_augment(

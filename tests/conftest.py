@@ -25,7 +25,7 @@ def data_root() -> Path | None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with zhanglab/, rsna/ and index/; tests that need it are skipped, with the reason, without it."""
+    """The folder with zhanglab/, rsna/ and index/; without it a test is skipped and says why."""
     root = data_root()
     if root is None:
         pytest.skip(

@@ -30,7 +30,7 @@ def reference(train: torch.Tensor, queries: torch.Tensor, **options: object) -> 
 
 
 # float64: both sum thousands of exponentials in different orders, about 1e-12 relative to values near 500.
-# float32: the products carry 24 bits; unit vectors bound their error near 1e-7, halved by the exponent's factor.
+# float32: the products carry 24 bits; unit vectors bound their error near 1e-7, halved by the exponent.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-6}
 
 

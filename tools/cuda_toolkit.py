@@ -1,7 +1,7 @@
 """Finds a CUDA toolkit that fits the installed torch, before torch's own build helpers look for one.
 
-Order: $CUDA_HOME, $CUDA_PATH, the PyPI wheels' `nvidia/cu<major>` folder, `nvcc --dryrun`'s TOP, /usr/local/cuda. A folder
-counts only if it holds bin/nvcc itself and that nvcc's major version is torch's.
+Order: $CUDA_HOME, $CUDA_PATH, the PyPI wheels' `nvidia/cu<major>` folder, `nvcc --dryrun`'s TOP,
+/usr/local/cuda. A folder counts only if it holds bin/nvcc itself and that nvcc's major version is torch's.
 """
 
 from __future__ import annotations

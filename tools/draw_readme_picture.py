@@ -1,4 +1,4 @@
-"""Draws docs/augmentation.png: AnatPaste on three radiograph phantoms, at the paper's size and with its settings."""
+"""Draws docs/augmentation.png: AnatPaste on three radiograph phantoms, with the paper's settings."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
     python tools/gpu_check.py [--output FILE] [--budget SECONDS]
 
-Uses the Python it is run with, its own torch (2.10 or later) and whatever else that environment has: no package index is
-needed. A step whose tool or package is missing is skipped with one line that names it; a step that fails or outruns its
-time is recorded, and the steps after it still run. The exit status is 0 only if no step failed.
+Uses the Python it is run with, its own torch (2.10 or later) and whatever else that environment has: no
+package index is needed. A step whose tool or package is missing is skipped with one line that names it; a
+step that fails or outruns its time is recorded, and the steps after it still run. The exit status is 0 only
+if no step failed.
 """
 
 from __future__ import annotations
@@ -129,8 +130,17 @@ def plan(folder: Path) -> list[Step]:
         ),
         Step(
             "compute-sanitizer racecheck",
-            [find_tool("compute-sanitizer") or "", "--tool", "racecheck", "--error-exitcode", "9"]
-            + [python, "-m", "bench.gpu_kernels", "--once"],
+            [
+                find_tool("compute-sanitizer") or "",
+                "--tool",
+                "racecheck",
+                "--error-exitcode",
+                "9",
+                python,
+                "-m",
+                "bench.gpu_kernels",
+                "--once",
+            ],
             60,
             tools=("compute-sanitizer",),
         ),
@@ -237,7 +247,7 @@ def main() -> int:
     facts = machine()
     if facts["device"] is None:
         print(
-            "gpu-check needs an NVIDIA GPU that PyTorch can use, and torch.cuda.is_available() is False here.",
+            "gpu-check needs an NVIDIA GPU that PyTorch can use; torch.cuda.is_available() is False here.",
             file=sys.stderr,
         )
         return 2

@@ -1,7 +1,8 @@
 """Compiles device code through NVRTC 12; run by kernel_gates.py inside an environment of its own.
 
 Reads a JSON object from standard input (`source`, `names`, `options`) and writes one: `version`,
-`cubin_bytes` and `kernels`, the mangled names found in it. A failure is one line on standard error and exit status 1.
+`cubin_bytes` and `kernels`, the mangled names found in it. A failure is one line on
+standard error and exit status 1.
 """
 
 from __future__ import annotations

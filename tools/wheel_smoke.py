@@ -1,4 +1,4 @@
-"""Smoke test of an installed wheel, run outside the checkout, where only the wheel's own needs are installed."""
+"""Smoke test of an installed wheel, run outside the checkout with only the wheel's own needs."""
 
 from __future__ import annotations
 
