@@ -19,7 +19,7 @@ def _load_cuda() -> str | None:
     try:
         importlib.import_module("anatpaste_gpu._CUDA")
     except ImportError as error:
-        return f"anatpaste_gpu: its CUDA kernels do not load beside PyTorch's CUDA {torch.version.cuda} ({error})"
+        return f"the CUDA kernels do not load beside PyTorch's CUDA {torch.version.cuda} ({error})"
     return None
 
 
