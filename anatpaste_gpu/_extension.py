@@ -15,7 +15,7 @@ def _load_cuda() -> str | None:
     if importlib.util.find_spec("anatpaste_gpu._CUDA") is None:
         return "anatpaste_gpu was built without its CUDA kernels (no CUDA toolkit was found at that time)"
     if torch.version.cuda is None:
-        return "this PyTorch is a CPU-only build, so the CUDA kernels of anatpaste_gpu were not loaded"
+        return "this PyTorch is a CPU-only build, which needs to be replaced by a CUDA build first"
     try:
         importlib.import_module("anatpaste_gpu._CUDA")
     except ImportError as error:
