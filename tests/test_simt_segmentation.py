@@ -104,6 +104,9 @@ def test_two_hundred_radiographs(real_data: Path, mode: str) -> None:
             assert_every_op_equals_native(images, 400)
             masks = torch.ops.anatpaste.segment_lungs(images, CLIP, 0, False)
             assert_every_mask_op_equals_native(masks, 400)
+            assert_equal_native("to_grey", torch.cat([images, images.flip(-1), 255 - images], 1))
+            with simt.device(max_shared_bytes=SMALL_DEVICE):
+                assert_equal_native("segment_lungs", images, CLIP, 400, True)
 
 
 # One launch: 224 (tiles of 28 x 28, divided), 128 x 200 (16 x 25), 97 x 130 (9 x 9 tiles that hang over).
