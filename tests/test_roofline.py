@@ -105,6 +105,16 @@ def test_a_site_without_an_instruction_is_reported(graph: listing.Graph) -> None
     assert found.matched_share == 0.75
 
 
+def test_a_place_without_an_instruction_joins_its_neighbour(graph: listing.Graph) -> None:
+    # g++ puts the second load of a statement two lines below; nvcc makes one instruction's line of both.
+    launch = launch_of([{"s1+10": [15, 15, 15, 15, 15], "s1+11": [5, 5, 5, 5, 5]}])
+    call = "csrc/cuda/a.cuh:11"
+    chains = {"s1+10": ("csrc/common/b.h:20", call), "s1+11": ("csrc/common/b.h:22", call)}
+    found = executions.executions(graph, launch, lines_of(chains), upper=True)
+    assert found.per_block[1][executions.ALL].sum() == 20
+    assert found.matched_share == 1
+
+
 def test_merged_accesses_run_less_often_and_take_the_passes_of_their_bytes() -> None:
     text = LISTING.replace("LDS.U8", "LDS.128")
     wide = listing.graph_of(listing.parse(text)["_Zkernel"])

@@ -73,7 +73,7 @@ class SourceLines:
     def __init__(self, library: Path) -> None:
         self.library = library
         self.known: dict[str, Chain] = {}
-        self.matches: dict[tuple[int, frozenset[Place]], tuple[dict[Place, list[Slot]], set[int]]] = {}
+        self.matches: dict[tuple[int, frozenset[Place]], Matches] = {}
         self.frames: dict[str, frozenset[str]] = {}
 
     def chains(self, addresses: list[int]) -> list[Chain]:
@@ -113,7 +113,7 @@ class SourceLines:
                 self.frames[site] = frozenset(frame for address in body for frame in chains[address])
         return {site: self.frames[site] for site in sites}
 
-    def match(self, graph: Graph, places: frozenset[Place]) -> tuple[dict[Place, list[Slot]], set[int]]:
+    def match(self, graph: Graph, places: frozenset[Place]) -> Matches:
         """As `match`, once for each kernel and set of places."""
         key = (id(graph), places)
         if key not in self.matches:
@@ -156,6 +156,15 @@ class Slot:
     chain: Chain
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Which instructions of a kernel the executor's places became."""
+
+    found: dict[Place, list[Slot]]
+    joined: dict[Place, Place]  # places whose instructions are those of another
+    idle: set[int]  # blocks with instructions of no place
+
+
 def width(opcode: str) -> int:
     """Bytes of one lane's access."""
     for part, size in (("128", 16), ("64", 8), ("U16", 2), ("S16", 2), ("U8", 1), ("S8", 1)):
@@ -181,36 +190,50 @@ def close(frame: str, other: str, lines_apart: int) -> bool:
 
 
 def fits(slot: Slot, place: Place, lines_apart: int) -> bool:
-    """Whether an instruction comes from a place, whose chain may end early (g++ inlines less)."""
-    chain = place.chain
-    if place.kind not in slot.kinds or not chain or len(slot.chain) < len(chain):
+    """Whether an instruction comes from a place. Either chain may end early: compilers inline differently."""
+    if place.kind not in slot.kinds or not place.chain:
         return False
-    if lines_apart == 0:
-        return slot.chain[: len(chain)] == chain
-    return all(close(a, b, lines_apart) for a, b in zip(slot.chain, chain, strict=False))
+    pairs = zip(slot.chain, place.chain, strict=False)
+    return all(a == b or close(a, b, lines_apart) for a, b in pairs)
 
 
-def match(graph: Graph, places: frozenset[Place]) -> tuple[dict[Place, list[Slot]], set[int]]:
-    """The instructions that each place became, and the blocks with instructions of no place.
+def match(graph: Graph, places: frozenset[Place]) -> Matches:
+    """Finds the instructions that each place became.
 
     The longest chain that fits an instruction wins. Places left over then take left over instructions of
-    neighbouring lines: the compilers do not always agree on the line of a statement of several.
+    neighbouring lines, or join the place that has such an instruction: the compilers do not always agree on
+    the line of a statement of several.
     """
+    slots = slots_of(graph)
     found: dict[Place, list[Slot]] = defaultdict(list)
-    left = slots_of(graph)
-    for lines_apart in (0, NEIGHBOURS):
-        wanting = [place for place in places if place not in found]
-        rest = []
-        for slot in left:
-            fitting = [place for place in wanting if fits(slot, place, lines_apart)]
-            longest = max((len(place.chain) for place in fitting), default=0)
-            for place in fitting:
-                if len(place.chain) == longest:
-                    found[place].append(slot)
-            if not fitting:
-                rest.append(slot)
-        left = rest
-    return found, {slot.block for slot in left}
+    rest = assign(slots, set(places), 0, found)
+    rest = assign(rest, set(places) - set(found), NEIGHBOURS, found)
+    joined: dict[Place, Place] = {}
+    for place in places - set(found):
+        near = [
+            owner
+            for owner, owned in found.items()
+            if owner.bytes == place.bytes and any(fits(slot, place, NEIGHBOURS) for slot in owned)
+        ]
+        if near:
+            joined[place] = max(near, key=lambda owner: (len(owner.chain), str(owner)))
+    return Matches(dict(found), joined, {slot.block for slot in rest})
+
+
+def assign(
+    slots: list[Slot], places: set[Place], lines_apart: int, found: dict[Place, list[Slot]]
+) -> list[Slot]:
+    """Gives each instruction to the places that fit it best; returns those that none fits."""
+    rest = []
+    for slot in slots:
+        fitting = [place for place in places if fits(slot, place, lines_apart)]
+        longest = max((len(place.chain) for place in fitting), default=0)
+        for place in fitting:
+            if len(place.chain) == longest:
+                found[place].append(slot)
+        if not fitting:
+            rest.append(slot)
+    return rest
 
 
 def merged(place: Place, slots: list[Slot]) -> float:
@@ -279,9 +302,17 @@ def executions(graph: Graph, launch: dict[str, Any], lines: SourceLines, upper: 
                 row[MOST_OF_WARP],
             )
             work.setdefault(place, np.zeros((3, phases)))[:2, number] += row[WORK], row[BLOCK_WORK]
-    found, idle = lines.match(graph, frozenset(counts))
-    anchors = anchors_of(found, counts, idle, upper, graph, phases)
-    missed = {str(place): float(count[ALL].sum()) for place, count in counts.items() if place not in found}
+    matches = lines.match(graph, frozenset(counts))
+    found, joined = matches.found, matches.joined
+    together = {place: count.copy() for place, count in counts.items()}
+    for place, owner in joined.items():
+        together[owner] += counts[place]
+    anchors = anchors_of(found, together, matches.idle, upper, graph, phases)
+    missed = {
+        str(place): float(count[ALL].sum())
+        for place, count in counts.items()
+        if place not in found and place not in joined
+    }
     everything = float(sum(count[ALL].sum() for count in counts.values()))
     start = np.zeros((3, phases))
     warps = float(-(-int(np.prod(launch["block"])) // 32))
@@ -289,22 +320,23 @@ def executions(graph: Graph, launch: dict[str, Any], lines: SourceLines, upper: 
     return Executions(
         phases,
         spread(graph, anchors, start, caps_of(graph, entered, lines.frames_of(set(entered)))),
-        work_by_kind(counts, work, found, phases),
+        work_by_kind(counts, work, matches, phases),
         missed,
         1 - sum(missed.values()) / max(everything, 1.0),
     )
 
 
 def work_by_kind(
-    counts: dict[Place, Counts], work: dict[Place, Counts], found: dict[Place, list[Slot]], phases: int
+    counts: dict[Place, Counts], work: dict[Place, Counts], matches: Matches, phases: int
 ) -> dict[str, Counts]:
     """Passes, sectors and steps, by kind of access.
 
     Accesses to shared memory that nvcc merged take as many passes as their bytes need: they lie side by side.
     """
+    found, joined = matches.found, matches.joined
     totals: dict[str, Counts] = {}
     for place, one in work.items():
-        if place.kind in "sS" and merged(place, found.get(place, [])) > 1:
+        if place.kind in "sS" and merged(place, found.get(joined.get(place, place), [])) > 1:
             one = np.minimum(one, counts[place] * place.bytes * 32 / 128)
         totals[place.kind] = totals.get(place.kind, np.zeros((3, phases))) + one
     return totals
@@ -313,8 +345,9 @@ def work_by_kind(
 def caps_of(graph: Graph, entered: dict[str, float], frames: dict[str, frozenset[str]]) -> list[float]:
     """The most that each block can run, by g++'s basic blocks of the same lines; endless where none is known.
 
-    A block's own lines are those of its instructions and of the calls that these are inlined from: a path
-    that g++'s code never took shows in neither.
+    An instruction's own lines are its leaf's and that of the call that this is inlined from: a path that
+    g++'s code never took shows in neither. A block runs as most of its instructions say, since compilers move
+    some from elsewhere.
     """
     most: dict[str, float] = defaultdict(float)
     for site, count in entered.items():
@@ -322,8 +355,8 @@ def caps_of(graph: Graph, entered: dict[str, float], frames: dict[str, frozenset
             most[frame] = max(most[frame], count)
     caps = []
     for block in graph.blocks:
-        own = {frame for instruction in block.code for frame in instruction.chain[:2]}
-        caps.append(max(most.get(frame, 0.0) for frame in own) if own and most else float("inf"))
+        own = sorted(max(most.get(f, 0.0) for f in one.chain[:2]) for one in block.code if one.chain)
+        caps.append(own[len(own) // 2] if own and most else float("inf"))
     return caps
 
 
