@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +15,6 @@ from anatpaste_gpu.evaluation.plots import save_figure
 
 COLUMNS = ("image", "lung mask", "figure mask", "result")
 _LUNG_COLOUR = "#56B4E9"
-_TINT = np.array([0x56, 0xB4, 0xE9]) / 255
 _TINT_WEIGHT = 0.4
 
 
@@ -37,10 +37,10 @@ def save_gallery(
         grey, lung, shape, result = (
             tensor[row, 0].cpu().numpy() for tensor in (images, lung_masks, figure_masks.float(), results)
         )
-        axes[row, 0].imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
-        axes[row, 1].imshow(_tint(grey, lung))
+        for column, radiograph in ((0, grey), (1, grey), (3, result)):
+            axes[row, column].imshow(radiograph, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+        axes[row, 1].imshow(_tint(lung))
         axes[row, 2].imshow(shape, cmap="gray", vmin=0, vmax=1)
-        axes[row, 3].imshow(result, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
         for column in (1, 2):
             _outline(axes[row, column], lung)
     for column, title in enumerate(COLUMNS):
@@ -50,10 +50,11 @@ def save_gallery(
     save_figure(figure, path)
 
 
-def _tint(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    picture = np.repeat(grey[..., None] / 255.0, 3, axis=2)
-    picture[mask] = (1 - _TINT_WEIGHT) * picture[mask] + _TINT_WEIGHT * _TINT
-    return picture
+def _tint(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """RGBA (H, W, 4): the lung colour, half transparent, over the mask and nothing elsewhere."""
+    layer = np.zeros((*mask.shape, 4))
+    layer[mask] = to_rgba(_LUNG_COLOUR, alpha=_TINT_WEIGHT)
+    return layer
 
 
 def _outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
