@@ -31,6 +31,25 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 BUDGET_SECONDS = 460.0  # all steps together stay under 8 minutes
 TAIL_LINES = 25
+PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
+# The tests that run over the backends, and need neither Kornia nor pydicom, which a GPU machine may lack.
+OPERATOR_TESTS = [
+    f"tests/test_{name}.py"
+    for name in (
+        "to_grey",
+        "clahe",
+        "otsu_threshold",
+        "binary_opening",
+        "binary_dilation",
+        "clear_border",
+        "label_components",
+        "remove_small_components",
+        "segment_lungs",
+        "image_jitter",
+        "anat_paste",
+        "random_draws",
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -97,86 +116,49 @@ def output_of(command: list[str]) -> str:
 
 def plan(folder: Path) -> list[Step]:
     """The steps in order. Parity comes first after the build: nothing later means much without it."""
-    python = sys.executable
-    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
-    timings, training = folder / "gpu_kernels.json", folder / "training"
+    kernels = ["-m", "bench.gpu_kernels"]
+    timings, training, benchmarks = (
+        folder / name for name in ("gpu_kernels.json", "training", "benchmarks.json")
+    )
+    demo = ["train.py", "--dataset", "demo", "--preset", "smoke", "--gpu", "0", "--output"]
     return [
-        Step("build", [python, "setup.py", "build_ext", "--inplace"], 200, tools=("nvcc",)),
-        Step(
-            "parity and kernel timings",
-            [python, "-m", "bench.gpu_kernels", "--output", str(timings)],
-            90,
-            result=timings,
-        ),
-        Step(
+        python_step("build", ["setup.py", "build_ext", "--inplace"], 200, tools=("nvcc",)),
+        python_step("parity and kernel timings", [*kernels, "--output", str(timings)], 90, result=timings),
+        python_step(
             "test suite, backend cuda",
-            [*pytest, "tests", "-k", "cuda", "--ignore=tests/test_simt_executor.py"],
+            [*PYTEST, *OPERATOR_TESTS, "-k", "cuda"],
             150,
-            packages=("pytest", "hypothesis", "skimage", "scipy", "kornia", "pydicom"),
+            packages=("pytest", "hypothesis", "skimage", "scipy"),
         ),
-        Step(
-            "compute-sanitizer memcheck",
-            [
-                find_tool("compute-sanitizer") or "",
-                "--error-exitcode",
-                "9",
-                python,
-                "-m",
-                "bench.gpu_kernels",
-                "--once",
-            ],
-            60,
-            tools=("compute-sanitizer",),
-        ),
-        Step(
-            "compute-sanitizer racecheck",
-            [
-                find_tool("compute-sanitizer") or "",
-                "--tool",
-                "racecheck",
-                "--error-exitcode",
-                "9",
-                python,
-                "-m",
-                "bench.gpu_kernels",
-                "--once",
-            ],
-            60,
-            tools=("compute-sanitizer",),
-        ),
-        Step(
+        sanitizer_step("memcheck", kernels),
+        sanitizer_step("racecheck", kernels),
+        python_step(
             "short training run",
-            [
-                python,
-                "train.py",
-                "--dataset",
-                "demo",
-                "--preset",
-                "smoke",
-                "--gpu",
-                "0",
-                "--output",
-                str(training),
-            ],
+            [*demo, str(training)],
             90,
             packages=("jsonargparse", "tensorboard", "rich", "matplotlib", "sklearn", "safetensors"),
             result=training / "metrics.json",
         ),
-        Step(
+        python_step(
             "benchmarks",
-            [
-                *pytest,
-                "bench",
-                "--benchmark-only",
-                "-k",
-                "cuda",
-                f"--benchmark-json={folder / 'benchmarks.json'}",
-            ],
+            [*PYTEST, "bench", "--benchmark-only", f"--benchmark-json={benchmarks}"],
             90,
             packages=("pytest", "pytest_benchmark", "skimage", "cv2"),
-            result=folder / "benchmarks.json",
+            result=benchmarks,
         ),
     ]
+
+
+def python_step(name: str, arguments: list[str], limit: float, **options: Any) -> Step:
+    """A step that is run by this Python."""
+    return Step(name, [sys.executable, *arguments], limit, **options)
+
+
+def sanitizer_step(tool: str, kernels: list[str]) -> Step:
+    """Every kernel once under one of compute-sanitizer's tools."""
+    program = find_tool("compute-sanitizer") or ""
+    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, *kernels, "--once"]
+    return Step(f"compute-sanitizer {tool}", command, 60, tools=("compute-sanitizer",))
 
 
 def run_step(step: Step, environment: dict[str, str], seconds_left: float) -> dict[str, Any]:
