@@ -51,9 +51,9 @@ def _nodule(a: Anatomy, c: Chest, vessels: Array, rng: np.random.Generator) -> A
     total = np.zeros_like(vessels)
     for _ in range(int(rng.integers(1, 4))):
         x, y = _spot(c, int(rng.integers(2)), rng, 0.05)
-        radius = rng.uniform(0.045, 0.09)
+        radius = rng.uniform(0.06, 0.11)
         distance2 = ((c.x - np.float32(x)) ** 2 + (c.y - np.float32(y)) ** 2) / np.float32(radius**2)
-        total = np.maximum(total, np.sqrt(np.maximum(1 - distance2, 0)) * np.float32(rng.uniform(0.26, 0.4)))
+        total = np.maximum(total, np.sqrt(np.maximum(1 - distance2, 0)) * np.float32(rng.uniform(0.32, 0.5)))
     result: Array = total * np.minimum(c.air[0] + c.air[1] + np.float32(0.2), 1)
     return result
 
