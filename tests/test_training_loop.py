@@ -25,6 +25,7 @@ from anatpaste_gpu.score import load_detector
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
 from anatpaste_gpu.training.cli import main
 from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.interrupt import StopRequest
 from anatpaste_gpu.training.loop import Trainer
 from anatpaste_gpu.training.run_folder import RunFolder
 
@@ -287,8 +288,16 @@ class TestContinuation:
         assert main(["--config", str(tmp_path / "tiny.yaml")]) == 128 + signal.SIGTERM
         assert "Stopped after step 2 of 12; the same command continues the run." in capsys.readouterr().err
 
-    def test_signal_handlers_are_put_back(self, finished: tuple[Path, str]) -> None:
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    def test_signal_handlers_are_put_back(self) -> None:
+        """A shell's background job starts with SIGINT ignored, so the handler before is whatever it was."""
+        for before in (signal.default_int_handler, signal.SIG_IGN):
+            started_with = signal.signal(signal.SIGINT, before)
+            try:
+                with StopRequest():
+                    assert signal.getsignal(signal.SIGINT) is not before
+                assert signal.getsignal(signal.SIGINT) is before
+            finally:
+                signal.signal(signal.SIGINT, started_with)
 
     def test_stored_split_is_used(
         self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
