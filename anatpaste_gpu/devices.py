@@ -9,6 +9,9 @@ import torch
 
 from anatpaste_gpu import _extension
 
+#: What `compute_dtype` takes.
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 def select_device(gpu: int) -> tuple[torch.device, str]:
     """The device for `--gpu N` and one line about it.
@@ -31,6 +34,26 @@ def select_device(gpu: int) -> tuple[torch.device, str]:
     device = torch.device("cuda", gpu)
     kernels = "CUDA kernels" if _extension.has_cuda_kernels() else "the plain-torch kernels"
     return device, f"Running on GPU {gpu} ({torch.cuda.get_device_name(device)}) with {kernels}."
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type that a training step multiplies in.
+
+    Args:
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the device has instructions for it.
+        device: where the step runs.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if _has_fast_bfloat16(device) else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Not torch's own "bfloat16 is supported", which is also true where it is emulated at a loss.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def device_name(device: torch.device) -> str:

@@ -96,6 +96,7 @@ def test_recipe_hash_tells_recipes_apart_and_not_places() -> None:
     [
         ("dataset", "cheese", r"dataset must be one of .*demo.*, got 'cheese'"),
         ("backbone", "resnet1", r"backbone must be a torchvision classification model .*got 'resnet1'"),
+        ("precision", "half", r"precision must be one of auto, float32, bfloat16, got 'half'"),
         ("batch_size", 0, r"batch_size must be at least 1, got 0"),
         ("image_size", 15, r"image_size must be in 16\.\.8192, got 15"),
         ("seed", -1, r"seed must be in 0\.\.9223372036854775807, got -1"),

@@ -13,6 +13,7 @@ import yaml
 
 from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import dataset_names
+from anatpaste_gpu.devices import PRECISIONS
 from anatpaste_gpu.model import check_backbone
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
@@ -78,8 +79,9 @@ class TrainConfig:
     weights: str | None = None
     """File of weights to start from (a state dict); null starts from scratch, as the paper does."""
 
-    amp: bool = True
-    """Compute in bfloat16 where float32 is not needed; GPU only."""
+    precision: str = "auto"
+    """Arithmetic of the training step: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the GPU or
+    the CPU (AVX512-BF16, AMX) has the instructions, else float32. Scores are always computed in float32."""
 
     bandwidth: float = 1.0
     """Bandwidth of the kernel density estimate that scores an image."""
@@ -175,6 +177,8 @@ class TrainConfig:
     def _check_choices(self) -> None:
         if self.dataset not in dataset_names():
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
         check_backbone(self.backbone)
         if not isinstance(self.augmentation, AnatPasteConfig):
             raise TypeError(

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from anatpaste_gpu.augmentation import batch_augment, image_jitter
 from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.devices import compute_dtype
 from anatpaste_gpu.evaluation.detector import Detector, embed
 from anatpaste_gpu.evaluation.gallery import save_gallery
 from anatpaste_gpu.evaluation.metrics import Calibration, auc
@@ -54,6 +55,7 @@ class Trainer:
             device,
             display,
         )
+        self.dtype = compute_dtype(config.precision, device)
         self.images = splits.train.images.to(device)
         self.stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
         self.labels = torch.arange(2, device=device).repeat_interleave(config.batch_size)
@@ -107,9 +109,9 @@ class Trainer:
         batch = self.twins(step)
         self.clock.mark()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.config.amp and self.device.type == "cuda"):
-            logits = self.network(batch)
-            loss = functional.cross_entropy(logits, self.labels)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.network(batch).float()
+        loss = functional.cross_entropy(logits, self.labels)
         loss.backward()
         self.optimizer.step()
         self.loss_sum += loss.detach()

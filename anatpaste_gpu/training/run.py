@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset
-from anatpaste_gpu.devices import device_name, select_device
+from anatpaste_gpu.devices import compute_dtype, device_name, select_device
 from anatpaste_gpu.evaluation.detector import Detector
 from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
 from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
@@ -101,7 +101,12 @@ def _finish(
         "counts": _counts(splits, validation, test),
         "training": _training(progress),
         "timing": _timing(progress),
-        "device": {"type": device.type, "name": device_name(device), "cpu_threads": torch.get_num_threads()},
+        "device": {
+            "type": device.type,
+            "name": device_name(device),
+            "cpu_threads": torch.get_num_threads(),
+            "precision": str(compute_dtype(config.precision, device)).removeprefix("torch."),
+        },
         "versions": versions(),
         "recipe_hash": config.recipe_hash(),
     }
