@@ -23,10 +23,11 @@ from rich.text import Text
 from anatpaste_gpu.data import ImageReadError, find_images, read_image
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.evaluation.detector import Detector
-from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.evaluation.metrics import NORMAL_QUANTILE, Calibration
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
+BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 COLUMNS = ("name", "score", "normalised_score", "decision")
 STATUS_OK, STATUS_NOTHING_SCORED, STATUS_SOME_SKIPPED = 0, 1, 3
 _BATCH = 64  # images in memory at once
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device, sentence = select_device(options.gpu)
         detector = load_detector(options.run_dir, device)
+        if options.threshold == NORMAL_THRESHOLD and detector.calibration is not None:
+            detector.calibration = detector.calibration.by_normals()
     except ValueError as error:
         _complain(str(error))
         return STATUS_NOTHING_SCORED
@@ -201,6 +204,13 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run_dir", type=Path, help="folder that train.py wrote")
     parser.add_argument("images", type=Path, nargs="+", help="PNG, JPEG or DICOM files, or folders of them")
+    parser.add_argument(
+        "--threshold",
+        choices=(BEST_F1_THRESHOLD, NORMAL_THRESHOLD),
+        default=BEST_F1_THRESHOLD,
+        help="decide by the threshold with the best F1 on the validation set (default), or by the one that "
+        f"leaves {NORMAL_QUANTILE:.0%} of its normal images below",
+    )
     parser.add_argument("--format", choices=("csv", "json"), help="default: by --output's suffix, else CSV")
     parser.add_argument("--output", type=Path, help="file to write; default: standard output")
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")

@@ -10,7 +10,6 @@ from sklearn import metrics as sklearn_metrics
 
 from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.evaluation import Calibration, Detector, auc_interval, best_f1_threshold, embed
-from anatpaste_gpu.evaluation.bootstrap import mann_whitney_auc
 from anatpaste_gpu.evaluation.gallery import save_gallery
 from anatpaste_gpu.evaluation.metrics import classification_metrics
 from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
@@ -56,7 +55,9 @@ def test_threshold_lies_between_two_scores() -> None:
 
 def test_calibration_conventions() -> None:
     calibration = Calibration.fit([0, 0, 1, 1], [1.0, 2.0, 4.0, 5.0])
-    assert calibration == Calibration(threshold=3.0, minimum=1.0, maximum=5.0)
+    assert calibration == Calibration(
+        threshold=3.0, minimum=1.0, maximum=5.0, normal_threshold=np.nextafter(2.0, 3)
+    )
     assert calibration.normalise([1, 5, 3]).tolist() == [0, 1, 0.5]
     assert calibration.normalise([-3, 9]).tolist() == [-1, 2], "not clipped"
     assert calibration.decide([2.9, 3.0, 3.1]).tolist() == [0, 1, 1], "the threshold itself is abnormal"
@@ -74,15 +75,6 @@ def test_metrics_match_scikit_learn(seed: int) -> None:
     assert got["sensitivity"] == sklearn_metrics.recall_score(labels, decisions)
     assert got["specificity"] == sklearn_metrics.recall_score(1 - labels, ~decisions)
     assert (got["normal"], got["abnormal"]) == (30, 30)
-
-
-@given(rows=labelled)
-@settings(max_examples=100, deadline=None)
-def test_vectorised_auc_matches_scikit_learn(rows: list[tuple[int, int]]) -> None:
-    labels, scores = np.array(rows).T
-    area = mann_whitney_auc(scores[labels == 1].astype(float), scores[labels == 0].astype(float))
-    # A mean of 0s and 1s against trapezoids: rounding only.
-    assert float(area) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_bootstrap_interval_matches_a_plain_loop() -> None:
@@ -158,7 +150,8 @@ def random_images(count: int, seed: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     torch.manual_seed(0)
-    network = AnatPasteNet().eval()
+    # As a trained network lies in memory; in another layout the convolutions add in another order.
+    network = AnatPasteNet().eval().to(memory_format=torch.channels_last)
     embeddings = embed(network, random_images(20, 1), torch.device("cpu"))
     return Detector(network, embeddings, 32, "resnet18", calibration=Calibration(470.6, 470.5, 470.9))
 

@@ -122,6 +122,16 @@ def test_one_picture_in_every_format_scores_the_same(
     assert scores["c.jpg"] == pytest.approx(scores["a.png"], abs=0.05)
 
 
+def test_threshold_from_normal_images(run_dir: Path, phantoms: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scores.json"
+    words = [str(run_dir), str(phantoms), "--output", str(output), "--gpu", "-1", "--threshold", "normals"]
+    assert score.main(words) == score.STATUS_OK
+    content = json.loads(output.read_text())
+    expected = json.loads((run_dir / "metrics.json").read_text())["normal_threshold"]["threshold"]
+    assert content["calibration"]["threshold"] == expected
+    assert all(row["decision"] == (row["score"] >= expected) for row in content["images"])
+
+
 def test_csv_on_standard_output_is_clean(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""How far an AUC can be trusted: a percentile bootstrap interval."""
+"""How far metrics can be trusted: percentile bootstrap intervals, all metrics from the same resamplings."""
 
 from __future__ import annotations
 
@@ -6,37 +6,66 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-_BATCH = 100  # resamplings at once: 100 x 390 x 234 comparisons are 9 MB
+from anatpaste_gpu.evaluation.metrics import allowed_false_positives, check_scored
+
+#: The metrics that get an interval, named as `classification_metrics` names them.
+INTERVAL_METRICS = (
+    "auc",
+    "average_precision",
+    "sensitivity_at_90_specificity",
+    "accuracy",
+    "f1",
+    "sensitivity",
+    "specificity",
+)
+_BATCH = 200  # resamplings at once: counts of 200 x 600 score levels are 1 MB
+_TINY = np.finfo(np.float64).tiny
 
 
-def auc_interval(
-    labels: ArrayLike, scores: ArrayLike, *, samples: int = 2000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the AUC; normal and abnormal images are resampled apart.
+def metric_intervals(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals; normal and abnormal images are resampled apart.
 
     Args:
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: (N,), higher is more abnormal.
+        threshold: an image scored at least this is called abnormal; held fixed.
         samples: resamplings.
-        seed: the same seed gives the same interval.
+        seed: the same seed gives the same intervals.
         level: confidence, in (0, 1).
 
     Returns:
-        Lower and upper end.
+        Lower and upper end of each of `INTERVAL_METRICS`.
 
     Raises:
-        ValueError: a class has fewer than two images.
+        ValueError: a class has fewer than two images, or labels or scores are invalid.
     """
-    truth, values = np.asarray(labels), np.asarray(scores, np.float64)
-    abnormal, normal = values[truth == 1], values[truth == 0]
-    if min(len(abnormal), len(normal)) < 2:
+    truth, values = check_scored(labels, scores)
+    abnormal = int((truth == 1).sum())
+    if min(abnormal, len(truth) - abnormal) < 2:
         raise ValueError(
             "a bootstrap interval needs at least two images of each class, "
-            f"got {len(normal)} normal and {len(abnormal)} abnormal."
+            f"got {len(truth) - abnormal} normal and {abnormal} abnormal."
         )
+    distinct, ranks = np.unique(values, return_inverse=True)
+    called = int(np.searchsorted(distinct, threshold))
+
+    def statistic(
+        abnormal: NDArray[np.int64], normal: NDArray[np.int64], axis: int = -1
+    ) -> NDArray[np.float64]:
+        levels = len(distinct)
+        return metrics_of_counts(_count(abnormal, levels, axis), _count(normal, levels, axis), called)
+
     result = stats.bootstrap(
-        (abnormal, normal),
-        mann_whitney_auc,
+        (ranks[truth == 1], ranks[truth == 0]),
+        statistic,
         n_resamples=samples,
         batch=_BATCH,
         vectorized=True,
@@ -44,26 +73,58 @@ def auc_interval(
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = result.confidence_interval
+    return {name: (float(low[row]), float(high[row])) for row, name in enumerate(INTERVAL_METRICS)}
 
 
-def mann_whitney_auc(
-    abnormal: NDArray[np.float64], normal: NDArray[np.float64], axis: int = -1
+def auc_interval(
+    labels: ArrayLike, scores: ArrayLike, *, samples: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """The AUC's interval alone; arguments and errors as `metric_intervals`."""
+    return metric_intervals(labels, scores, np.inf, samples=samples, seed=seed, level=level)["auc"]
+
+
+def metrics_of_counts(
+    abnormal: NDArray[np.int64], normal: NDArray[np.int64], called: int
 ) -> NDArray[np.float64]:
-    """AUC as the chance that an abnormal image scores above a normal one, ties counted half.
+    """Metrics of many samples at once, each given by how often every score level occurs in it.
 
     Args:
-        abnormal: (..., A) scores.
-        normal: (..., B) scores.
-        axis: the axis of A and B.
+        abnormal: (..., K) images a level, lowest score first.
+        normal: (..., K).
+        called: images of this level and above are called abnormal, in 0..K.
 
     Returns:
-        (...).
+        (M, ...), M as `INTERVAL_METRICS`.
     """
-    high = np.moveaxis(np.asarray(abnormal), axis, -1)
-    # Counting with a sorted side would be faster for one pair, but not for many small resamplings at once.
-    low = np.moveaxis(np.asarray(normal), axis, -1)
-    above = (high[..., :, None] > low[..., None, :]).mean((-2, -1))
-    equal = (high[..., :, None] == low[..., None, :]).mean((-2, -1))
-    area: NDArray[np.float64] = above + 0.5 * equal
-    return area
+    # Images at or above each level, for the levels from high to low.
+    true_positives = np.flip(abnormal, -1).cumsum(-1)
+    false_positives = np.flip(normal, -1).cumsum(-1)
+    positives, negatives = true_positives[..., -1], false_positives[..., -1]
+    below = negatives[..., None] - false_positives + np.flip(normal, -1) / 2
+    area = (np.flip(abnormal, -1) * below).sum(-1) / (positives * negatives)
+    precision = true_positives / np.maximum(true_positives + false_positives, 1)
+    average_precision = (np.flip(abnormal, -1) * precision).sum(-1) / positives
+    strict = false_positives <= allowed_false_positives(int(negatives.flat[0]))
+    at_specificity = np.where(strict, true_positives, 0).max(-1) / positives
+    hits, false_alarms = abnormal[..., called:].sum(-1), normal[..., called:].sum(-1)
+    return np.stack(
+        [
+            area,
+            average_precision,
+            at_specificity,
+            (hits + negatives - false_alarms) / (positives + negatives),
+            2 * hits / np.maximum(positives + hits + false_alarms, _TINY),
+            hits / positives,
+            1 - false_alarms / negatives,
+        ]
+    )
+
+
+def _count(ranks: NDArray[np.int64], levels: int, axis: int) -> NDArray[np.int64]:
+    """How often each level occurs: (..., N) integers -> (..., levels)."""
+    rows = np.moveaxis(np.asarray(ranks), axis, -1)
+    flat = rows.reshape(-1, rows.shape[-1])
+    offset = flat + levels * np.arange(len(flat))[:, None]
+    counts = np.bincount(offset.ravel(), minlength=levels * len(flat))
+    return counts.reshape(*rows.shape[:-1], levels)

@@ -122,7 +122,9 @@ class Detector:
                 if name.startswith(_NETWORK)
             }
         )
-        calibration = Calibration(content["threshold"], content["minimum"], content["maximum"])
+        calibration = Calibration(
+            content["threshold"], content["minimum"], content["maximum"], content.get("normal_threshold")
+        )
         return cls(
             network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             tensors[_EMBEDDINGS].to(device),

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
+
+#: Share of normal images that a threshold drawn from normal images alone leaves below it.
+NORMAL_QUANTILE = 0.95
+#: Specificity at which the sensitivity is reported.
+TARGET_SPECIFICITY = 0.9
+# Enough for the error of 1 - 0.9 in float64, far too little for one image more.
+_ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,14 +23,17 @@ class Calibration:
     """What the validation set says about scores; stored with the model.
 
     Attributes:
-        threshold: an image scored at least this is called abnormal.
+        threshold: an image scored at least this is called abnormal; the best F1 on the validation set.
         minimum: lowest score of the validation set; normalised score 0.
         maximum: highest score of the validation set; normalised score 1.
+        normal_threshold: the same from the validation set's normal images alone: `NORMAL_QUANTILE` of them
+            lie below it. None where a model file does not know it.
     """
 
     threshold: float
     minimum: float
     maximum: float
+    normal_threshold: float | None = None
 
     @classmethod
     def fit(cls, labels: ArrayLike, scores: ArrayLike) -> Calibration:
@@ -35,12 +46,17 @@ class Calibration:
         Raises:
             ValueError: a class is missing, or all scores are equal.
         """
-        truth, values = _check(labels, scores)
+        truth, values = check_scored(labels, scores)
         if values.min() == values.max():
             raise ValueError(
                 f"validation scores must differ from one another, all {len(values)} are {values[0]}."
             )
-        return cls(best_f1_threshold(truth, values), float(values.min()), float(values.max()))
+        return cls(
+            best_f1_threshold(truth, values),
+            float(values.min()),
+            float(values.max()),
+            normal_quantile_threshold(values[truth == 0]),
+        )
 
     def normalise(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Min-max by the validation set's extremes; not clipped, so a new image may fall outside [0, 1]."""
@@ -52,6 +68,18 @@ class Calibration:
     def decide(self, scores: ArrayLike) -> NDArray[np.int64]:
         """1 where a score reaches the threshold, else 0."""
         return (np.asarray(scores, np.float64) >= self.threshold).astype(np.int64)
+
+    def by_normals(self) -> Calibration:
+        """The same normalisation with `normal_threshold` as the threshold.
+
+        Raises:
+            ValueError: `normal_threshold` is not known.
+        """
+        if self.normal_threshold is None:
+            raise ValueError(
+                "this model holds no threshold drawn from normal images; train it anew to have one."
+            )
+        return dataclasses.replace(self, threshold=self.normal_threshold)
 
 
 def best_f1_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -65,7 +93,7 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: (N,), higher is more abnormal.
     """
-    truth, values = _check(labels, scores)
+    truth, values = check_scored(labels, scores)
     precision, recall, thresholds = metrics.precision_recall_curve(truth, values)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
     # The last point of the curve has no threshold: nothing is called abnormal there.
@@ -74,26 +102,76 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((lowest_positive + below.max()) / 2) if below.size else lowest_positive
 
 
+def normal_quantile_threshold(scores: ArrayLike, quantile: float = NORMAL_QUANTILE) -> float:
+    """The lowest threshold that calls at least `quantile` of normal images normal; needs no abnormal ones.
+
+    Like `best_f1_threshold` it lies half-way between two scores that occur. Where no score is left above,
+    it is the next number above the highest.
+
+    Args:
+        scores: (N,), of normal images that the density was not fitted to; higher is more abnormal.
+        quantile: in (0, 1].
+
+    Raises:
+        ValueError: there is no score, one is not finite, or `quantile` is out of range.
+    """
+    values = np.unique(np.asarray(scores, np.float64))
+    if not values.size or not np.isfinite(values).all():
+        raise ValueError(
+            f"a threshold needs finite scores of normal images, got {np.asarray(scores).shape=}."
+        )
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must be in (0, 1], got {quantile}.")
+    ordered = np.sort(np.asarray(scores, np.float64))
+    highest_normal = ordered[math.ceil(quantile * len(ordered) - _ROUNDING) - 1]
+    above = values[values > highest_normal]
+    return float((highest_normal + above[0]) / 2 if above.size else np.nextafter(highest_normal, np.inf))
+
+
+def allowed_false_positives(normal: int, specificity: float = TARGET_SPECIFICITY) -> int:
+    """How many of `normal` images may be called abnormal at a specificity, without rounding one away."""
+    return math.floor((1 - specificity) * normal + _ROUNDING)
+
+
+def sensitivity_at_specificity(
+    labels: ArrayLike, scores: ArrayLike, specificity: float = TARGET_SPECIFICITY
+) -> float:
+    """The highest sensitivity of any threshold with at least this specificity; a point of the ROC curve.
+
+    Args:
+        labels: (N,), 0 normal and 1 abnormal, both present.
+        scores: (N,), higher is more abnormal.
+        specificity: in [0, 1].
+    """
+    truth, values = check_scored(labels, scores)
+    false_rate, true_rate, _ = metrics.roc_curve(truth, values, drop_intermediate=False)
+    normal = int((truth == 0).sum())
+    allowed = np.round(false_rate * normal) <= allowed_false_positives(normal, specificity)
+    return float(true_rate[allowed].max())
+
+
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve."""
-    return float(metrics.roc_auc_score(*_check(labels, scores)))
+    return float(metrics.roc_auc_score(*check_scored(labels, scores)))
 
 
 def classification_metrics(labels: ArrayLike, scores: ArrayLike, calibration: Calibration) -> dict[str, Any]:
-    """AUC, and accuracy and F1 at the calibration's threshold, with the counts behind them.
+    """Ranking metrics, those at the calibration's threshold, and the counts behind them.
 
     Args:
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: (N,), higher is more abnormal.
         calibration: from the validation set.
     """
-    truth, values = _check(labels, scores)
+    truth, values = check_scored(labels, scores)
     decisions = calibration.decide(values)
     negatives, false_positives, false_negatives, positives = (
         metrics.confusion_matrix(truth, decisions).ravel().tolist()
     )
     return {
         "auc": auc(truth, values),
+        "average_precision": float(metrics.average_precision_score(truth, values)),
+        "sensitivity_at_90_specificity": sensitivity_at_specificity(truth, values),
         "accuracy": float(metrics.accuracy_score(truth, decisions)),
         "f1": float(metrics.f1_score(truth, decisions)),
         "sensitivity": positives / (positives + false_negatives),
@@ -103,7 +181,16 @@ def classification_metrics(labels: ArrayLike, scores: ArrayLike, calibration: Ca
     }
 
 
-def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def check_scored(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and scores as arrays.
+
+    Args:
+        labels: (N,), 0 normal and 1 abnormal, both present.
+        scores: (N,), finite.
+
+    Raises:
+        ValueError: they are not.
+    """
     truth, values = np.asarray(labels), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(

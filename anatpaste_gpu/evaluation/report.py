@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 import anatpaste_gpu
 from anatpaste_gpu.data import ImageSet
-from anatpaste_gpu.evaluation.bootstrap import auc_interval
+from anatpaste_gpu.evaluation.bootstrap import metric_intervals
 from anatpaste_gpu.evaluation.detector import Detector
-from anatpaste_gpu.evaluation.metrics import Calibration, classification_metrics
+from anatpaste_gpu.evaluation.findings import finding_metrics
+from anatpaste_gpu.evaluation.metrics import NORMAL_QUANTILE, Calibration, classification_metrics
 from anatpaste_gpu.files import write_atomically
 
 SCORE_COLUMNS = ("name", "label", "split", "score", "normalised_score", "decision")
@@ -34,12 +35,14 @@ class ScoredSplit:
         names: N names.
         labels: int64 (N,), 0 normal and 1 abnormal.
         scores: float64 (N,), higher is more abnormal.
+        findings: N collections of what makes an image abnormal; empty where a data set names none.
     """
 
     split: str
     names: list[str]
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
+    findings: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
 
 
 def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
@@ -65,17 +68,42 @@ def evaluate(
     validation: ScoredSplit, test: ScoredSplit, calibration: Calibration, *, bootstrap_samples: int, seed: int
 ) -> dict[str, Any]:
     """Metrics of both splits, the threshold and the normaliser, as metrics.json nests them."""
-    interval = auc_interval(test.labels, test.scores, samples=bootstrap_samples, seed=seed)
-    return {
+    content = {
         "validation": classification_metrics(validation.labels, validation.scores, calibration),
-        "test": {
-            **classification_metrics(test.labels, test.scores, calibration),
-            "auc_interval": list(interval),
-            "auc_interval_method": f"95 % percentile bootstrap, {bootstrap_samples} resamplings a class",
-        },
+        "test": _with_intervals(test, calibration, bootstrap_samples, seed),
         "threshold": calibration.threshold,
         "threshold_normalised": float(calibration.normalise(calibration.threshold)),
         "normaliser": {"minimum": calibration.minimum, "maximum": calibration.maximum},
+    }
+    if calibration.normal_threshold is not None:
+        by_normals = calibration.by_normals()
+        content["normal_threshold"] = {
+            "threshold": by_normals.threshold,
+            "threshold_normalised": float(calibration.normalise(by_normals.threshold)),
+            "method": f"{NORMAL_QUANTILE:.0%} of the validation set's normal images lie below",
+            "test": _with_intervals(test, by_normals, bootstrap_samples, seed),
+        }
+    if any(test.findings):
+        content["findings"] = finding_metrics(
+            test.labels,
+            test.scores,
+            test.findings,
+            calibration,
+            bootstrap_samples=bootstrap_samples,
+            seed=seed,
+        )
+    return content
+
+
+def _with_intervals(split: ScoredSplit, calibration: Calibration, samples: int, seed: int) -> dict[str, Any]:
+    intervals = metric_intervals(
+        split.labels, split.scores, calibration.threshold, samples=samples, seed=seed
+    )
+    return {
+        **classification_metrics(split.labels, split.scores, calibration),
+        "auc_interval": list(intervals["auc"]),
+        "auc_interval_method": f"95 % percentile bootstrap, {samples} resamplings a class",
+        "intervals": {name: list(ends) for name, ends in intervals.items()},
     }
 
 
