@@ -72,3 +72,20 @@ def radiographs(real_data: Path) -> torch.Tensor:
     """24 real radiographs of both sets, uint8 (24,1,256,256)."""
     normals, rsna = zhanglab_normals(real_data), rsna_files(real_data)
     return load_batch(normals[:: len(normals) // 15][:15] + rsna[:: len(rsna) // 9][:9], 256)
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Folders of two small runs on phantoms, of two seeds, tested on the same images."""
+    # Operator tests run on machines that lack what training needs.
+    from anatpaste_gpu.data import load_dataset
+    from anatpaste_gpu.training import TrainConfig, train
+
+    sizes = {"train_size": 16, "validation_size": 6, "test_size": 12}
+    splits = load_dataset("demo", image_size=32, seed=0, progress=False, **sizes)
+    folders = [tmp_path_factory.mktemp("finished") / f"run{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        recipe = {"batch_size": 4, "epochs": 2, "steps_per_epoch": 2, "validate_every": 1}
+        place = {"output": str(folder), "gpu": -1, "threads": 1, "bootstrap_samples": 100, "gallery_rows": 1}
+        train(TrainConfig(seed=seed, image_size=32, **recipe, **place), splits=splits)
+    return folders

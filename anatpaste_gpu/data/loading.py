@@ -5,7 +5,7 @@ image.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,40 @@ def load_dataset(
     return result
 
 
+def read_entries(
+    name: str,
+    root: str | os.PathLike[str] | None,
+    manifest: SplitManifest,
+    entries: Sequence[ManifestEntry],
+    *,
+    image_size: int,
+    workers: int | None = None,
+) -> Iterator[torch.Tensor | ImageReadError]:
+    """Decode some images of a data set, in order, without loading the rest.
+
+    Args:
+        name, root, image_size, workers: as `load_dataset` takes them.
+        manifest: the split that the entries are from.
+        entries: what to read.
+
+    Yields:
+        uint8 (1, S, S), or for a file that cannot be read the error that says why.
+
+    Raises:
+        DatasetError: the root is missing, or the manifest is another data set's.
+        ValueError, TypeError: an argument is out of range or of the wrong type.
+    """
+    if name not in _SOURCES:
+        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
+    check_image_size(image_size)
+    source = _SOURCES[name]
+    folder = _check_root(name, root, source)
+    splits = _get_manifest(name, folder, manifest.seed, manifest, source, {})
+    read = _reader(folder, splits, image_size, source)
+    with ThreadPoolExecutor(_worker_count(workers)) as pool:
+        yield from pool.map(read, entries)
+
+
 def check_seed(seed: int) -> None:
     """Raise unless `seed` is an int in 0..2**63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -156,12 +190,7 @@ def _read_all(
     console: Console,
     progress: bool,
 ) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
-    def read(entry: ManifestEntry) -> torch.Tensor | ImageReadError:
-        try:
-            return source.read(folder, splits, entry, image_size)
-        except ImageReadError as error:
-            return error
-
+    read = _reader(folder, splits, image_size, source)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     loaded: dict[str, ImageSet] = {}
     skipped: list[SkippedFile] = []
@@ -172,6 +201,18 @@ def _read_all(
             results = bar.track(pool.map(read, entries), total=len(entries), description=f"Reading {split}")
             loaded[split] = _collect(split, entries, results, image_size, skipped)
     return loaded, skipped
+
+
+def _reader(
+    folder: Path, splits: SplitManifest, image_size: int, source: DatasetSource
+) -> Callable[[ManifestEntry], torch.Tensor | ImageReadError]:
+    def read(entry: ManifestEntry) -> torch.Tensor | ImageReadError:
+        try:
+            return source.read(folder, splits, entry, image_size)
+        except ImageReadError as error:
+            return error
+
+    return read
 
 
 def _collect(
