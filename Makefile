@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 BUILD := $(VENV)/.build-done
 CPU_BUILD := $(VENV)/.cpu-build-done
-SOURCES := setup.py tools/cuda_toolkit.py csrc/ops.cpp csrc/schemas.h $(wildcard csrc/common/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cuda/*)
+SOURCES := setup.py tools/cuda_toolkit.py csrc/ops.cpp $(wildcard csrc/common/*.h csrc/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cpu/simd/* csrc/cuda/*)
 CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
 .DEFAULT_GOAL := help

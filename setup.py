@@ -39,7 +39,7 @@ def headers() -> list[str]:
         [
             *ROOT.glob("csrc/*.h"),
             *ROOT.glob("csrc/common/*.h"),
-            *ROOT.glob("csrc/cpu/*.h"),
+            *ROOT.glob("csrc/cpu/**/*.h"),
             *ROOT.glob("csrc/cuda/*.[ch]*"),
         ]
     )
@@ -48,7 +48,7 @@ def headers() -> list[str]:
 def cpu_extension() -> CppExtension:
     return CppExtension(
         "anatpaste_gpu._C",
-        relative([ROOT / "csrc/ops.cpp", *ROOT.glob("csrc/cpu/*.cpp")]),
+        relative([ROOT / "csrc/ops.cpp", *ROOT.glob("csrc/cpu/**/*.cpp")]),
         include_dirs=[str(ROOT / "csrc")],
         depends=headers(),
         extra_compile_args={"cxx": HOST_FLAGS},

@@ -18,6 +18,7 @@ SOURCE = """
 #include "common/blend.h"
 #include "common/draw.h"
 #include "common/figure_blur.h"
+#include "common/otsu.h"
 using namespace anatpaste;
 extern "C" {
 void philox(const uint32_t* c, const uint32_t* k, uint32_t* out) {
@@ -38,6 +39,18 @@ void to_half(const float* x, int n, uint16_t* out) {
 }
 void to_bfloat(const float* x, int n, uint16_t* out) {
   for (int i = 0; i < n; ++i) out[i] = float_to_bfloat(x[i]);
+}
+// Level and range of the first bin that is not the quotient's, as level * 2^14 + range; -1 if all are.
+int first_wrong_otsu_bin() {
+  for (int range = 1; range <= 16383; ++range) {
+    const float factor = otsu_factor(0, range);
+    int bin = 0, rest = 0;  // of 256 * value / range
+    for (int value = 0; value <= range; ++value) {
+      if (otsu_bin(value, 0, factor) != (bin < 255 ? bin : 255)) return value << 14 | range;
+      for (rest += 256; rest >= range; rest -= range) ++bin;
+    }
+  }
+  return -1;
 }
 int chord(int kind, int b, int a, int dy) { return half_chord(kind, b, a, dy); }
 }
@@ -134,3 +147,7 @@ def test_chord_of_a_huge_ellipse(library):
             4 * (x**2 * height**2 + dy**2 * width**2) <= width**2 * height**2 for x in (chord, chord + 1)
         ]
         assert inside == [True, False]
+
+
+def test_otsu_bins_are_the_integer_quotients_for_every_range_of_levels(library):
+    assert library.first_wrong_otsu_bin() == -1

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exact.h"
+#include "pixel.h"
 #include "portable.h"
 
 namespace anatpaste {
@@ -19,6 +20,23 @@ ANATPASTE_HD uint32_t luma(uint32_t red, uint32_t green, uint32_t blue) {
 ANATPASTE_HD double luma(double red, double green, double blue) {
   const double red_green = add_rn(mul_rn(19595.0, red), mul_rn(38470.0, green));
   return mul_rn(add_rn(red_green, mul_rn(7471.0, blue)), 1.0 / 65536.0);
+}
+
+// A grey pixel of the channels' own type.
+ANATPASTE_HD uint8_t grey_of(uint8_t red, uint8_t green, uint8_t blue) {
+  return static_cast<uint8_t>(luma(uint32_t{red}, uint32_t{green}, uint32_t{blue}));
+}
+ANATPASTE_HD uint16_t grey_of(uint16_t red, uint16_t green, uint16_t blue) {
+  return static_cast<uint16_t>(luma(uint32_t{red}, uint32_t{green}, uint32_t{blue}));
+}
+ANATPASTE_HD double grey_of(double red, double green, double blue) { return luma(red, green, blue); }
+ANATPASTE_HD float grey_of(float red, float green, float blue) {
+  return static_cast<float>(luma(double{red}, double{green}, double{blue}));
+}
+// The double is first rounded to float32, which is what casting through torch does.
+template <typename Half>
+ANATPASTE_HD Half grey_of(Half red, Half green, Half blue) {
+  return from_float<Half>(grey_of(to_float(red), to_float(green), to_float(blue)));
 }
 
 // scikit-image's img_as_uint: 0..65535 from each pixel type. Out of range and NaN go to an end of the range.

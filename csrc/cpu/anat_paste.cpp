@@ -5,9 +5,9 @@
 #include "common/draw.h"
 #include "cpu/checks.h"
 #include "cpu/paste_image.h"
-#include "cpu/pixel_dispatch.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
+#include "pixel_dispatch.h"
 
 namespace anatpaste {
 namespace cpu {

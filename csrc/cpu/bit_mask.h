@@ -4,24 +4,27 @@
 #include <cstddef>
 #include <vector>
 
-#include "common/portable.h"
+#include "cpu/simd/kernels.h"
 
 namespace anatpaste {
 namespace cpu {
 
-// Row y is the words y * words() .. ; pixel x is bit x % 64 of word x / 64. Bits beyond the width are 0.
+// Row y is the words row(y) .. ; pixel x is bit x % 64 of word x / 64. Bits beyond the width are 0, and so is
+// one word after each row, which keeps the ends of rows apart.
 class BitMask {
  public:
   BitMask(int32_t height, int32_t width);
 
   int32_t height() const { return height_; }
   int32_t width() const { return width_; }
-  int32_t words() const { return words_; }
-  uint64_t* row(int32_t y) { return &bits_[static_cast<std::size_t>(y) * words_]; }
-  const uint64_t* row(int32_t y) const { return &bits_[static_cast<std::size_t>(y) * words_]; }
+  // Of a row, with the one that is 0.
+  int32_t stride() const { return stride_; }
+  uint64_t* row(int32_t y) { return &bits_[first_ + static_cast<std::size_t>(y) * stride_]; }
+  const uint64_t* row(int32_t y) const { return &bits_[first_ + static_cast<std::size_t>(y) * stride_]; }
 
-  // pixels: height x width bytes, 0 or 1.
+  // pixels: height x width bytes, set where they are not 0.
   void read_bytes(const uint8_t* pixels);
+  // 0 or 1.
   void write_bytes(uint8_t* pixels) const;
   // Sets the pixels whose value v has low < v <= high.
   void read_range(const int16_t* values, int32_t low, int32_t high);
@@ -38,14 +41,16 @@ class BitMask {
   void clear_run(int32_t y, int32_t begin, int32_t end);
 
  private:
-  void combine_rows(bool erosion);
-  void read_row_bytes(const uint8_t* pixels, uint64_t* row) const;
+  std::size_t words() const { return static_cast<std::size_t>(height_) * stride_; }
+  void surround_by_ones();
+  void clear_surroundings();
 
-  int32_t height_, width_, words_;
-  uint64_t last_word_;  // bits of the last word of a row that are inside the image
+  const Kernels& k_;
+  int32_t height_, width_, stride_;
+  std::size_t first_;   // where row 0 begins: a row and a word come before it, and a row after the last one
+  uint64_t last_word_;  // bits of a row's last word of pixels that are inside the image
   std::vector<uint64_t> bits_;
-  std::vector<uint64_t> above_, here_;  // rows as they were before they were overwritten
-  std::vector<uint8_t> bytes_;          // one row, padded to whole words
+  std::vector<uint64_t> columns_;  // the mask half way through erosion or dilation, laid out likewise
 };
 
 }  // namespace cpu

@@ -1,6 +1,7 @@
 #include "cpu/checks.h"
 #include "cpu/equalize.h"
 #include "cpu/tensor.h"
+#include "pixel_dispatch.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -11,8 +12,8 @@ Tensor clahe(const Tensor& image, double clip_limit) {
   const Planes planes = planes_of(image);
   Tensor levels = new_planes(image, planes, ScalarType::Short);
   auto* out = mutable_data_of<int16_t>(levels);
-  with_pixel_type(image.scalar_type(), [&](auto zero) {
-    const auto* in = data_of<decltype(zero)>(image);
+  dispatch_pixel(image.scalar_type(), [&](auto pixel) {
+    const auto* in = data_of<decltype(pixel)>(image);
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       Equalizer equalizer(planes.height, planes.width, clip_limit);
       for (int64_t b = begin; b < end; ++b)

@@ -1,75 +1,63 @@
 #include "cpu/components.h"
 
+#include <numeric>
+
 namespace anatpaste {
 namespace cpu {
 
-void Components::find(const BitMask& mask) {
-  collect_runs(mask);
-  parent_.resize(runs_.size());
-  for (std::size_t i = 0; i < runs_.size(); ++i) parent_[i] = static_cast<int32_t>(i);
-  for (int32_t y = 1; y < mask.height(); ++y) join_rows(y);
-  number_roots();
-}
+namespace {
 
-void Components::collect_runs(const BitMask& mask) {
-  runs_.clear();
-  row_start_.assign(1, 0);
-  for (int32_t y = 0; y < mask.height(); ++y) {
-    const uint64_t* bits = mask.row(y);
-    uint64_t last = 0;     // the pixel before this word
-    int32_t open_at = -1;  // where the run that reaches into this word began
-    for (int32_t w = 0; w < mask.words(); ++w) {
-      // Bits where the row changes between 0 and 1: starts and ends of runs in turn.
-      uint64_t changes = bits[w] ^ (bits[w] << 1 | last);
-      last = bits[w] >> 63;
-      while (changes != 0) {
-        const int32_t x = w * 64 + __builtin_ctzll(changes);
-        changes &= changes - 1;
-        if (open_at < 0) {
-          open_at = x;
-        } else {
-          runs_.push_back({open_at, x});
-          open_at = -1;
-        }
-      }
-    }
-    if (open_at >= 0) runs_.push_back({open_at, mask.width()});
-    row_start_.push_back(static_cast<int32_t>(runs_.size()));
-  }
-}
-
-int32_t Components::root_of(int32_t run) {
-  while (parent_[run] != run) {
-    parent_[run] = parent_[parent_[run]];  // halve the path
-    run = parent_[run];
+int32_t root_of(int32_t* parent, int32_t run) {
+  while (parent[run] != run) {
+    parent[run] = parent[parent[run]];  // halve the path
+    run = parent[run];
   }
   return run;
 }
 
 // The earlier root wins, so that a root is its component's first run.
-void Components::join(int32_t a, int32_t b) {
-  a = root_of(a);
-  b = root_of(b);
-  if (a < b) {
-    parent_[b] = a;
-  } else {
-    parent_[a] = b;
+void join(int32_t* parent, int32_t a, int32_t b) {
+  a = root_of(parent, a);
+  b = root_of(parent, b);
+  parent[max_of(a, b)] = min_of(a, b);
+}
+
+}  // namespace
+
+void Components::find(const BitMask& mask) {
+  collect_runs(mask);
+  parent_.resize(row_start_.back());
+  std::iota(parent_.begin(), parent_.end(), 0);
+  for (int32_t y = 1; y < mask.height(); ++y) join_rows(y);
+  number_roots();
+}
+
+void Components::collect_runs(const BitMask& mask) {
+  const auto most_in_row = static_cast<std::size_t>(mask.width() / 2 + 1 + kRunsAhead);
+  std::size_t count = 0;
+  row_start_.resize(mask.height() + 1);
+  for (int32_t y = 0; y < mask.height(); ++y) {
+    if (runs_.size() < count + most_in_row) runs_.resize(2 * runs_.size() + most_in_row);
+    row_start_[y] = static_cast<int32_t>(count);
+    count += kernels().collect_runs(mask.row(y), mask.stride(), &runs_[count]);
   }
+  row_start_[mask.height()] = static_cast<int32_t>(count);
 }
 
 // Two runs of neighbouring rows touch, corners included, if neither ends before the other begins.
 void Components::join_rows(int32_t y) {
-  int32_t above = row_start_[y - 1];
-  int32_t here = row_start_[y];
+  const Run* runs = runs_.data();
+  int32_t* parent = parent_.data();
+  int32_t above = row_start_[y - 1], here = row_start_[y];
   const int32_t above_end = row_start_[y], here_end = row_start_[y + 1];
   while (above < above_end && here < here_end) {
-    if (runs_[above].begin <= runs_[here].end && runs_[here].begin <= runs_[above].end) join(above, here);
+    const Run upper = runs[above], lower = runs[here];
+    if (upper.begin <= lower.end && lower.begin <= upper.end) join(parent, above, here);
     // The run that ends first cannot touch anything further right, except that equal ends need only one step.
-    if (runs_[above].end < runs_[here].end) {
-      ++above;
-    } else {
-      ++here;
-    }
+    // Without a branch: which one it is cannot be predicted.
+    const int32_t step = upper.end < lower.end;
+    above += step;
+    here += 1 - step;
   }
 }
 
@@ -94,12 +82,23 @@ void Components::clear_flagged(BitMask& mask) const {
   });
 }
 
-void Components::clear_border(BitMask& mask) {
+// All runs of the outermost rows, and of the others the first and the last run.
+void Components::flag_border(const BitMask& mask) {
   flagged_.assign(count_, 0);
-  for_each_run([&](int32_t y, const Run& run, int32_t component) {
-    const bool touches = y == 0 || y == mask.height() - 1 || run.begin == 0 || run.end == mask.width();
-    flagged_[component] |= touches;
-  });
+  const auto flag = [&](int32_t run) { flagged_[parent_[run]] = 1; };
+  const int32_t bottom = mask.height() - 1;
+  for (int32_t i = row_start_[0]; i < row_start_[1]; ++i) flag(i);
+  for (int32_t i = row_start_[bottom]; i < row_start_[bottom + 1]; ++i) flag(i);
+  for (int32_t y = 1; y < bottom; ++y) {
+    const int32_t first = row_start_[y], last = row_start_[y + 1] - 1;
+    if (first > last) continue;
+    if (runs_[first].begin == 0) flag(first);
+    if (runs_[last].end == mask.width()) flag(last);
+  }
+}
+
+void Components::clear_border(BitMask& mask) {
+  flag_border(mask);
   clear_flagged(mask);
 }
 

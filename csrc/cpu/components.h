@@ -9,12 +9,6 @@
 namespace anatpaste {
 namespace cpu {
 
-// Pixels begin .. end - 1 of one row.
-struct Run {
-  int32_t begin;
-  int32_t end;
-};
-
 // Smallest upright box around a component, ends excluded.
 struct Box {
   int32_t top, bottom, left, right;
@@ -46,16 +40,16 @@ class Components {
  private:
   void collect_runs(const BitMask& mask);
   void join_rows(int32_t y);
-  int32_t root_of(int32_t run);
-  void join(int32_t a, int32_t b);
   void number_roots();
   void clear_flagged(BitMask& mask) const;
   void clear_boxes(BitMask& mask, int64_t min_area) const;
 
-  std::vector<Run> runs_;
+  void flag_border(const BitMask& mask);
+
+  std::vector<Run> runs_;           // row_start_.back() of them, and room for more
   std::vector<int32_t> row_start_;  // first run of each row, then their number
-  std::vector<int32_t>
-      parent_;  // first an earlier or equal run of the same component, in the end the component
+  // First an earlier or equal run of the same component, in the end the component.
+  std::vector<int32_t> parent_;
   std::vector<int32_t> areas_;
   std::vector<uint8_t> flagged_;  // components to clear
   int32_t count_ = 0;

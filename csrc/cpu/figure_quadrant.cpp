@@ -1,18 +1,11 @@
 #include "cpu/figure_quadrant.h"
 
-#include <cstring>
+#include <cstddef>
 
-#include "cpu/simd.h"
+#include "cpu/simd/kernels.h"
 
 namespace anatpaste::cpu {
 namespace {
-
-// Eight floats: one AVX2 register, or two of SSE2.
-typedef float Lanes __attribute__((vector_size(32)));
-constexpr int kLanes = 8;
-// A tile is 4 rows of 16 pixels, whose sums stay in registers.
-constexpr int kTileRows = 4;
-constexpr int kTileColumns = 2 * kLanes;
 
 int32_t round_up(int32_t value, int32_t step) { return (value + step - 1) / step * step; }
 
@@ -23,43 +16,13 @@ void lay_out_edges(FigureQuadrant& f, int32_t radius, int32_t first, int32_t siz
   for (int32_t i = 0; i < size; ++i) f.edges[i] = half_edge(f.table.data(), radius, first + i);
 }
 
-ANATPASTE_CLONES void fill_chord(const float* upper, const float* lower, int32_t count, float* chord) {
-  for (int32_t x = 0; x < count; ++x) chord[x] = upper[x] - lower[x];
-}
-
-ANATPASTE_CLONES void fill_product(const float* row, float factor, int32_t count, float* out) {
-  for (int32_t x = 0; x < count; ++x) out[x] = factor * row[x];
-}
-
-// out[y][x] = sum over dy of (w[|y - dy|] + w[y + dy]) * chords[dy][x] for four rows from y on, dy in
-// ascending order.
-ANATPASTE_CLONES void sum_chords(const float* weights, const float* chords, int32_t first, int32_t last,
-                                 int32_t y, int32_t stride, float* out) {
-  for (int32_t x = 0; x < stride; x += kTileColumns) {
-    Lanes sums[kTileRows][2] = {};
-    for (int32_t dy = first; dy <= last; ++dy) {
-      Lanes chord[2];
-      std::memcpy(chord, chords + int64_t{dy} * stride + x, sizeof chord);
-      for (int row = 0; row < kTileRows; ++row) {
-        const int32_t above = y + row - dy;
-        float weight = weights[above < 0 ? -above : above];
-        if (dy != 0) weight += weights[y + row + dy];
-        sums[row][0] += weight * chord[0];
-        sums[row][1] += weight * chord[1];
-      }
-    }
-    for (int row = 0; row < kTileRows; ++row)
-      std::memcpy(out + row * stride + x, sums[row], sizeof sums[row]);
-  }
-}
-
 void compute_rectangle(const PasteParams& p, int32_t radius, FigureQuadrant& f) {
   const int32_t shift = p.half_w + 1;
   f.chords.resize(f.stride);
-  fill_chord(&f.edges[shift + p.half_w], f.edges.data(), f.stride, f.chords.data());
+  kernels().subtract(&f.edges[shift + p.half_w], f.edges.data(), f.stride, f.chords.data());
   for (int32_t y = 0; y < f.rows; ++y) {
     const float factor = blurred_interval(f.table.data(), radius, p.half_h, y);
-    fill_product(f.chords.data(), factor, f.stride, &f.values[int64_t{y} * f.stride]);
+    kernels().scale(f.chords.data(), factor, f.stride, &f.values[int64_t{y} * f.stride]);
   }
 }
 
@@ -68,18 +31,19 @@ void compute_ellipse(const PasteParams& p, int32_t radius, FigureQuadrant& f) {
   f.chords.resize(int64_t{p.half_h + 1} * f.stride);
   for (int32_t dy = 0; dy <= p.half_h; ++dy) {
     const int32_t half = half_chord(p.kind, p.half_h, p.half_w, dy);
-    fill_chord(&f.edges[shift + half], &f.edges[shift - half - 1], f.stride,
-               &f.chords[int64_t{dy} * f.stride]);
+    kernels().subtract(&f.edges[shift + half], &f.edges[shift - half - 1], f.stride,
+                       &f.chords[int64_t{dy} * f.stride]);
   }
   const int32_t padded_rows = round_up(f.rows, kTileRows);
   f.weights.resize(padded_rows + p.half_h);
-  for (size_t k = 0; k < f.weights.size(); ++k) {
+  for (std::size_t k = 0; k < f.weights.size(); ++k) {
     f.weights[k] = blur_weight(f.table.data(), radius, static_cast<int32_t>(k));
   }
   for (int32_t y = 0; y < f.rows; y += kTileRows) {
     // Rows further than the blur reaches have weight 0.
     const int32_t first = max_of(0, y - radius), last = min_of(p.half_h, y + kTileRows - 1 + radius);
-    sum_chords(f.weights.data(), f.chords.data(), first, last, y, f.stride, &f.values[int64_t{y} * f.stride]);
+    kernels().sum_chords(f.weights.data(), f.chords.data(), first, last, y, f.stride,
+                         &f.values[int64_t{y} * f.stride]);
   }
 }
 

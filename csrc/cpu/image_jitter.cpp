@@ -1,10 +1,10 @@
 // Brightness and contrast of whole images.
 #include "common/blend.h"
 #include "common/draw.h"
-#include "cpu/pixel_dispatch.h"
 #include "cpu/pixel_sums.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
+#include "pixel_dispatch.h"
 
 namespace anatpaste {
 namespace cpu {

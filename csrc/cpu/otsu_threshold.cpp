@@ -1,24 +1,26 @@
+#include "common/otsu.h"
 #include "cpu/checks.h"
+#include "cpu/equalize.h"
 #include "cpu/otsu.h"
-#include "cpu/simd.h"
 #include "cpu/tensor.h"
 
 namespace anatpaste {
 namespace cpu {
 namespace {
 
-constexpr int32_t kCopies = 4;
-
-void count_levels(const int16_t* levels, int64_t count, int32_t low, const uint8_t* bin_of, int64_t* counts) {
-  // An image has at most 2^30 pixels, so int32 holds every copy.
-  int32_t copies[kCopies][kOtsuBins] = {};
-  int64_t i = 0;
-  for (; i + kCopies <= count; i += kCopies) {
-    for (int32_t copy = 0; copy < kCopies; ++copy) ++copies[copy][bin_of[levels[i + copy] - low]];
+// An image has at most 2^30 pixels, so 32 bits hold every copy.
+void count_levels(const int16_t* levels, int64_t count, Extremes extremes, int64_t* counts) {
+  constexpr int64_t kPiece = 4096;
+  uint8_t bins[kPiece];
+  HistogramCopies copies = {};
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = min_of(kPiece, count - begin);
+    kernels().otsu_bins(levels + begin, size, extremes.low, extremes.high, bins);
+    count_bytes(bins, size, copies);
   }
-  for (; i < count; ++i) ++copies[0][bin_of[levels[i] - low]];
-  for (int32_t b = 0; b < kOtsuBins; ++b)
-    counts[b] = int64_t{copies[0][b]} + copies[1][b] + copies[2][b] + copies[3][b];
+  uint32_t sums[kOtsuBins];
+  kernels().sum_histogram(copies, sums);
+  for (int32_t b = 0; b < kOtsuBins; ++b) counts[b] = sums[b];
 }
 
 // First bin after which a split has the largest between-class variance.
@@ -45,25 +47,10 @@ int32_t best_split(const int64_t* counts) {
 
 }  // namespace
 
-ANATPASTE_CLONES Extremes level_extremes(const int16_t* levels, int64_t count) {
-  int16_t low = levels[0], high = levels[0];
-  for (int64_t i = 1; i < count; ++i) {
-    low = min_of(low, levels[i]);
-    high = max_of(high, levels[i]);
-  }
-  return {low, high};
-}
-
-int32_t find_otsu_bin(const int16_t* levels, int64_t count, Extremes extremes, std::vector<uint8_t>& bin_of) {
-  const int32_t low = extremes.low, high = extremes.high;
-  if (low == high) return -1;
-  bin_of.resize(static_cast<std::size_t>(high - low) + 1);
-  for (int32_t b = 0; b < kOtsuBins; ++b) {
-    const int32_t end = b + 1 < kOtsuBins ? otsu_bin_start(b + 1, low, high) : high + 1;
-    for (int32_t v = otsu_bin_start(b, low, high); v < end; ++v) bin_of[v - low] = static_cast<uint8_t>(b);
-  }
+int32_t find_otsu_bin(const int16_t* levels, int64_t count, Extremes extremes) {
+  if (extremes.low == extremes.high) return -1;
   int64_t counts[kOtsuBins];
-  count_levels(levels, count, low, bin_of.data(), counts);
+  count_levels(levels, count, extremes, counts);
   return best_split(counts);
 }
 
@@ -75,13 +62,12 @@ Tensor otsu_threshold(const Tensor& levels) {
   const auto* in = data_of<int16_t>(levels);
   auto* out = mutable_data_of<int32_t>(thresholds);
   for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
-    std::vector<uint8_t> bin_of;
     for (int64_t b = begin; b < end; ++b) {
       const int16_t* image = in + b * planes.pixels();
-      const Extremes extremes = level_extremes(image, planes.pixels());
+      const Extremes extremes = kernels().extremes_of_levels(image, planes.pixels());
       out[3 * b] = extremes.low;
       out[3 * b + 1] = extremes.high;
-      out[3 * b + 2] = find_otsu_bin(image, planes.pixels(), extremes, bin_of);
+      out[3 * b + 2] = find_otsu_bin(image, planes.pixels(), extremes);
     }
   });
   return thresholds;

@@ -8,7 +8,7 @@
 #include "common/draw.h"
 #include "cpu/figure_quadrant.h"
 #include "cpu/pixel_sums.h"
-#include "cpu/simd.h"
+#include "cpu/simd/kernels.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -42,11 +42,16 @@ void blend_black(const T* normal, const float* figure, const uint8_t* lung, int3
   for (int32_t x = 0; x < count; ++x) out[x] = blended(normal[x], 0.0f, lung[x] ? figure[x] : 0.0f);
 }
 
-// Grey bytes are what training pastes: these two are compiled for wide registers as well.
-void blend_patch(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
-                 int32_t count, const Jitter& jitter, uint8_t* out);
-void blend_black(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count,
-                 uint8_t* out);
+// Grey bytes are what training pastes: these two are compiled for wide registers.
+inline void blend_patch(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
+                        int32_t count, const Jitter& jitter, uint8_t* out) {
+  kernels().blend_patch8(normal, patch, figure, lung, count, jitter, out);
+}
+
+inline void blend_black(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count,
+                        uint8_t* out) {
+  kernels().blend_black8(normal, figure, lung, count, out);
+}
 
 // Counts the lung pixels of each row into scratch.lung_rows and returns their number.
 int32_t count_lung(const uint8_t* lung, int32_t height, int32_t width, PasteScratch& scratch);

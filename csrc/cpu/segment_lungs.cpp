@@ -1,9 +1,11 @@
+#include "common/otsu.h"
 #include "cpu/bit_mask.h"
 #include "cpu/checks.h"
 #include "cpu/components.h"
 #include "cpu/equalize.h"
 #include "cpu/otsu.h"
 #include "cpu/tensor.h"
+#include "pixel_dispatch.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -34,14 +36,12 @@ class LungSegmenter {
 
  private:
   void keep_dark(Extremes extremes) {
-    const int32_t bin =
-        find_otsu_bin(levels_.data(), static_cast<int64_t>(levels_.size()), extremes, bin_of_);
+    const int32_t bin = find_otsu_bin(levels_.data(), static_cast<int64_t>(levels_.size()), extremes);
     bits_.read_range(levels_.data(), extremes.low, dark_ceiling(extremes.low, extremes.high, bin));
   }
 
   Equalizer equalizer_;
   std::vector<int16_t> levels_;
-  std::vector<uint8_t> bin_of_;
   BitMask bits_;
   Components components_;
   int64_t min_area_;
@@ -56,8 +56,8 @@ Tensor segment_lungs(const Tensor& image, double clip_limit, int64_t min_area, b
   const Planes planes = planes_of(image);
   Tensor mask = new_planes(image, planes, ScalarType::Bool);
   auto* out = static_cast<uint8_t*>(mask.mutable_data_ptr());
-  with_pixel_type(image.scalar_type(), [&](auto zero) {
-    const auto* in = data_of<decltype(zero)>(image);
+  dispatch_pixel(image.scalar_type(), [&](auto pixel) {
+    const auto* in = data_of<decltype(pixel)>(image);
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       LungSegmenter segmenter(planes.height, planes.width, clip_limit, min_area, bounding_box);
       for (int64_t b = begin; b < end; ++b)

@@ -5,8 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
+#include <torch/headeronly/util/Exception.h>
 
 #include "common/portable.h"
 
@@ -49,34 +48,6 @@ inline Tensor new_planes(const Tensor& like, const Planes& planes, ScalarType dt
 template <typename Run>
 void for_each_image_range(int64_t batch, const Run& run) {
   if (batch > 0) torch::stable::parallel_for(0, batch, 1, run);
-}
-
-inline float to_real(float value) { return value; }
-inline double to_real(double value) { return value; }
-inline float to_real(c10::Half value) { return static_cast<float>(value); }
-inline float to_real(c10::BFloat16 value) { return static_cast<float>(value); }
-inline uint8_t to_real(uint8_t value) { return value; }
-inline uint16_t to_real(uint16_t value) { return value; }
-
-// visit(zero of the pixel type), for each dtype that an image may have.
-template <typename Visit>
-void with_pixel_type(ScalarType dtype, const Visit& visit) {
-  switch (dtype) {
-    case ScalarType::Byte:
-      return visit(uint8_t{});
-    case ScalarType::UInt16:
-      return visit(uint16_t{});
-    case ScalarType::Half:
-      return visit(c10::Half{});
-    case ScalarType::BFloat16:
-      return visit(c10::BFloat16{});
-    case ScalarType::Float:
-      return visit(float{});
-    case ScalarType::Double:
-      return visit(double{});
-    default:
-      STD_TORCH_CHECK(false, "image must be uint8, uint16, float16, bfloat16, float32 or float64");
-  }
 }
 
 }  // namespace cpu

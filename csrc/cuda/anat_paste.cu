@@ -4,7 +4,7 @@
 
 #include "anat_paste.cuh"
 #include "launcher.h"
-#include "pixel_dispatch.h"
+#include "launch_arguments.h"
 
 namespace anatpaste {
 namespace {

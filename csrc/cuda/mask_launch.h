@@ -4,7 +4,7 @@
 
 #include "component_bands.cuh"
 #include "launcher.h"
-#include "pixel_dispatch.h"
+#include "launch_arguments.h"
 
 namespace anatpaste {
 
@@ -20,7 +20,7 @@ inline Planes planes_of(const Tensor& tensor) {
   return {tensor.size(0), static_cast<int32_t>(tensor.size(2)), static_cast<int32_t>(tensor.size(3))};
 }
 
-// The last line of defence, as in pixel_dispatch.h.
+// The last line of defence, as in launch_arguments.h.
 inline void check_planes(const Tensor& tensor, int64_t channels) {
   check_image(tensor);
   STD_TORCH_CHECK(tensor.size(1) == channels, "image must have shape (B,", channels, ",H,W)");

@@ -2,28 +2,9 @@
 #pragma once
 
 #include "../common/grey.h"
-#include "../common/pixel.h"
 #include "device.h"
 
 namespace anatpaste {
-
-__device__ __forceinline__ uint8_t grey_of(uint8_t red, uint8_t green, uint8_t blue) {
-  return static_cast<uint8_t>(luma(uint32_t{red}, uint32_t{green}, uint32_t{blue}));
-}
-__device__ __forceinline__ uint16_t grey_of(uint16_t red, uint16_t green, uint16_t blue) {
-  return static_cast<uint16_t>(luma(uint32_t{red}, uint32_t{green}, uint32_t{blue}));
-}
-__device__ __forceinline__ double grey_of(double red, double green, double blue) {
-  return luma(red, green, blue);
-}
-__device__ __forceinline__ float grey_of(float red, float green, float blue) {
-  return static_cast<float>(luma(double{red}, double{green}, double{blue}));
-}
-// The double is first rounded to float32, which is what casting through torch does.
-template <typename Half>
-__device__ __forceinline__ Half grey_of(Half red, Half green, Half blue) {
-  return from_float<Half>(grey_of(to_float(red), to_float(green), to_float(blue)));
-}
 
 constexpr int kGreyThreads = 256;
 

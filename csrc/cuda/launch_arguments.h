@@ -1,32 +1,11 @@
-// From a tensor's dtype to the pixel type of common/pixel.h, for launchers, and their arguments' checks.
+// Launchers' checks of their arguments, and blocks an image.
 #pragma once
 
-#include "../common/pixel.h"
+#include "../pixel_dispatch.h"
 #include "launcher.h"
 #include "random_source.h"
 
 namespace anatpaste {
-
-// Calls visit(T{}) with the pixel type T of `dtype`.
-template <typename Visit>
-void dispatch_pixel(ScalarType dtype, const Visit& visit) {
-  switch (dtype) {
-    case ScalarType::Byte:
-      return visit(uint8_t{});
-    case ScalarType::UInt16:
-      return visit(uint16_t{});
-    case ScalarType::Half:
-      return visit(Float16{});
-    case ScalarType::BFloat16:
-      return visit(BFloat16{});
-    case ScalarType::Float:
-      return visit(float{});
-    case ScalarType::Double:
-      return visit(double{});
-    default:
-      STD_TORCH_CHECK(false, "image must be uint8, uint16, float16, bfloat16, float32 or float64");
-  }
-}
 
 inline bool beside(const Tensor& tensor, const Tensor& image) {
   return tensor.is_cpu() == image.is_cpu() && tensor.get_device_index() == image.get_device_index();

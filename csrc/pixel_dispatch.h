@@ -1,15 +1,14 @@
 // From a tensor's dtype to the pixel type that common/pixel.h computes with.
 #pragma once
 
-#include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
 #include "common/pixel.h"
 
-namespace anatpaste::cpu {
+namespace anatpaste {
 
-// Calls visit(T{}) with the pixel type T of `dtype`.
+// Calls visit(T{}) with the pixel type T of `dtype`, for each dtype that an image may have.
 template <typename Visit>
 void dispatch_pixel(torch::headeronly::ScalarType dtype, const Visit& visit) {
   using torch::headeronly::ScalarType;
@@ -27,8 +26,8 @@ void dispatch_pixel(torch::headeronly::ScalarType dtype, const Visit& visit) {
     case ScalarType::Double:
       return visit(double{});
     default:
-      STD_TORCH_CHECK(false, "unsupported image dtype");
+      STD_TORCH_CHECK(false, "image must be uint8, uint16, float16, bfloat16, float32 or float64");
   }
 }
 
-}  // namespace anatpaste::cpu
+}  // namespace anatpaste

@@ -1,0 +1,153 @@
+// CLAHE and Otsu's bins, row by row; see kernels.h.
+#pragma once
+
+#include "common/clahe.h"
+#include "common/clahe_blend.h"
+#include "common/grey.h"
+#include "common/otsu.h"
+#include "common/pixel.h"
+#include "cpu/simd/kernels.h"
+
+namespace anatpaste {
+namespace cpu {
+namespace {
+
+template <typename T>
+ANATPASTE_HD float real_of(T pixel) {
+  return to_float(pixel);
+}
+ANATPASTE_HD double real_of(double pixel) { return pixel; }
+
+template <typename T>
+Extremes extremes_of(const T* values, int64_t count) {
+  T low = values[0], high = values[0];
+  for (int64_t i = 1; i < count; ++i) {
+    low = min_of(low, values[i]);
+    high = max_of(high, values[i]);
+  }
+  return {low, high};
+}
+
+// The 16-bit values that CLAHE starts from.
+template <typename T>
+void deepen(const T* image, int64_t count, uint16_t* __restrict__ deep) {
+  for (int64_t i = 0; i < count; ++i) deep[i] = static_cast<uint16_t>(depth16(real_of(image[i])));
+}
+
+void sum_histogram(const HistogramCopies& copies, uint32_t* counts) {
+  for (int32_t i = 0; i < 256; ++i) counts[i] = copies[0][i] + copies[1][i] + copies[2][i] + copies[3][i];
+}
+
+void bins_of(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins) {
+  for (int64_t i = 0; i < count; ++i) bins[i] = static_cast<uint8_t>(level_bin(level_of(deep[i], low, high)));
+}
+
+// Steps 1 and 2 of the redistribution; returns the excess left for step 3.
+int32_t clip_and_raise(int32_t* counts, int32_t clip) {
+  int32_t excess = 0;
+  for (int32_t b = 0; b < kBins; ++b) {
+    excess += over_clip(counts[b], clip);
+    counts[b] = min_of(counts[b], clip);
+  }
+  const int32_t share = excess / kBins;
+  int32_t grown = 0;
+  for (int32_t b = 0; b < kBins; ++b) {
+    const int32_t raised = raise_bin(counts[b], clip, share);
+    grown += raised - counts[b];
+    counts[b] = raised;
+  }
+  return excess - grown;
+}
+
+int32_t count_under(const int32_t* counts, int32_t clip) {
+  int32_t under = 0;
+  for (int32_t b = 0; b < kBins; ++b) under += counts[b] < clip;
+  return under;
+}
+
+void redistribute(int32_t* counts, int32_t clip) {
+  int32_t excess = clip_and_raise(counts, clip);
+  while (excess > 0) {
+    for (int32_t first = 0; first < kBins && excess > 0; ++first) {
+      const int32_t under = count_under(counts, clip);
+      if (under == 0) return;
+      const int32_t step = spread_step(under, excess);
+      for (int32_t b = first; b < kBins; b += step) {
+        const int32_t grows = counts[b] < clip;
+        counts[b] += grows;
+        excess -= grows;
+      }
+    }
+  }
+}
+
+void map_levels(const int32_t* counts, double scale, uint16_t* levels) {
+  int32_t cumulative[kBins];
+  int32_t sum = 0;
+  for (int32_t b = 0; b < kBins; ++b) cumulative[b] = sum += counts[b];
+  for (int32_t b = 0; b < kBins; ++b) levels[b] = static_cast<uint16_t>(map_level(cumulative[b], scale));
+}
+
+void interleave(const uint16_t* m00, const uint16_t* m01, const uint16_t* m10, const uint16_t* m11,
+                uint64_t* quads) {
+  for (int32_t p = 0; p < 256; ++p) {
+    const uint32_t upper = m00[p] | static_cast<uint32_t>(m01[p]) << 16;
+    const uint32_t lower = m10[p] | static_cast<uint32_t>(m11[p]) << 16;
+    quads[p] = upper | static_cast<uint64_t>(lower) << 32;
+  }
+}
+
+ANATPASTE_HD Corners corners_of(uint64_t quad) {
+  const auto upper = static_cast<uint32_t>(quad), lower = static_cast<uint32_t>(quad >> 32);
+  return {static_cast<int32_t>(upper & 0xffff), static_cast<int32_t>(upper >> 16),
+          static_cast<int32_t>(lower & 0xffff), static_cast<int32_t>(lower >> 16)};
+}
+
+ANATPASTE_HD AxisWeights weights_of(const BlendRow& row, int32_t x) {
+  return {row.x_before[x], row.x_after[x]};
+}
+
+template <typename Level>
+ANATPASTE_HD void store_row(const BlendRow& row, int16_t* out, Extremes* extremes, const Level& level) {
+  int32_t low = extremes->low, high = extremes->high;
+  for (int32_t x = 0; x < row.width; ++x) {
+    const int32_t value = level(x, corners_of(row.quads[x]));
+    low = min_of(low, value);
+    high = max_of(high, value);
+    out[x] = static_cast<int16_t>(value);
+  }
+  *extremes = {low, high};
+}
+
+void blend_row_shift(const BlendRow& row, AxisWeights y, int32_t shift, int16_t* out, Extremes* extremes) {
+  store_row(row, out, extremes, [&](int32_t x, const Corners& m) __attribute__((always_inline)) {
+    return blend_shift(m, y, weights_of(row, x), shift);
+  });
+}
+
+void blend_row_scaled(const BlendRow& row, AxisWeights y, float scale, int16_t* out, Extremes* extremes) {
+  store_row(row, out, extremes, [&](int32_t x, const Corners& m) __attribute__((always_inline)) {
+    return blend_scaled(m, y, weights_of(row, x), scale);
+  });
+}
+
+void blend_row_divide(const BlendRow& row, AxisWeights y, float pixels, int16_t* out, Extremes* extremes) {
+  store_row(row, out, extremes, [&](int32_t x, const Corners& m) __attribute__((always_inline)) {
+    return blend_divide(m, y, weights_of(row, x), pixels);
+  });
+}
+
+void blend_row_double(const BlendRow& row, AxisFractions y, int16_t* out, Extremes* extremes) {
+  store_row(row, out, extremes, [&](int32_t x, const Corners& m) __attribute__((always_inline)) {
+    return blend_double(m, y, {row.x_before_d[x], row.x_after_d[x]});
+  });
+}
+
+void otsu_bins(const int16_t* levels, int64_t count, int32_t low, int32_t high, uint8_t* bins) {
+  const float factor = otsu_factor(low, high);
+  for (int64_t i = 0; i < count; ++i) bins[i] = static_cast<uint8_t>(otsu_bin(levels[i], low, factor));
+}
+
+}  // namespace
+}  // namespace cpu
+}  // namespace anatpaste

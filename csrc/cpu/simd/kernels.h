@@ -1,0 +1,104 @@
+// The loops that pay for wide registers. simd/*_kernels.h hold their one source, which is compiled once for
+// each level of the x86-64 instruction set and once elsewhere; every level gives the same bits, because
+// contraction is off and all sums are of integers or in a fixed order.
+#pragma once
+
+#include <cstdint>
+
+#include "common/blend.h"
+#include "common/clahe_blend.h"
+#include "common/portable.h"
+
+namespace anatpaste {
+namespace cpu {
+
+// Smallest and largest value.
+struct Extremes {
+  int32_t low;
+  int32_t high;
+};
+
+// Pixels begin .. end - 1 of one row.
+struct Run {
+  int32_t begin;
+  int32_t end;
+};
+
+// Copies of a histogram, so that runs of one value do not wait for their own last increment.
+constexpr int32_t kCopies = 4;
+// Runs past its last one that collect_runs may scribble on.
+constexpr int32_t kRunsAhead = 2;
+using HistogramCopies = uint32_t[kCopies][256];
+
+// One row of CLAHE's interpolation: the four maps at each pixel, 16 bits each in the order of Corners, and
+// the weights of every column.
+struct BlendRow {
+  const uint64_t* quads;
+  const int32_t* x_before;
+  const int32_t* x_after;
+  const double* x_before_d;
+  const double* x_after_d;
+  int32_t width;
+};
+
+// sum_chords computes that many rows and columns at a time, so its strides are multiples of the latter.
+constexpr int32_t kTileRows = 4;
+constexpr int32_t kTileColumns = 16;
+
+struct Kernels {
+  // Reductions over `count` > 0 values.
+  Extremes (*extremes8)(const uint8_t* values, int64_t count);
+  Extremes (*extremes16)(const uint16_t* values, int64_t count);
+  Extremes (*extremes_of_levels)(const int16_t* values, int64_t count);
+  void (*sum_histogram)(const HistogramCopies& copies, uint32_t* counts);  // 256 of them
+
+  // CLAHE (common/grey.h, common/clahe.h).
+  void (*deepen_half)(const Float16* image, int64_t count, uint16_t* deep);
+  void (*deepen_bfloat)(const BFloat16* image, int64_t count, uint16_t* deep);
+  void (*deepen_float)(const float* image, int64_t count, uint16_t* deep);
+  void (*deepen_double)(const double* image, int64_t count, uint16_t* deep);
+  void (*bins_of)(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins);
+  void (*redistribute)(int32_t* counts, int32_t clip);
+  void (*map_levels)(const int32_t* counts, double scale, uint16_t* levels);
+  void (*interleave)(const uint16_t* m00, const uint16_t* m01, const uint16_t* m10, const uint16_t* m11,
+                     uint64_t* quads);
+  void (*blend_row_shift)(const BlendRow& row, AxisWeights y, int32_t shift, int16_t* out,
+                          Extremes* extremes);
+  void (*blend_row_scaled)(const BlendRow& row, AxisWeights y, float scale, int16_t* out, Extremes* extremes);
+  void (*blend_row_divide)(const BlendRow& row, AxisWeights y, float pixels, int16_t* out,
+                           Extremes* extremes);
+  void (*blend_row_double)(const BlendRow& row, AxisFractions y, int16_t* out, Extremes* extremes);
+
+  // Otsu (common/otsu.h): bins of levels within [low, high], low < high.
+  void (*otsu_bins)(const int16_t* levels, int64_t count, int32_t low, int32_t high, uint8_t* bins);
+
+  // Masks of one bit a pixel (cpu/bit_mask.h). Words past the last pixel are filled with zeros.
+  void (*pack_bytes)(const uint8_t* pixels, int32_t width, uint64_t* bits);
+  void (*pack_range)(const int16_t* values, int32_t width, int32_t low, int32_t high, uint64_t* bits);
+  void (*unpack_bytes)(const uint64_t* bits, int32_t width, uint8_t* pixels);
+  void (*erode_columns)(const uint64_t* bits, int64_t words, uint64_t* out);
+  void (*dilate_columns)(const uint64_t* bits, int64_t words, uint64_t* out);
+  void (*erode_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
+  void (*dilate_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
+  int32_t (*collect_runs)(const uint64_t* bits, int32_t words, Run* runs);
+
+  // Paste (common/blend.h, common/figure_blur.h).
+  int32_t (*count_set)(const uint8_t* row, int32_t width);
+  void (*scale)(const float* row, float factor, int32_t count, float* out);
+  void (*subtract)(const float* upper, const float* lower, int32_t count, float* out);
+  void (*sum_chords)(const float* weights, const float* chords, int32_t first, int32_t last, int32_t y,
+                     int32_t stride, float* out);
+  void (*blend_patch8)(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
+                       int32_t count, const Jitter& jitter, uint8_t* out);
+  void (*blend_black8)(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count,
+                       uint8_t* out);
+
+  const char* level;
+};
+
+// The kernels of the highest level that this CPU has, or of the one that the environment variable
+// ANATPASTE_CPU_LEVEL names.
+const Kernels& kernels();
+
+}  // namespace cpu
+}  // namespace anatpaste

@@ -1,0 +1,69 @@
+// The figure's blur and the blend; see kernels.h.
+#pragma once
+
+#include <cstring>
+
+#include "common/blend.h"
+#include "cpu/simd/kernels.h"
+
+namespace anatpaste {
+namespace cpu {
+namespace {
+
+int32_t count_set(const uint8_t* row, int32_t width) {
+  int32_t count = 0;
+  for (int32_t x = 0; x < width; ++x) count += row[x] != 0;
+  return count;
+}
+
+void scale(const float* row, float factor, int32_t count, float* __restrict__ out) {
+  for (int32_t x = 0; x < count; ++x) out[x] = factor * row[x];
+}
+
+void subtract(const float* upper, const float* lower, int32_t count, float* __restrict__ out) {
+  for (int32_t x = 0; x < count; ++x) out[x] = upper[x] - lower[x];
+}
+
+// A tile's sums stay in registers.
+constexpr int kLanes = ANATPASTE_SIMD >= 4 ? 16 : 8;
+constexpr int kGroups = kTileColumns / kLanes;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+
+// out[y][x] = sum over dy of (w[|y - dy|] + w[y + dy]) * chords[dy][x] for four rows from y on, dy in
+// ascending order.
+void sum_chords(const float* weights, const float* chords, int32_t first, int32_t last, int32_t y,
+                int32_t stride, float* out) {
+  for (int32_t x = 0; x < stride; x += kTileColumns) {
+    Lanes sums[kTileRows][kGroups] = {};
+    for (int32_t dy = first; dy <= last; ++dy) {
+      Lanes chord[kGroups];
+      std::memcpy(chord, chords + int64_t{dy} * stride + x, sizeof chord);
+      for (int row = 0; row < kTileRows; ++row) {
+        const int32_t above = y + row - dy;
+        float weight = weights[above < 0 ? -above : above];
+        if (dy != 0) weight += weights[y + row + dy];
+        for (int group = 0; group < kGroups; ++group) sums[row][group] += weight * chord[group];
+      }
+    }
+    for (int row = 0; row < kTileRows; ++row)
+      std::memcpy(out + row * stride + x, sums[row], sizeof sums[row]);
+  }
+}
+
+void blend_patch8(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
+                  int32_t count, const Jitter& jitter, uint8_t* out) {
+  const Jitter factors = jitter;  // a copy, which writing to `out` cannot change
+  for (int32_t x = 0; x < count; ++x) {
+    const float mask = lung[x] ? figure[x] : 0.0f;
+    out[x] = blended(normal[x], jittered<uint8_t>(factors, to_float(patch[x])), mask);
+  }
+}
+
+void blend_black8(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count,
+                  uint8_t* out) {
+  for (int32_t x = 0; x < count; ++x) out[x] = blended(normal[x], 0.0f, lung[x] ? figure[x] : 0.0f);
+}
+
+}  // namespace
+}  // namespace cpu
+}  // namespace anatpaste

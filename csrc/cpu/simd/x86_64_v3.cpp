@@ -1,0 +1,12 @@
+// The kernels for CPUs of level x86-64-v3.
+#include "cpu/simd/target.h"
+
+#if ANATPASTE_X86_64
+#define ANATPASTE_SIMD 3
+#define ANATPASTE_LEVEL "x86-64-v3"
+#define ANATPASTE_KERNELS kV3Kernels
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+#include "cpu/simd/level.h"
+#pragma GCC pop_options
+#endif
