@@ -74,8 +74,9 @@ test-slow: setup  ## the tests that take minutes: whole data sets, every schedul
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: bench
-bench: setup  ## the benchmarks
-	$(BIN)/python -m pytest bench --benchmark-only
+bench: setup  ## speed against peers, in minutes: scoreboard into bench/results/<machine>/ (BENCH=--full for everything)
+	-ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[peers]'
+	$(BIN)/python -m bench $(BENCH)
 
 .PHONY: roofline
 roofline: setup  ## count the CUDA kernels' work and model their time on an RTX 3090: sheet into bench/results/

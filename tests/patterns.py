@@ -56,7 +56,7 @@ def comb(height: int, width: int) -> Mask:
 def rings(size: int) -> Mask:
     """Concentric square rings, each a component within another's box."""
     from_edge = np.minimum(np.arange(size), np.arange(size)[::-1])
-    return np.minimum.outer(from_edge, from_edge) % 2 == 0
+    return np.asarray(np.minimum.outer(from_edge, from_edge) % 2 == 0)
 
 
 def all_patterns() -> dict[str, Mask]:

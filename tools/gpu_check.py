@@ -141,8 +141,8 @@ def plan(folder: Path) -> list[Step]:
         ),
         python_step(
             "benchmarks",
-            [*PYTEST, "bench", "--benchmark-only", f"--benchmark-json={benchmarks}"],
-            90,
+            [*PYTEST, "bench", "--benchmark-only", "-k", "cuda", f"--benchmark-json={benchmarks}"],
+            120,
             packages=("pytest", "pytest_benchmark", "skimage", "cv2"),
             result=benchmarks,
         ),

@@ -14,7 +14,7 @@ import torch
 
 from tests import simt
 
-from ..radiographs import RESULTS
+from ..machine import RESULTS
 from .compiled import compile_kernels
 from .counting import Batch, count
 from .device import Device, Number

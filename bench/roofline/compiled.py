@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ..radiographs import REPOSITORY
+from ..machine import REPOSITORY
 from .listing import Graph, read
 
 OUTPUT = REPOSITORY / "build" / "roofline"

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import AnatPasteConfig
-from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.ops.anat_paste import draw_arguments
 from tests import simt
 
-from ..radiographs import radiographs
+from ..pictures import radiographs, source
 
 SEED, STEP = torch.tensor(20_221), torch.tensor(0)
 CONFIG = AnatPasteConfig()
@@ -37,15 +36,8 @@ class Batch:
 
 def pictures(batch: Batch) -> tuple[Tensor, str]:
     """uint8 (counted,1,side,side) spread over the batch, and what they are."""
-    try:
-        images = radiographs(batch.images, batch.side)
-        source = "radiographs of the ZhangLab set, normal, training"
-    except SystemExit:
-        made = [
-            torch.from_numpy(render_phantom(n, image_size=batch.side).image) for n in range(batch.counted)
-        ]
-        return torch.stack(made)[:, None].contiguous(), "phantoms made by code"
-    return images[:: batch.images // batch.counted][: batch.counted].contiguous(), source
+    images = radiographs(batch.images, batch.side)
+    return images[:: batch.images // batch.counted][: batch.counted].contiguous(), source()
 
 
 def numbers(batch: Batch) -> list[int]:

@@ -1,0 +1,98 @@
+"""Options of `pytest bench/`, what its JSON says about the machine, and the summary at its end."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+
+import anatpaste_gpu
+
+from . import machine
+from .measure import Absent, Measured, measure
+from .timing import Replay
+from .work import Case
+from .works import all_cases
+
+DEFAULT_SECONDS = 2.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("anatpaste_gpu's scoreboard")
+    group.addoption("--full", action="store_true", help="every size, pattern and batch, not a selection")
+    group.addoption(
+        "--case-seconds",
+        type=float,
+        default=DEFAULT_SECONDS,
+        help="what the rounds of one case may take (default: %(default)s)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test an entrant and case, grouped by case, its times told by a clock of its own."""
+    if "entrant_name" not in metafunc.fixturenames:
+        return
+    wanted = [case for case in all_cases() if metafunc.config.getoption("--full") or not case.full]
+    parameters = []
+    for case in wanted:
+        for entrant in case.entrants():
+            replay = Replay()
+            parameters.append(
+                pytest.param(
+                    case.name,
+                    entrant.name,
+                    replay,
+                    id=f"{case.name}: {entrant.name}",
+                    marks=pytest.mark.benchmark(group=case.name, timer=replay),
+                )
+            )
+    metafunc.parametrize(("case_name", "entrant_name", "replay"), parameters)
+
+
+class Measurements:
+    """Each case is measured once, by the first of its tests."""
+
+    def __init__(self, seconds: float) -> None:
+        self._cases: dict[str, Case] = {case.name: case for case in all_cases()}
+        self._seconds = seconds
+        # one case is enough: tests of a case follow each other
+        self._measure = lru_cache(maxsize=1)(self._measure_case)
+
+    def of(self, case_name: str, entrant_name: str) -> Measured | Absent:
+        """One entrant's, or why there is none."""
+        return self._measure(case_name)[entrant_name]
+
+    def _measure_case(self, case_name: str) -> dict[str, Measured | Absent]:
+        return measure(self._cases[case_name], self._seconds)
+
+
+@pytest.fixture(scope="session")
+def measurements(request: pytest.FixtureRequest) -> Measurements:
+    """Of this session."""
+    return Measurements(request.config.getoption("--case-seconds"))
+
+
+@pytest.fixture
+def needs_device(case_name: str) -> None:
+    """Skips what needs a GPU where there is none."""
+    if not case_name.endswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here that torch can use")
+    if not anatpaste_gpu.has_cuda_kernels():
+        pytest.skip(anatpaste_gpu.why_no_cuda_kernels())
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """What pytest-benchmark does not know."""
+    for name in ("node", "release"):  # names of a host and of its kernel's build say nothing about speed
+        machine_info.pop(name, None)
+    machine_info["scoreboard"] = machine.facts()
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """A parameter of the tests that JSON cannot hold."""
+    for entry in output_json["benchmarks"]:
+        entry["params"].pop("replay", None)

@@ -1,0 +1,89 @@
+"""Reads what a run of the scoreboard wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .timing import Spread
+from .work import OURS
+
+NAME = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entrant in one case.
+
+    Attributes:
+        case: the case's name, unique.
+        facts: as bench/measure.py wrote them.
+    """
+
+    case: str
+    entrant: str
+    seconds: Spread  # a unit of the batch
+    ours_times_faster: Spread
+    facts: dict[str, Any]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this package's."""
+        return self.entrant == OURS
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run.
+
+    Attributes:
+        machine: as bench/machine.py wrote it.
+        commit: what was measured.
+        date: when.
+    """
+
+    machine: dict[str, Any]
+    commit: str
+    date: str
+    rows: list[Row]
+
+    def cases(self) -> dict[str, list[Row]]:
+        """Rows by case, in the order of the run."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.case, []).append(row)
+        return found
+
+    def row(self, case: str, entrant: str) -> Row | None:
+        """One of them; None if it was not measured."""
+        return next((row for row in self.rows if (row.case, row.entrant) == (case, entrant)), None)
+
+
+def load(path: Path) -> Results:
+    """Reads pytest-benchmark's JSON.
+
+    Raises:
+        ValueError: it is not one of this suite's.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return Results(
+            machine=content["machine_info"]["scoreboard"],
+            commit=str(content["commit_info"].get("id", "unknown")),
+            date=content["datetime"],
+            rows=[_row(entry["extra_info"]) for entry in content["benchmarks"]],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no result of `pytest bench/ --benchmark-json` ({error!r}).") from error
+
+
+def _row(facts: dict[str, Any]) -> Row:
+    return Row(
+        facts["case"],
+        facts["entrant"],
+        Spread(**facts["seconds"]),
+        Spread(**facts["ours_times_faster"]),
+        facts,
+    )

@@ -1,0 +1,64 @@
+"""Labelling of 8-connected components, with their areas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anatpaste_gpu import ops
+
+from .. import pictures
+from ..work import Array, Case, Work, as_array, cases_of, ours
+from . import stages
+from .entering import kornia_entrant, ndimage_entrants, opencv_entrant
+
+
+def in_raster_order(labels: Array) -> Array:
+    """Labels (B,H,W) renumbered 1, 2, ... by their first pixels: libraries number as they like."""
+    return np.stack([_renumbered(plane) for plane in labels])
+
+
+def _renumbered(plane: Array) -> Array:
+    values, first, where = np.unique(plane, return_index=True, return_inverse=True)
+    number = np.empty(len(values), dtype=np.int64)
+    foreground = np.flatnonzero(values != 0)
+    number[foreground[np.argsort(first[foreground])]] = np.arange(1, len(foreground) + 1)
+    number[values == 0] = 0
+    return number[where].reshape(plane.shape)
+
+
+def labels_of_each(result: Any) -> Array:
+    """Of a list of (labels, areas)."""
+    return in_raster_order(as_array([labels for labels, _ in result]))
+
+
+def labels_of_batch(result: Any) -> Array:
+    """Of our (labels, areas)."""
+    return in_raster_order(as_array(result[0]))
+
+
+def same_share(ours: Array, theirs: Array) -> str:
+    """In words."""
+    return f"{(ours == theirs).mean():.1%} of the labels equal"
+
+
+LABELLING = Work(
+    "labelling",
+    (
+        ours(ops.label_components, result=labels_of_batch),
+        *ndimage_entrants(lambda library, size: library.labels, labels_of_each),
+        opencv_entrant(lambda library, size: library.labels, labels_of_each),
+        kornia_entrant("labels", result=lambda result: in_raster_order(as_array(result))),
+    ),
+    stages.dilated,
+    same_share,
+)
+
+CASES = [
+    *cases_of(LABELLING, [(8, 256)]),
+    *cases_of(LABELLING, [(64, 256)], device="cuda"),
+    *(Case(LABELLING, 8, 256, setting) for setting in pictures.HARD_MASKS),
+    *(Case(LABELLING, 4, 1024, setting, full=True) for setting in pictures.HARD_MASKS),
+    *cases_of(LABELLING, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+]

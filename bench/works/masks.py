@@ -1,0 +1,73 @@
+"""Opening, dilation, border clearing and the area filter."""
+
+from __future__ import annotations
+
+import torch
+
+from anatpaste_gpu import ops
+
+from ..work import Work, cases_of, ours, overlap
+from . import stages
+from .entering import as_mask, kornia_entrant, ndimage_entrants, opencv_entrant
+
+STAYS_IN_BYTES = "stays in bytes; ours packs and unpacks bits, which pays when steps follow each other"
+
+
+def small_removed(mask: torch.Tensor) -> torch.Tensor:
+    """At the area that counts for this size."""
+    return ops.remove_small_components(mask, stages.min_area(mask.shape[-1]))
+
+
+OPENING = Work(
+    "opening",
+    (
+        ours(ops.binary_opening),
+        *ndimage_entrants(lambda library, size: library.opening),
+        opencv_entrant(lambda library, size: library.opening, advantage=STAYS_IN_BYTES),
+        kornia_entrant("opening", result=as_mask),
+    ),
+    stages.dark,
+    overlap,
+)
+CLEARING = Work(
+    "border clearing",
+    (
+        ours(ops.clear_border),
+        *ndimage_entrants(lambda library, size: library.without_border),
+        opencv_entrant(lambda library, size: library.without_border),
+    ),
+    stages.opened,
+    overlap,
+)
+DILATION = Work(
+    "dilation",
+    (
+        ours(ops.binary_dilation),
+        *ndimage_entrants(lambda library, size: library.dilation),
+        opencv_entrant(lambda library, size: library.dilation, advantage=STAYS_IN_BYTES),
+        kornia_entrant("dilation", result=as_mask),
+    ),
+    stages.cleared,
+    overlap,
+)
+AREA_FILTER = Work(
+    "area filter",
+    (
+        ours(small_removed),
+        *ndimage_entrants(lambda library, size: library.without_small(stages.min_area(size))),
+        opencv_entrant(lambda library, size: library.without_small(stages.min_area(size))),
+    ),
+    stages.dilated,
+    overlap,
+)
+
+CASES = [
+    case
+    for work in (OPENING, CLEARING, DILATION, AREA_FILTER)
+    for case in (
+        *cases_of(work, [(8, 256)]),
+        *cases_of(work, [(64, 256)], device="cuda"),
+        *cases_of(work, [(8, 256)], setting="noise 50 %", full=True),
+        *cases_of(work, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+    )
+]
