@@ -13,7 +13,7 @@ CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -90,6 +90,10 @@ gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, ti
 .PHONY: kernel-gates
 kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels against their written budgets
 	$(BIN)/python tools/kernel_gates.py
+
+.PHONY: instruction-counts
+instruction-counts: $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower
+	$(BIN)/python tools/instruction_counts.py
 
 .PHONY: lint
 lint: $(SETUP)  ## ruff and clang-format, without changing anything
