@@ -39,8 +39,8 @@ def roc_figure(runs: Sequence[Run]) -> Figure:
 
 def training_figure(runs: Sequence[Run]) -> Figure:
     """Training loss an epoch and validation AUC of every run, the untrained network's as epoch 0."""
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    loss, area = figure.subplots(1, 2)
+    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    loss, area = figure.subplots(2, 1)
     for number, run in enumerate(runs):
         training = run.metrics.get("training", {})
         epochs = training.get("epochs", [])
