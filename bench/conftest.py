@@ -10,13 +10,15 @@ import torch
 
 import anatpaste_gpu
 
-from . import machine
+from . import machine, summary
 from .measure import Absent, Measured, measure
+from .results_file import Row
 from .timing import Replay
 from .work import Case
 from .works import all_cases
 
 DEFAULT_SECONDS = 2.0
+ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +30,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=DEFAULT_SECONDS,
         help="what the rounds of one case may take (default: %(default)s)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Our own tables replace pytest-benchmark's, whose names and columns are too wide for these cases."""
+    if config.pluginmanager.hasplugin("benchmark"):
+        config.option.benchmark_quiet = True
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """Every entrant that was measured."""
+    if rows := config.stash.get(ROWS, []):
+        summary.show(rows)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -73,13 +73,14 @@ def load(path: Path) -> Results:
             machine=content["machine_info"]["scoreboard"],
             commit=str(content["commit_info"].get("id", "unknown")),
             date=content["datetime"],
-            rows=[_row(entry["extra_info"]) for entry in content["benchmarks"]],
+            rows=[row_of(entry["extra_info"]) for entry in content["benchmarks"]],
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no result of `pytest bench/ --benchmark-json` ({error!r}).") from error
 
 
-def _row(facts: dict[str, Any]) -> Row:
+def row_of(facts: dict[str, Any]) -> Row:
+    """From what bench/measure.py wrote."""
     return Row(
         facts["case"],
         facts["entrant"],

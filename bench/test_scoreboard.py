@@ -9,14 +9,20 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .conftest import Measurements
+from .conftest import ROWS, Measurements
 from .measure import Absent
+from .results_file import row_of
 from .timing import Replay
 
 
 @pytest.mark.usefixtures("needs_device")
 def test_scoreboard(
-    benchmark: BenchmarkFixture, case_name: str, entrant_name: str, replay: Replay, measurements: Measurements
+    benchmark: BenchmarkFixture,
+    case_name: str,
+    entrant_name: str,
+    replay: Replay,
+    measurements: Measurements,
+    pytestconfig: pytest.Config,
 ) -> None:
     try:
         measured = measurements.of(case_name, entrant_name)
@@ -26,4 +32,5 @@ def test_scoreboard(
         pytest.skip(measured.reason)
     replay.load(measured.seconds)
     benchmark.extra_info.update(measured.facts)
+    pytestconfig.stash.setdefault(ROWS, []).append(row_of(measured.facts))
     benchmark.pedantic(replay.step, rounds=len(measured.seconds))  # type: ignore[no-untyped-call]

@@ -25,6 +25,7 @@ from bench import (
     readme,
     results_file,
     scoreboard,
+    summary,
     timing,
     work,
 )
@@ -260,6 +261,13 @@ def test_growth_takes_one_row_a_size(tmp_path: Path) -> None:
 def test_folder_is_named_by_the_machine() -> None:
     about = {"processor": "Intel(R) Core(TM) i7", "cores": 8, "gpu": "NVIDIA X"}
     assert machine.folder(about).name == "intel-r-core-tm-i7-8-cores-nvidia-x"
+
+
+def test_terminal_shows_a_loss_in_red(tmp_path: Path) -> None:
+    results = results_file.load(write_results(tmp_path, dilation_rows(0.5)) / results_file.NAME)
+    (table,) = summary.tables(results.rows)
+    assert table.title == "dilation"
+    assert [row.style for row in table.rows] == ["bold", "red"]
 
 
 # --- compare ---

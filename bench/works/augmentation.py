@@ -169,6 +169,7 @@ CASES = [
     *cases_of(BATCH_AUGMENT, [(64, 256)], threads=ALL_THREADS),
     *cases_of(BATCH_AUGMENT, [(64, 256)], device="cuda"),
     *cases_of(PASTE, [(64, 256), (4, 1024)]),
+    *cases_of(PASTE, [(64, 256)], threads=ALL_THREADS, full=True),
     *cases_of(PASTE, [(64, 256)], device="cuda"),
     *cases_of(JITTER, [(64, 256)]),
     *cases_of(JITTER, [(64, 256)], device="cuda"),

@@ -17,7 +17,7 @@ from anatpaste_gpu.data import read_image
 
 from .. import pictures
 from ..timing import Call
-from ..work import Array, Entrant, Inputs, Work, cases_of, one_by_one, ours
+from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, cases_of, one_by_one, ours
 
 JPEG, DICOM = "JPEG", "DICOM"
 MOST_FILES = 64
@@ -138,5 +138,6 @@ DECODE_DICOM = Work(
 
 CASES = [
     *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG),
+    *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG, threads=ALL_THREADS),
     *cases_of(DECODE_DICOM, [(16, 256)], setting=DICOM),
 ]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from anatpaste_gpu import KernelDensity
 
 from ..timing import Call
-from ..work import Array, Entrant, Inputs, Work, as_array, batched, cases_of, ours, synchronised
+from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, as_array, batched, cases_of, ours, synchronised
 
 DIMENSIONS = 512
 EMBEDDINGS = "embeddings"
@@ -104,5 +104,6 @@ FIT = Work(
 CASES = [
     *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS),
     *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, device="cuda"),
+    *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, threads=ALL_THREADS),
     *cases_of(FIT, [(1, 6614)], setting=EMBEDDINGS),
 ]

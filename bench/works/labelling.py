@@ -9,7 +9,7 @@ import numpy as np
 from anatpaste_gpu import ops
 
 from .. import pictures
-from ..work import Array, Case, Work, as_array, cases_of, ours
+from ..work import ALL_THREADS, Array, Case, Work, as_array, cases_of, ours
 from . import stages
 from .entering import kornia_entrant, ndimage_entrants, opencv_entrant
 
@@ -57,6 +57,7 @@ LABELLING = Work(
 
 CASES = [
     *cases_of(LABELLING, [(8, 256)]),
+    *cases_of(LABELLING, [(64, 256)], threads=ALL_THREADS, full=True),
     *cases_of(LABELLING, [(64, 256)], device="cuda"),
     *(Case(LABELLING, 8, 256, setting) for setting in pictures.HARD_MASKS),
     *(Case(LABELLING, 4, 1024, setting, full=True) for setting in pictures.HARD_MASKS),

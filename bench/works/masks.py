@@ -6,7 +6,7 @@ import torch
 
 from anatpaste_gpu import ops
 
-from ..work import Work, cases_of, ours, overlap
+from ..work import ALL_THREADS, Work, cases_of, ours, overlap
 from . import stages
 from .entering import as_mask, kornia_entrant, ndimage_entrants, opencv_entrant
 
@@ -66,6 +66,7 @@ CASES = [
     for work in (OPENING, CLEARING, DILATION, AREA_FILTER)
     for case in (
         *cases_of(work, [(8, 256)]),
+        *cases_of(work, [(64, 256)], threads=ALL_THREADS, full=True),
         *cases_of(work, [(64, 256)], device="cuda"),
         *cases_of(work, [(8, 256)], setting="noise 50 %", full=True),
         *cases_of(work, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),

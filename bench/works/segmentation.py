@@ -10,17 +10,21 @@ from torch import Tensor
 from anatpaste_gpu import segment_lungs
 
 from .. import pictures
-from ..peers.scikit_image import SKIMAGE, ScikitImage
+from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
 from ..timing import Call
 from ..work import ALL_THREADS, Entrant, Inputs, Work, cases_of, one_by_one, ours, overlap, synchronised
 from . import stages
-from .entering import as_mask
+from .entering import as_mask, from_cupy, on_cupy
 
 OTHER_CLAHE = "another CLAHE and 256 levels"
 
 
 def scikit_image(inputs: Inputs) -> Call:
     return one_by_one(ScikitImage(SKIMAGE).segment(stages.min_area(inputs.size)))(inputs)
+
+
+def cucim(inputs: Inputs) -> Call:
+    return on_cupy(ScikitImage(CUCIM).segment(stages.min_area(inputs.size)))(inputs)
 
 
 def opencv(inputs: Inputs) -> Call:
@@ -54,9 +58,17 @@ SEGMENTATION = Work(
     "lung segmentation",
     (
         ours(segment_lungs),
-        Entrant("scikit-image", scikit_image, ("skimage",)),
-        Entrant("OpenCV", opencv, ("cv2",), OTHER_CLAHE, result=as_mask),
+        Entrant("scikit-image", scikit_image, ("skimage",), most=16),
+        Entrant("OpenCV", opencv, ("cv2",), OTHER_CLAHE, most=64, result=as_mask),
         Entrant("Kornia", kornia, ("kornia",), OTHER_CLAHE, most=2, devices=("cpu", "cuda"), result=as_mask),
+        Entrant(
+            "cuCIM",
+            cucim,
+            ("cupy", "cucim"),
+            "CLAHE in float32",
+            devices=("cuda",),
+            result=lambda found: as_mask(from_cupy(found)),
+        ),
     ),
     pictures.images,
     overlap,

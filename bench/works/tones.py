@@ -14,6 +14,7 @@ from .. import pictures
 from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
 from ..timing import Call
 from ..work import (
+    ALL_THREADS,
     Array,
     Case,
     Entrant,
@@ -138,6 +139,7 @@ OTSU = Work(
 CASES = [
     *cases_of(CLAHE, [(8, 256)]),
     *(Case(CLAHE, 8, 256, setting, full=True) for setting in pictures.HARD_IMAGES),
+    *cases_of(CLAHE, [(64, 256)], threads=ALL_THREADS, full=True),
     *cases_of(CLAHE, [(64, 256)], device="cuda"),
     *cases_of(CLAHE, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
     *cases_of(OTSU, [(8, 256)]),

@@ -15,7 +15,7 @@ from anatpaste_gpu.training.loop import build_network
 
 from .. import pictures
 from ..timing import Call
-from ..work import Array, Entrant, Inputs, Work, as_array, cases_of, ours, synchronised
+from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, as_array, cases_of, ours, synchronised
 from .augmentation import loop_of, pil_jitter, published
 
 Twins = Callable[[], Tensor]
@@ -99,6 +99,7 @@ STEP = Work(
 
 CASES = [
     *cases_of(STEP, [(16, 128)]),
+    *cases_of(STEP, [(16, 128)], threads=ALL_THREADS),
     *cases_of(STEP, [(32, 256)], full=True),
     *cases_of(STEP, [(64, 256)], device="cuda"),
 ]

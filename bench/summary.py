@@ -1,0 +1,49 @@
+"""The scoreboard as the terminal shows it after `pytest bench/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from .results_file import Row
+from .scoreboard import milliseconds, number, quartiles, result_of
+
+LOG_WIDTH = 150
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """A table a piece of work; peers that are faster in red."""
+    works: dict[str, list[Row]] = {}
+    for row in rows:
+        works.setdefault(row.facts["work"], []).append(row)
+    return [_table(work, found) for work, found in works.items()]
+
+
+def _table(work: str, rows: list[Row]) -> Table:
+    table = Table(title=work, title_justify="left")
+    table.add_column("case", no_wrap=True)
+    table.add_column("entrant", no_wrap=True)
+    table.add_column(f"ms a {rows[0].facts['unit']}", justify="right", no_wrap=True)
+    table.add_column("times faster", justify="right", no_wrap=True)
+    table.add_column("result")
+    last = None
+    for row in rows:
+        case = row.case.removeprefix(f"{work}, ") if row.case != last else ""
+        slower = not row.is_ours and row.ours_times_faster.median < 1
+        ratio = "" if row.is_ours else f"{number(row.ours_times_faster.median)} {quartiles(row)}"
+        style = "red" if slower else "bold" if row.is_ours else None
+        table.add_row(case, row.entrant, milliseconds(row), ratio, result_of(row), style=style)
+        last = row.case
+    return table
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Prints them."""
+    console = Console()
+    if not console.is_terminal:  # a log file has no width; less than this would wrap every cell
+        console = Console(width=LOG_WIDTH)
+    for table in tables(rows):
+        console.print(table)
+    console.print("Medians (quartiles). Times faster: this package than the entrant, within rounds.")
