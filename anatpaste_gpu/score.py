@@ -1,4 +1,4 @@
-"""Scores images with a trained detector: python -m anatpaste_gpu.score RUN_DIR IMAGE_OR_FOLDER...
+"""Scores images with a trained detector: anatpaste score RUN_DIR IMAGE_OR_FOLDER...
 
 Exit status: 0 all images were scored, 1 none could be, 2 the command line is wrong, 3 some were skipped
 (their names and the reasons are on standard error).
@@ -31,7 +31,7 @@ BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 COLUMNS = ("name", "score", "normalised_score", "decision")
 STATUS_OK, STATUS_NOTHING_SCORED, STATUS_SOME_SKIPPED = 0, 1, 3
 _BATCH = 64  # images in memory at once
-_PROGRAM = "anatpaste-score"
+_PROGRAM = "anatpaste score"
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _build_parser() -> argparse.ArgumentParser:
         choices=(BEST_F1_THRESHOLD, NORMAL_THRESHOLD),
         default=BEST_F1_THRESHOLD,
         help="decide by the threshold with the best F1 on the validation set (default), or by the one that "
-        f"leaves {NORMAL_QUANTILE:.0%} of its normal images below",
+        f"leaves {100 * NORMAL_QUANTILE:.0f} %% of its normal images below",
     )
     parser.add_argument("--format", choices=("csv", "json"), help="default: by --output's suffix, else CSV")
     parser.add_argument("--output", type=Path, help="file to write; default: standard output")

@@ -9,6 +9,7 @@ import torch
 
 import anatpaste_gpu
 from anatpaste_gpu.data import load_dataset
+from anatpaste_gpu.report.render import render
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     assert masks.any()
     assert torch.equal(masks, aux.lung_masks)
     assert not torch.equal(augmented, images)
+    assert "<!doctype html>" in render([]), "the report's template, style and scripts are in the wheel"
     print(f"anatpaste_gpu {anatpaste_gpu.__version__} from {installed.parent}: ok")
 
 

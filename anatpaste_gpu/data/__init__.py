@@ -5,7 +5,7 @@
 
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
-from anatpaste_gpu.data.loading import dataset_names, load_dataset, read_entries
+from anatpaste_gpu.data.loading import dataset_names, load_dataset, plan_split, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
 from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
 
@@ -21,6 +21,7 @@ __all__ = [
     "dataset_names",
     "find_images",
     "load_dataset",
+    "plan_split",
     "read_entries",
     "read_image",
 ]

@@ -104,6 +104,25 @@ def load_dataset(
     return result
 
 
+def plan_split(
+    name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0, **options: Any
+) -> SplitManifest:
+    """Draw a data set's split as `load_dataset` would, without decoding an image.
+
+    Args:
+        name, root, seed, **options: as `load_dataset` takes them.
+
+    Raises:
+        DatasetError: a folder is missing, or a class has too few images.
+        ValueError, TypeError: an argument is out of range or of the wrong type.
+    """
+    if name not in _SOURCES:
+        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
+    check_seed(seed)
+    source = _SOURCES[name]
+    return _get_manifest(name, _check_root(name, root, source), seed, None, source, options)
+
+
 def read_entries(
     name: str,
     root: str | os.PathLike[str] | None,

@@ -80,7 +80,7 @@ def evaluate(
         content["normal_threshold"] = {
             "threshold": by_normals.threshold,
             "threshold_normalised": float(calibration.normalise(by_normals.threshold)),
-            "method": f"{NORMAL_QUANTILE:.0%} of the validation set's normal images lie below",
+            "method": f"{100 * NORMAL_QUANTILE:.0f} % of the validation set's normal images lie below",
             "test": _with_intervals(test, by_normals, bootstrap_samples, seed),
         }
     if any(test.findings):

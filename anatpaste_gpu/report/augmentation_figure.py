@@ -20,12 +20,12 @@ _CHANGED = 8  # grey levels; less than this is rounding or the outskirts of a bl
 def augmentation_figure(columns: Mapping[str, Tensor]) -> Figure:
     """One row an image, one column a mapping entry; in a corner of each the place that changed, enlarged.
 
-    The place is the same in every picture of a row, so that original and twins can be compared: the box
-    around all pixels that the last column changed.
+    The place is the box around all pixels that differ from the first column; the first column shows the last
+    one's place, for comparison.
 
     Args:
         columns: title -> uint8 (N, 1, H, W). The first holds the images as they are, the others what became
-            of them.
+            of them; at least two columns.
     """
     titles = list(columns)
     pictures = [columns[title][:, 0].cpu().numpy() for title in titles]
@@ -33,8 +33,8 @@ def augmentation_figure(columns: Mapping[str, Tensor]) -> Figure:
     figure = Figure(figsize=(2.6 * len(titles), 2.6 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for row in range(rows):
-        box = changed_box(pictures[0][row], pictures[-1][row])
-        for column, title in enumerate(titles):
+        boxes = [changed_box(pictures[0][row], after[row]) for after in pictures[1:]]
+        for column, (title, box) in enumerate(zip(titles, [boxes[-1], *boxes], strict=True)):
             _draw(axes[row, column], pictures[column][row], box)
             if row == 0:
                 axes[row, column].set_title(title, fontsize=10)

@@ -142,7 +142,7 @@ def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
     thresholds = [("best F1 on validation", calibration.threshold)]
     if calibration.normal_threshold is not None:
         thresholds.append(
-            (f"{NORMAL_QUANTILE:.0%} of validation normals below", calibration.normal_threshold)
+            (f"{100 * NORMAL_QUANTILE:.0f} % of validation normals below", calibration.normal_threshold)
         )
     data: dict[str, Any] = {
         "title": run.title,

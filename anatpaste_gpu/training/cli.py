@@ -21,14 +21,14 @@ _PRESETS = Path(__file__).parent / "presets"
 _PROGRAM = "train.py"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Trains as the command line asks.
 
     Returns:
         0 when the run is finished, 1 when it cannot be done, 128 + signal when it was interrupted; a wrong
         command line exits with 2.
     """
-    config = parse(sys.argv[1:] if arguments is None else arguments)
+    config = parse(sys.argv[1:] if arguments is None else arguments, program=program)
     try:
         train(config)
     except Interrupted as stopped:
@@ -38,15 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Stopped; the same command continues the run.", file=sys.stderr)
         return 128 + signal.SIGINT
     except (ValueError, TypeError, OSError) as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def parse(arguments: Sequence[str]) -> TrainConfig:
+def parse(arguments: Sequence[str], *, program: str = _PROGRAM) -> TrainConfig:
     """The config that a command line asks for; exits with 2 and one sentence if it is wrong."""
     words = [_with_underscores(word) for word in arguments]
-    parser = build_parser(_preset_of(words))
+    parser = build_parser(_preset_of(words), program=program)
     values = parser.parse_args(words)
     try:
         content = vars(parser.instantiate(values))
@@ -61,11 +61,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
 
-def build_parser(preset: str = DEFAULT_PRESET) -> ArgumentParser:
+def build_parser(preset: str = DEFAULT_PRESET, *, program: str = _PROGRAM) -> ArgumentParser:
     """The parser, with a preset's values as its defaults."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(
-        prog=_PROGRAM,
+        prog=program,
         description="Trains an anomaly detector on normal chest radiographs and reports how well it does.",
         default_config_files=[str(_PRESETS / f"{preset}.yaml")],
     )

@@ -1,0 +1,55 @@
+"""The console command `anatpaste`: one word says what to do, the rest is that word's own command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import anatpaste_gpu
+from anatpaste_gpu.cli.outcome import EXIT_CODES
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+
+#: Word -> what it does; each is a module of this package with `run(arguments) -> int`.
+COMMANDS = {
+    "prepare": "draw a data set's split, count it, save it as a manifest, or check one",
+    "train": "train a detector on normal images and evaluate it (what train.py does)",
+    "score": "score images with a trained detector",
+    "report": "make one self-contained page, and figures, of finished runs",
+    "augment": "draw a gallery, or write a folder, of augmented images",
+}
+_EXAMPLE = """\
+from nothing to a page:
+  anatpaste train --dataset demo --preset smoke --gpu -1 --output runs/smoke
+  anatpaste score runs/smoke IMAGE_OR_FOLDER...
+  anatpaste report runs/smoke -o report.html
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status, one of `EXIT_CODES`."""
+    options = _build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    # Imported now and not above: --help need not wait for what only one command uses.
+    module = importlib.import_module(f"anatpaste_gpu.cli.{options.command}")
+    status: int = module.run(options.arguments)
+    return status
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items())
+    codes = "\n".join(f"  {code:<5}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="anatpaste",
+        usage="anatpaste [--version] [--help] COMMAND ...",
+        description="Anomaly detection in chest radiographs, trained on normal images only (AnatPaste).\n"
+        f"{NOT_FOR_CLINICAL_USE}\n\n"
+        f"commands (anatpaste COMMAND --help lists all options of one):\n{commands}",
+        epilog=f"{_EXAMPLE}\nexit status:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"anatpaste_gpu {anatpaste_gpu.__version__}")
+    parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser

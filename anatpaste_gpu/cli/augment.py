@@ -1,0 +1,162 @@
+"""anatpaste augment: what the augmentation makes of images, as a gallery to look at or a folder to use."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from anatpaste_gpu.augmentation import batch_augment
+from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
+from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.data import ImageReadError, find_images, read_image
+from anatpaste_gpu.evaluation.plots import save_figure
+from anatpaste_gpu.report.augmentation_figure import augmentation_figure
+
+#: Name -> title of its column and the augmentation's settings.
+RECIPES = {
+    "paper": ("AnatPaste", AnatPasteConfig.paper()),
+    "official": ("AnatPaste (published code)", AnatPasteConfig.official()),
+    "without-segmentation": ("without segmentation", AnatPasteConfig.without_segmentation()),
+    "without-blur": ("without blur", AnatPasteConfig.without_blur()),
+}
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file and where its augmented copies go.
+
+    Attributes:
+        path: the file.
+        target: path below the output folder, without a suffix.
+    """
+
+    path: Path
+    target: Path
+
+
+@with_sentences("augment")
+def run(arguments: Sequence[str]) -> int:
+    """The command; returns its exit status."""
+    parser = _build_parser()
+    options = parser.parse_args(list(arguments))
+    recipes = options.recipe or ["paper"]
+    if options.folder is None and options.gallery is None:
+        parser.error("give --gallery FILE, --folder DIR, or both.")
+    if options.folder is not None and len(recipes) > 1:
+        parser.error("--folder takes one --recipe; a gallery takes several.")
+    if options.copies < 1 or options.rows < 1:
+        parser.error("--copies and --rows must be at least 1.")
+    sources = find_sources(options.images)
+    skipped: list[str] = []
+    if options.gallery is not None:
+        _draw_gallery(sources, recipes, options, skipped)
+    if options.folder is not None:
+        _write_folder(sources, RECIPES[recipes[0]][1], options, skipped)
+    for reason in dict.fromkeys(skipped):
+        say("augment", f"skipped: {reason}")
+    if len(set(skipped)) == len(sources):
+        return FAILED
+    return PARTLY_DONE if skipped else DONE
+
+
+def find_sources(paths: Sequence[Path]) -> list[Source]:
+    """Files, and all images below folders, each with a target of its own.
+
+    Raises:
+        ValueError: a path is missing, a folder holds no image, or two images would be written to one file.
+    """
+    sources: list[Source] = []
+    for path in paths:
+        if path.is_dir():
+            found = [Source(file, file.relative_to(path).with_suffix("")) for file in find_images(path)]
+            if not found:
+                raise ValueError(f"{path}: no PNG, JPEG or DICOM file in this folder.")
+            sources += found
+        else:
+            sources.append(Source(path, Path(path.stem)))
+    owners: dict[Path, Path] = {}
+    for source in sources:
+        other = owners.setdefault(source.target, source.path)
+        if other != source.path:
+            raise ValueError(f"{other} and {source.path} would both be written to {source.target}.png.")
+    return sources
+
+
+def _draw_gallery(
+    sources: list[Source], recipes: list[str], options: argparse.Namespace, skipped: list[str]
+) -> None:
+    chosen = sources[: options.rows]
+    batch = next(_batches(chosen, options.image_size, len(chosen), skipped), None)
+    if batch is None:
+        raise ValueError("no image could be read for the gallery.")
+    numbers, images, _ = batch
+    columns = {"original": images}
+    for name in recipes:
+        title, config = RECIPES[name]
+        columns[title] = batch_augment(images, seed=options.seed, index=numbers, config=config)
+    save_figure(augmentation_figure(columns), options.gallery)
+    print(options.gallery)
+
+
+def _write_folder(
+    sources: list[Source], config: AnatPasteConfig, options: argparse.Namespace, skipped: list[str]
+) -> None:
+    written = 0
+    for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
+        for copy in range(options.copies):
+            twins = batch_augment(images, seed=options.seed, index=numbers, step=copy, config=config)
+            for source, twin in zip(batch, twins, strict=True):
+                ending = f"-{copy}.png" if options.copies > 1 else ".png"
+                target = options.folder / source.target.with_name(source.target.name + ending)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(twin[0].numpy()).save(target)
+                written += 1
+    print(f"{written} images in {options.folder}.")
+
+
+def _batches(
+    sources: list[Source], image_size: int, size: int, skipped: list[str]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[Source]]]:
+    """Numbers, images and sources of what can be read; an image's number is its place among all sources."""
+    for start in range(0, len(sources), size):
+        read: list[tuple[int, torch.Tensor, Source]] = []
+        for number, source in enumerate(sources[start : start + size], start):
+            try:
+                read.append((number, read_image(source.path, image_size), source))
+            except ImageReadError as error:
+                skipped.append(str(error))
+        if read:
+            numbers, images, kept = zip(*read, strict=True)
+            yield torch.tensor(numbers), torch.stack(images), list(kept)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anatpaste augment",
+        description="Shows or writes what the augmentation makes of radiographs. An image's draw depends on "
+        "the seed, its place among the inputs and the copy's number alone: the same command gives the same "
+        "files.",
+        epilog="Exit status: 0 done, 1 nothing could be done, 2 wrong command line, 3 some images skipped.",
+    )
+    parser.add_argument("images", type=Path, nargs="+", help="PNG, JPEG or DICOM files, or folders of them")
+    parser.add_argument("--gallery", type=Path, metavar="FILE", help="PNG of originals beside their twins")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where to write augmented PNGs")
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        choices=tuple(RECIPES),
+        help="default: paper; several give the gallery several columns",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=256, help="side that images are resized to (default 256)"
+    )
+    parser.add_argument("--copies", type=int, default=1, help="augmented copies of each image (default 1)")
+    parser.add_argument("--rows", type=int, default=4, help="images in the gallery (default 4)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default 0)")
+    return parser

@@ -1,0 +1,74 @@
+"""anatpaste report: one self-contained page, and figures, of finished runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
+from anatpaste_gpu.devices import select_device
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.report.figures import save_figures
+from anatpaste_gpu.report.render import PICTURE_SIZE, write_report
+from anatpaste_gpu.report.runs import load_runs
+
+
+@with_sentences("report")
+def run(arguments: Sequence[str]) -> int:
+    """The command; returns its exit status."""
+    options = _build_parser().parse_args(list(arguments))
+    device, sentence = select_device(options.gpu)
+    runs = load_runs(options.runs)
+    say("report", sentence)
+    cohorts = write_report(
+        runs,
+        options.output,
+        data_root=options.data_root,
+        device=device,
+        images=options.images,
+        with_heatmaps=options.heatmaps,
+        picture_size=options.picture_size,
+    )
+    print(f"{options.output}: {len(runs)} run(s), {options.output.stat().st_size / 1e6:.1f} MB.")
+    if options.figures is not None:
+        for path in save_figures(cohorts, options.figures, data_root=options.data_root):
+            print(path)
+    for cohort in cohorts:
+        say("report", f"{cohort.licence.title}: {cohort.licence.terms}")
+    say("report", NOT_FOR_CLINICAL_USE)
+    return DONE
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anatpaste report",
+        description="Makes one HTML page of finished runs that needs no network: metrics with intervals, "
+        "DeLong's test, every test case with its score and Grad-CAM, and a threshold to move. Runs that were "
+        f"tested on the same images are compared. {NOT_FOR_CLINICAL_USE}",
+        epilog="The page holds the test images: pass it on only as their licence allows. Exit status: 0 "
+        "written, 1 it cannot be (a sentence says why), 2 wrong command line.",
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished training runs")
+    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: report.html")
+    parser.add_argument(
+        "--data-root", type=Path, help="where the data set is now; default: where a run found it"
+    )
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="also write the figures as PNG files there"
+    )
+    parser.add_argument(
+        "--no-images",
+        dest="images",
+        action="store_false",
+        help="leave out pictures, Grad-CAM and embeddings, which need the data set; numbers alone do not",
+    )
+    parser.add_argument("--no-heatmaps", dest="heatmaps", action="store_false", help="leave out Grad-CAM")
+    parser.add_argument(
+        "--picture-size",
+        type=int,
+        default=PICTURE_SIZE,
+        help=f"side of the pictures; default: {PICTURE_SIZE}",
+    )
+    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
+    return parser
