@@ -16,6 +16,7 @@ from .references.augmentation import figure_raster, philox4x32_10
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SOURCE = """
 #include "common/blend.h"
+#include "common/clahe.h"
 #include "common/draw.h"
 #include "common/figure_blur.h"
 #include "common/otsu.h"
@@ -48,6 +49,16 @@ int first_wrong_otsu_bin() {
     for (int value = 0; value <= range; ++value) {
       if (otsu_bin(value, 0, factor) != (bin < 255 ? bin : 255)) return value << 14 | range;
       for (rest += 256; rest >= range; rest -= range) ++bin;
+    }
+  }
+  return -1;
+}
+// Likewise for CLAHE's bins of bytes.
+int first_wrong_byte_bin() {
+  for (int range = 1; range <= 255; ++range) {
+    const float factor = byte_bin_factor(0, range);
+    for (int byte = 0; byte <= range; ++byte) {
+      if (byte_bin(byte, factor) != level_bin(level_of(257 * byte, 0, 257 * range))) return byte << 14 | range;
     }
   }
   return -1;
@@ -147,6 +158,10 @@ def test_chord_of_a_huge_ellipse(library):
             4 * (x**2 * height**2 + dy**2 * width**2) <= width**2 * height**2 for x in (chord, chord + 1)
         ]
         assert inside == [True, False]
+
+
+def test_bins_of_bytes_are_those_of_their_levels_for_every_range(library):
+    assert library.first_wrong_byte_bin() == -1
 
 
 def test_otsu_bins_are_the_integer_quotients_for_every_range_of_levels(library):

@@ -54,6 +54,19 @@ ANATPASTE_HD int32_t level_of(int32_t pixel, int32_t low, int32_t high) {
 
 ANATPASTE_HD int32_t level_bin(int32_t level) { return level / kBinWidth; }
 
+// level_bin(level_of(257 * (low + above), 257 * low, 257 * high)), the bin of a byte `above` the image's
+// lowest, for 0 <= above <= high - low > 0, by one product. Factor and offset are tilted a little so that
+// ties, which level_of rounds to even, fall as they do there; a test goes through all there are.
+ANATPASTE_HD float byte_bin_factor(int32_t low, int32_t high) {
+  const double levels = static_cast<double>(kMaxLevel) / kBinWidth * (1.0 + 1.2e-7);
+  return static_cast<float>(div_rn(levels, static_cast<double>(high - low)));
+}
+
+ANATPASTE_HD int32_t byte_bin(int32_t above, float factor) {
+  constexpr float kHalfLevel = 0.5f / kBinWidth - 1.75e-5f;
+  return static_cast<int32_t>(add_rn(mul_rn(static_cast<float>(above), factor), kHalfLevel));
+}
+
 // Largest count of a bin before its excess is spread over the others.
 ANATPASTE_HD int32_t clip_count(double clip_limit, int32_t tile_pixels) {
   return static_cast<int32_t>(max_of(mul_rn(clip_limit, static_cast<double>(tile_pixels)), 1.0));

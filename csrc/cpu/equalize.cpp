@@ -1,6 +1,7 @@
 #include "cpu/equalize.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "common/grey.h"
 
@@ -8,11 +9,15 @@ namespace anatpaste {
 namespace cpu {
 namespace {
 
-// out[x] = quad of the block that column x lies in, at the pixel's byte. One flat loop: short ones mispredict
-// their ends.
-void look_up_row(const uint8_t* bytes, const uint64_t* quads, const int32_t* column_quads, int32_t width,
-                 uint64_t* out) {
-  for (int32_t x = 0; x < width; ++x) out[x] = quads[column_quads[x] + bytes[x]];
+// out[x] = quads[bytes[x]], eight at a time: the bytes then cost one load.
+void look_up(const uint8_t* bytes, const uint64_t* quads, int64_t count, uint64_t* out) {
+  constexpr int64_t kAtOnce = 8;
+  for (; count >= kAtOnce; count -= kAtOnce, bytes += kAtOnce, out += kAtOnce) {
+    uint64_t eight;
+    std::memcpy(&eight, bytes, sizeof(eight));
+    for (int64_t i = 0; i < kAtOnce; ++i) out[i] = quads[(eight >> (8 * i)) & 0xff];
+  }
+  for (int64_t i = 0; i < count; ++i) out[i] = quads[bytes[i]];
 }
 
 }  // namespace
@@ -31,9 +36,9 @@ Equalizer::Equalizer(int32_t height, int32_t width, double clip_limit)
       x_(tile_axis(width)),
       clip_(clip_count(clip_limit, y_.tile * x_.tile)),
       form_(choose_blend(y_.tile, x_.tile)),
-      maps_(static_cast<std::size_t>(y_.count) * x_.count * 256),
-      quads_(static_cast<std::size_t>(x_.count + 1) * 256),
-      column_quads_(width),
+      bins_(static_cast<std::size_t>(pixels())),
+      maps_(static_cast<std::size_t>(y_.count) * x_.count * kBins),
+      quads_(static_cast<std::size_t>(x_.count + 1) * kBins),
       x_before_(width),
       x_after_(width),
       x_before_d_(width),
@@ -42,7 +47,6 @@ Equalizer::Equalizer(int32_t height, int32_t width, double clip_limit)
   for (int32_t x = 0; x < width; ++x) {
     const int32_t offset = tile_position(x, x_).offset;
     const AxisFractions fractions = axis_fractions(offset, x_.tile);
-    column_quads_[x] = (x + x_.tile / 2) / x_.tile * 256;
     x_before_[x] = x_.tile - offset;
     x_after_[x] = offset;
     x_before_d_[x] = fractions.before;
@@ -52,65 +56,63 @@ Equalizer::Equalizer(int32_t height, int32_t width, double clip_limit)
 
 Extremes Equalizer::run(const uint8_t* image, int16_t* levels) {
   const Extremes range = k_.extremes8(image, pixels());
-  const auto depth_of = [](int32_t byte) { return depth16(static_cast<uint8_t>(byte)); };
-  const int32_t low = depth_of(range.low), high = depth_of(range.high);
-  first_byte_ = range.low;
-  last_byte_ = range.high;
-  for (int32_t p = first_byte_; p <= last_byte_; ++p) {
-    bin_of_[p] = static_cast<uint8_t>(level_bin(level_of(depth_of(p), low, high)));
+  if (range.low == range.high) {
+    const int32_t depth = depth16(image[0]);
+    std::fill(bins_.begin(), bins_.end(), static_cast<uint8_t>(level_bin(level_of(depth, depth, depth))));
+  } else {
+    k_.bins_of_bytes(image, pixels(), range.low, range.high, bins_.data());
   }
-  bytes_ = image;
   return equalize(levels);
 }
 
 Extremes Equalizer::run(const uint16_t* image, int16_t* levels) {
   const Extremes range = k_.extremes16(image, pixels());
-  bins_.resize(static_cast<std::size_t>(pixels()));
   k_.bins_of(image, pixels(), range.low, range.high, bins_.data());
-  for (int32_t b = 0; b < 256; ++b) bin_of_[b] = static_cast<uint8_t>(b);
-  bytes_ = bins_.data();
   return equalize(levels);
 }
 
 Extremes Equalizer::equalize(int16_t* levels) {
-  int32_t counts[kBins];
+  const double scale = map_scale(y_.tile * x_.tile);
+  uint16_t* map = maps_.data();
   for (int32_t tile_y = 0; tile_y < y_.count; ++tile_y) {
-    for (int32_t tile_x = 0; tile_x < x_.count; ++tile_x) {
+    for (int32_t tile_x = 0; tile_x < x_.count; ++tile_x, map += kBins) {
+      int32_t counts[kBins];
       count_tile(tile_y, tile_x, counts);
-      map_tile(counts, &maps_[(static_cast<std::size_t>(tile_y) * x_.count + tile_x) * 256]);
+      k_.redistribute(counts, clip_);
+      k_.map_levels(counts, scale, map);
     }
   }
   return blend(levels);
 }
 
-void Equalizer::count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts) const {
-  HistogramCopies copies = {};
+void Equalizer::count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts) {
   const int32_t x_begin = tile_x * x_.tile, x_end = x_begin + x_.tile;
   const int32_t x_inside = min_of(x_end, x_.size);
   for (int32_t y = tile_y * y_.tile; y < (tile_y + 1) * y_.tile; ++y) {
-    const uint8_t* row = bytes_ + static_cast<std::size_t>(reflect(y, y_.size)) * x_.size;
-    count_bytes(row + x_begin, x_inside - x_begin, copies);
-    for (int32_t x = x_inside; x < x_end; ++x) ++copies[0][row[reflect(x, x_.size)]];
+    const uint8_t* row = &bins_[static_cast<std::size_t>(reflect(y, y_.size)) * x_.size];
+    count_bytes(row + x_begin, x_inside - x_begin, copies_);
+    for (int32_t x = x_inside; x < x_end; ++x) ++copies_[0][row[reflect(x, x_.size)]];
   }
-  uint32_t of_byte[256];
-  k_.sum_histogram(copies, of_byte);
-  std::fill(counts, counts + kBins, 0);
-  for (int32_t p = first_byte_; p <= last_byte_; ++p) counts[bin_of_[p]] += static_cast<int32_t>(of_byte[p]);
-}
-
-void Equalizer::map_tile(int32_t* counts, uint16_t* map) const {
-  k_.redistribute(counts, clip_);
-  uint16_t of_bin[kBins];
-  k_.map_levels(counts, map_scale(y_.tile * x_.tile), of_bin);
-  for (int32_t p = first_byte_; p <= last_byte_; ++p) map[p] = of_bin[bin_of_[p]];
+  k_.drain(copies_, counts);
 }
 
 void Equalizer::place_quads(int32_t tile_row_before, int32_t tile_row_after) {
-  const uint16_t* upper = &maps_[static_cast<std::size_t>(tile_row_before) * x_.count * 256];
-  const uint16_t* lower = &maps_[static_cast<std::size_t>(tile_row_after) * x_.count * 256];
+  const uint16_t* upper = &maps_[static_cast<std::size_t>(tile_row_before) * x_.count * kBins];
+  const uint16_t* lower = &maps_[static_cast<std::size_t>(tile_row_after) * x_.count * kBins];
   for (int32_t block = 0; block <= x_.count; ++block) {
-    const int32_t before = max_of(block - 1, int32_t{0}) * 256, after = min_of(block, x_.count - 1) * 256;
-    k_.interleave(upper + before, upper + after, lower + before, lower + after, &quads_[block * 256]);
+    const int32_t before = max_of(block - 1, int32_t{0}) * kBins, after = min_of(block, x_.count - 1) * kBins;
+    k_.interleave(upper + before, upper + after, lower + before, lower + after, &quads_[block * kBins]);
+  }
+}
+
+// Block by block: the first one is the part of a tile before its centre.
+void Equalizer::look_up_row(const uint8_t* bins) {
+  const uint64_t* quads = quads_.data();
+  int32_t begin = 0;
+  for (int32_t end = x_.tile - x_.tile / 2; begin < x_.size; end += x_.tile, quads += kBins) {
+    const int32_t inside = min_of(end, x_.size);
+    look_up(bins + begin, quads, inside - begin, &row_[begin]);
+    begin = inside;
   }
 }
 
@@ -123,8 +125,7 @@ Extremes Equalizer::blend(int16_t* levels) {
   for (int32_t y = 0; y < y_.size; ++y, levels += x_.size) {
     const TilePosition position = tile_position(y, y_);
     if (y == 0 || position.offset == 0) place_quads(position.before, position.after);
-    look_up_row(bytes_ + static_cast<std::size_t>(y) * x_.size, quads_.data(), column_quads_.data(), x_.size,
-                row_.data());
+    look_up_row(&bins_[static_cast<std::size_t>(y) * x_.size]);
     const AxisWeights weights = {y_.tile - position.offset, position.offset};
     if (form_ == Blend::kShift) {
       k_.blend_row_shift(row, weights, shift, levels, &extremes);

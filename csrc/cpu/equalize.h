@@ -36,25 +36,21 @@ class Equalizer {
     return run(static_cast<const uint16_t*>(deep), levels);
   }
   Extremes equalize(int16_t* levels);
-  void count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts) const;
-  void map_tile(int32_t* counts, uint16_t* map) const;
+  void count_tile(int32_t tile_y, int32_t tile_x, int32_t* counts);
   void place_quads(int32_t tile_row_before, int32_t tile_row_after);
+  void look_up_row(const uint8_t* bins);
   Extremes blend(int16_t* levels);
 
   const Kernels& k_;
   TileAxis y_, x_;
   int32_t clip_;
   Blend form_;
-  // height x width bytes that say each pixel's bin, by way of bin_of_: uint8 images stand for themselves.
-  const uint8_t* bytes_ = nullptr;
-  uint8_t bin_of_[256];
-  int32_t first_byte_ = 0, last_byte_ = 255;  // no others occur
-  std::vector<uint8_t> bins_;                 // those bytes for other images
-  std::vector<uint16_t> maps_;                // tile rows x tile columns x 256 bytes
-  // Of the current row of blocks, (tile columns + 1) x 256 bytes: the maps of a block's four tiles beside one
+  std::vector<uint8_t> bins_;    // of each pixel
+  std::vector<uint16_t> maps_;   // tile rows x tile columns x 256 bins
+  HistogramCopies copies_ = {};  // zeros between uses
+  // Of the current row of blocks, (tile columns + 1) x 256 bins: the maps of a block's four tiles beside one
   // another.
   std::vector<uint64_t> quads_;
-  std::vector<int32_t> column_quads_;           // where each pixel column's block begins in quads_
   std::vector<int32_t> x_before_, x_after_;     // weights of each pixel column
   std::vector<double> x_before_d_, x_after_d_;  // the same as fractions, for Blend::kDouble
   std::vector<uint64_t> row_;                   // quads looked up for one row

@@ -18,8 +18,8 @@ void count_levels(const int16_t* levels, int64_t count, Extremes extremes, int64
     kernels().otsu_bins(levels + begin, size, extremes.low, extremes.high, bins);
     count_bytes(bins, size, copies);
   }
-  uint32_t sums[kOtsuBins];
-  kernels().sum_histogram(copies, sums);
+  int32_t sums[kOtsuBins];
+  kernels().drain(copies, sums);
   for (int32_t b = 0; b < kOtsuBins; ++b) counts[b] = sums[b];
 }
 

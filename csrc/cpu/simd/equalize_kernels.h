@@ -34,8 +34,17 @@ void deepen(const T* image, int64_t count, uint16_t* __restrict__ deep) {
   for (int64_t i = 0; i < count; ++i) deep[i] = static_cast<uint16_t>(depth16(real_of(image[i])));
 }
 
-void sum_histogram(const HistogramCopies& copies, uint32_t* counts) {
-  for (int32_t i = 0; i < 256; ++i) counts[i] = copies[0][i] + copies[1][i] + copies[2][i] + copies[3][i];
+void drain(HistogramCopies& copies, int32_t* __restrict__ counts) {
+  for (int32_t i = 0; i < 256; ++i) {
+    counts[i] = copies[0][i] + copies[1][i] + copies[2][i] + copies[3][i];
+    copies[0][i] = copies[1][i] = copies[2][i] = copies[3][i] = 0;
+  }
+}
+
+void bins_of_bytes(const uint8_t* image, int64_t count, int32_t low, int32_t high,
+                   uint8_t* __restrict__ bins) {
+  const float factor = byte_bin_factor(low, high);
+  for (int64_t i = 0; i < count; ++i) bins[i] = static_cast<uint8_t>(byte_bin(image[i] - low, factor));
 }
 
 void bins_of(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins) {
@@ -65,18 +74,45 @@ int32_t count_under(const int32_t* counts, int32_t clip) {
   return under;
 }
 
+// kCombs[step - 1][b]: whether `step` divides b. Nearly all steps are as small as these.
+constexpr int32_t kCombCount = 8;
+struct Combs {
+  uint8_t at[kCombCount][kBins] = {};
+  constexpr Combs() {
+    for (int32_t step = 1; step <= kCombCount; ++step) {
+      for (int32_t b = 0; b < kBins; b += step) at[step - 1][b] = 1;
+    }
+  }
+};
+constexpr Combs kCombs;
+
+// Adds one to the bins first, first + step, ... that are under the limit, and returns their number.
+int32_t grow(int32_t* counts, int32_t clip, int32_t first, int32_t step) {
+  int32_t grown = 0;
+  if (step > kCombCount) {
+    for (int32_t b = first; b < kBins; b += step) {
+      const int32_t grows = counts[b] < clip;
+      counts[b] += grows;
+      grown += grows;
+    }
+    return grown;
+  }
+  const uint8_t* comb = kCombs.at[step - 1];
+  for (int32_t b = first; b < kBins; ++b) {
+    const int32_t grows = (counts[b] < clip) & comb[b - first];
+    counts[b] += grows;
+    grown += grows;
+  }
+  return grown;
+}
+
 void redistribute(int32_t* counts, int32_t clip) {
   int32_t excess = clip_and_raise(counts, clip);
   while (excess > 0) {
     for (int32_t first = 0; first < kBins && excess > 0; ++first) {
       const int32_t under = count_under(counts, clip);
       if (under == 0) return;
-      const int32_t step = spread_step(under, excess);
-      for (int32_t b = first; b < kBins; b += step) {
-        const int32_t grows = counts[b] < clip;
-        counts[b] += grows;
-        excess -= grows;
-      }
+      excess -= grow(counts, clip, first, spread_step(under, excess));
     }
   }
 }

@@ -28,7 +28,7 @@ struct Run {
 constexpr int32_t kCopies = 4;
 // Runs past its last one that collect_runs may scribble on.
 constexpr int32_t kRunsAhead = 2;
-using HistogramCopies = uint32_t[kCopies][256];
+using HistogramCopies = int32_t[kCopies][256];
 
 // One row of CLAHE's interpolation: the four maps at each pixel, 16 bits each in the order of Corners, and
 // the weights of every column.
@@ -50,13 +50,15 @@ struct Kernels {
   Extremes (*extremes8)(const uint8_t* values, int64_t count);
   Extremes (*extremes16)(const uint16_t* values, int64_t count);
   Extremes (*extremes_of_levels)(const int16_t* values, int64_t count);
-  void (*sum_histogram)(const HistogramCopies& copies, uint32_t* counts);  // 256 of them
+  // Adds the copies up into 256 counts, and clears them.
+  void (*drain)(HistogramCopies& copies, int32_t* counts);
 
   // CLAHE (common/grey.h, common/clahe.h).
   void (*deepen_half)(const Float16* image, int64_t count, uint16_t* deep);
   void (*deepen_bfloat)(const BFloat16* image, int64_t count, uint16_t* deep);
   void (*deepen_float)(const float* image, int64_t count, uint16_t* deep);
   void (*deepen_double)(const double* image, int64_t count, uint16_t* deep);
+  void (*bins_of_bytes)(const uint8_t* image, int64_t count, int32_t low, int32_t high, uint8_t* bins);
   void (*bins_of)(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins);
   void (*redistribute)(int32_t* counts, int32_t clip);
   void (*map_levels)(const int32_t* counts, double scale, uint16_t* levels);
