@@ -5,6 +5,7 @@ JSON of pytest-benchmark, Markdown and plots; the README's table too where it sh
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -23,8 +24,8 @@ def record(raw: Path, folder: Path) -> Results:
     results = load(raw)
     folder.mkdir(parents=True, exist_ok=True)
     plots.draw(results, folder)
-    write_atomically(folder / "scoreboard.md", scoreboard.markdown(results).encode())
-    write_atomically(folder / NAME, raw.read_bytes())
+    write_atomically(folder / "scoreboard.md", scoreboard.markdown(results))
+    write_atomically(folder / NAME, json.dumps(json.loads(raw.read_text()), indent=1) + "\n")
     return results
 
 
@@ -44,7 +45,7 @@ def main() -> int:
     text = readme.README.read_text()
     begin = readme.BEGIN.search(text)
     if begin and (machine.REPOSITORY / begin[1]) == folder:
-        write_atomically(readme.README, readme.generated(text).encode())
+        write_atomically(readme.README, readme.generated(text))
     print(f"written to {folder}")
     return 0
 

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from .results_file import NAME, Results, load
 from .scoreboard import number
+from .summary import wide_console
 from .timing import Spread
 
 DEFAULT_TOLERANCE = 0.10
@@ -97,7 +97,7 @@ def main() -> int:
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     found = changes(old, new)
-    console = Console()
+    console = wide_console()
     console.print(as_table(found, arguments.tolerance))
     for name in vanished(old, new):
         console.print(f"no longer measured: {name}", markup=False)

@@ -18,9 +18,8 @@ def peak_bytes(call: Call, device: str) -> int | None:
 
     On the CPU the kernel's own account of the process (Linux with glibc; None elsewhere), to a page, after
     the allocator gave back what it kept. On a GPU torch's account, which does not see other libraries'
-    memory.
+    memory. The call should have been made once before: what a library sets up for good is none of it.
     """
-    call()
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()

@@ -101,7 +101,7 @@ def main() -> int:
         )
         return 1
     if not check:
-        write_atomically(README, wanted.encode())
+        write_atomically(README, wanted)
     return 0
 
 

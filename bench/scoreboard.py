@@ -41,7 +41,7 @@ def markdown(results: Results) -> str:
     for row in results.rows:
         works.setdefault(row.facts["work"], []).append(row)
     for work, rows in works.items():
-        parts += [f"## {work[0].upper()}{work[1:]}", case_table(rows)]
+        parts += [f"## {work}" if "_" in work else f"## {work[0].upper()}{work[1:]}", case_table(rows)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -39,11 +39,15 @@ def _table(work: str, rows: list[Row]) -> Table:
     return table
 
 
+def wide_console() -> Console:
+    """A log file has no width of its own; the usual 80 columns would wrap every cell."""
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
+
+
 def show(rows: Sequence[Row]) -> None:
     """Prints them."""
-    console = Console()
-    if not console.is_terminal:  # a log file has no width; less than this would wrap every cell
-        console = Console(width=LOG_WIDTH)
+    console = wide_console()
     for table in tables(rows):
         console.print(table)
     console.print("Medians (quartiles). Times faster: this package than the entrant, within rounds.")

@@ -54,7 +54,7 @@ class Turns:
 
 
 def take_turns(calls: dict[str, Call], seconds: float) -> dict[str, Turns]:
-    """Times every call in turns for about `seconds` in all, after one turn to warm up.
+    """Times every call in turns for about `seconds` in all, after a call of each to warm up.
 
     Args:
         calls: by name; each waits for its own device work.
@@ -62,7 +62,6 @@ def take_turns(calls: dict[str, Call], seconds: float) -> dict[str, Turns]:
     """
     repeats, expected = {}, 0.0
     for name, call in calls.items():
-        call()
         once = _seconds_of(call, 1)[0]
         repeats[name] = max(1, math.ceil(TURN_SECONDS / max(once, 1e-9)))
         expected += once * repeats[name]

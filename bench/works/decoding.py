@@ -105,7 +105,7 @@ DECODE_JPEG = Work(
     "decode JPEG",
     (
         our_reading(JPEG),
-        Entrant("PIL", reading(JPEG, pillow)),
+        Entrant("PIL", reading(JPEG, pillow), advantage="no checks of content, size or orientation"),
         Entrant(
             "OpenCV",
             reading(JPEG, opencv),

@@ -54,9 +54,11 @@ def as_mask(result: Any) -> Array:
     return np.asarray(as_array(result) > 0)
 
 
-def from_cupy(result: Any) -> list[Array]:
-    """CuPy arrays on the host."""
-    return [item.get() for item in result]
+def from_cupy(result: Any) -> Any:
+    """A list of CuPy arrays, or of tuples of them, on the host."""
+    if isinstance(result, list | tuple):
+        return type(result)(from_cupy(item) for item in result)
+    return result.get()
 
 
 def ndimage_entrants(choose: Choose, as_result: Callable[[Any], Array] = as_mask) -> list[Entrant]:
