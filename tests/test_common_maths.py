@@ -58,7 +58,8 @@ int first_wrong_byte_bin() {
   for (int range = 1; range <= 255; ++range) {
     const float factor = byte_bin_factor(0, range);
     for (int byte = 0; byte <= range; ++byte) {
-      if (byte_bin(byte, factor) != level_bin(level_of(257 * byte, 0, 257 * range))) return byte << 14 | range;
+      const int bin = level_bin(level_of(257 * byte, 0, 257 * range));
+      if (byte_bin(byte, factor) != bin) return byte << 14 | range;
     }
   }
   return -1;
