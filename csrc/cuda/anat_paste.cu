@@ -3,8 +3,8 @@
 #include <tuple>
 
 #include "anat_paste.cuh"
-#include "launcher.h"
 #include "launch_arguments.h"
+#include "launcher.h"
 
 namespace anatpaste {
 namespace {

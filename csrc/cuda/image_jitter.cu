@@ -1,7 +1,7 @@
 // Launches csrc/cuda/image_jitter.cuh; semantics and argument checks are those of csrc/cpu/image_jitter.cpp.
 #include "image_jitter.cuh"
-#include "launcher.h"
 #include "launch_arguments.h"
+#include "launcher.h"
 
 namespace anatpaste {
 namespace {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "component_bands.cuh"
-#include "launcher.h"
 #include "launch_arguments.h"
+#include "launcher.h"
 
 namespace anatpaste {
 
