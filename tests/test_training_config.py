@@ -122,6 +122,13 @@ def test_exception_types() -> None:
         TrainConfig.from_yaml(TrainConfig().to_yaml() + "typo: 1\n")
 
 
+def test_a_config_from_before_a_field_was_added_has_its_default() -> None:
+    text = TrainConfig(seed=3).to_yaml()
+    older = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("precision:"))
+    assert older != text
+    assert TrainConfig.from_yaml(older) == TrainConfig(seed=3)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

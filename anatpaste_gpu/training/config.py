@@ -151,7 +151,7 @@ class TrainConfig:
 
     @classmethod
     def from_yaml(cls, text: str) -> TrainConfig:
-        """Reads what `to_yaml` wrote.
+        """Reads what `to_yaml` wrote, also before fields were added: those have their defaults.
 
         Raises:
             ValueError, TypeError: the text is not such a config.
@@ -160,10 +160,9 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(content, dict) or not isinstance(content.get("augmentation"), dict):
             raise ValueError("a training config must be a mapping with a mapping named augmentation.")
-        if set(content) != known:
-            raise ValueError(
-                f"a training config must have the fields of TrainConfig, not {sorted(set(content) ^ known)}."
-            )
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise ValueError(f"a training config must have the fields of TrainConfig, not {unknown}.")
         return cls(**{**content, "augmentation": AnatPasteConfig(**content["augmentation"])})
 
     def recipe(self) -> dict[str, Any]:
