@@ -27,6 +27,7 @@ from anatpaste_gpu.training.cli import main
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.interrupt import StopRequest
 from anatpaste_gpu.training.loop import Trainer
+from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
 
 SIZES = {"train_size": 24, "validation_size": 8, "test_size": 8}
@@ -125,14 +126,15 @@ def test_a_batch_holds_images_and_their_twins(tmp_path: Path, splits: DatasetSpl
     folder.begin(config, splits.manifest)
     display = Display(quiet(), folder.tensorboard, config.total_steps, config.steps_per_epoch)
     trainer = Trainer(config, splits, folder, torch.device("cpu"), display)
-    batch = trainer.twins(step=7)
-    rows, index = trainer.stream.batch(7)
-    assert index.tolist() == [28, 29, 30, 31]
+    raw = trainer.source.batch(7)
+    batch = trainer.twins(raw.images, raw.index)
+    rows, index = TrainingStream(len(splits.train), 4, seed=0).batch(7)
+    assert raw.index.tolist() == index.tolist() == [28, 29, 30, 31]
     jittered = image_jitter(splits.train.images[rows], seed=0, index=index)
     assert torch.equal(batch[:4], jittered)
     assert torch.equal(batch[4:], batch_augment(jittered, seed=0, index=index))
     assert not torch.equal(batch[:4], batch[4:])
-    assert trainer.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert trainer.twins.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_initial_weights_follow_the_seed_and_leave_the_generator_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The order of the training images."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,17 @@ def test_batch_size_does_not_change_the_order() -> None:
     whole = TrainingStream(13, 12, 5).batch(2)[0].tolist()
     parts = [TrainingStream(13, 4, 5).batch(step)[0].tolist() for step in (6, 7, 8)]
     assert whole == [row for part in parts for row in part]
+
+
+def test_ranks_cut_a_batch_into_equal_parts() -> None:
+    whole = TrainingStream(13, 12, 5).batch(4)
+    parts = [TrainingStream(13, 12, 5, rank, world=3).batch(4) for rank in range(3)]
+    for number in (0, 1):
+        assert whole[number].tolist() == [value for part in parts for value in part[number].tolist()]
+    with pytest.raises(
+        ValueError, match=r"batch_size must be divisible by the 5 ranks that share it, got 12\."
+    ):
+        TrainingStream(13, 12, 5, world=5)
 
 
 def test_pinned_order() -> None:

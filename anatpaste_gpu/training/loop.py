@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from anatpaste_gpu.augmentation import batch_augment, image_jitter
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
-from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.evaluation.gallery import save_gallery
-from anatpaste_gpu.evaluation.metrics import Calibration, auc
 from anatpaste_gpu.model import AnatPasteNet
 from anatpaste_gpu.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from anatpaste_gpu.training.clock import StepClock
@@ -23,14 +16,19 @@ from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.interrupt import Interrupted, StopRequest
 from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.training.source import ResidentImages
+from anatpaste_gpu.training.step import StepResult, TrainingStep, build_optimizer
+from anatpaste_gpu.training.twins import Twins
+from anatpaste_gpu.training.validation import Validator
 
 
 class Trainer:
     """Trains one network from its first or its next step to its last.
 
-    The whole training set lies on the device as uint8. What a step computes follows from the state after the
-    step before it and from the number of the step; no random generator has a state. So a continued run equals
-    an uninterrupted one, to the bit on a CPU with the same number of threads.
+    It puts the parts together: where images come from (`source`), what is made of them (`twins`), what a step
+    does (`training_step`) and what a validation does (`validator`). What a step computes follows from the
+    state after the step before it and from the number of the step; no random generator has a state. So a
+    continued run equals an uninterrupted one, to the bit on a CPU with the same number of threads.
 
     Args:
         config: the recipe.
@@ -48,29 +46,19 @@ class Trainer:
         device: torch.device,
         display: Display,
     ) -> None:
-        self.config, self.splits, self.folder, self.device, self.display = (
-            config,
-            splits,
-            folder,
-            device,
-            display,
-        )
-        self.dtype = compute_dtype(config.precision, device)
-        self.images = splits.train.images.to(device)
-        self.stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
-        self.labels = torch.arange(2, device=device).repeat_interleave(config.batch_size)
+        self.config, self.folder, self.device, self.display = config, folder, device, display
+        stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
+        self.source = ResidentImages(splits.train.images, stream, device)
+        self.twins = Twins(config, stream.share, device)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(self.network, config)
+        self.clock = StepClock(device)
+        dtype = compute_dtype(config.precision, device)
+        self.training_step = TrainingStep(self.network, self.optimizer, self.twins, dtype, self.clock)
+        self.validator = Validator(config, self.source.images, splits.validation, folder, device)
         self.progress = Progress()
         if folder.checkpoint.exists():
             self.progress = load_checkpoint(folder.checkpoint, self.network, self.optimizer)
-        self.clock = StepClock(device)
         self.loss_sum = torch.tensor(self.progress.loss_sum, dtype=torch.float64, device=device)
         self.correct = torch.tensor(self.progress.correct, device=device)
 
@@ -101,36 +89,17 @@ class Trainer:
         return self.progress
 
     def train_step(self, step: int) -> None:
-        """One step: augment, classify image against twin (equation 2), update. Synchronises only to log."""
-        self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate_at(step // self.config.steps_per_epoch)
-        self.clock.mark()
-        batch = self.twins(step)
-        self.clock.mark()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.network(batch).float()
-        loss = functional.cross_entropy(logits, self.labels)
-        loss.backward()
-        self.optimizer.step()
-        self.loss_sum += loss.detach()
-        self.correct += (logits.detach().argmax(1) == self.labels).sum()
-        self.clock.mark()
-        self.clock.end_step()
+        """One step. Synchronises only to log."""
+        learning_rate = self.config.learning_rate_at(step // self.config.steps_per_epoch)
+        self.note(self.training_step(self.source.batch(step), learning_rate))
         if (step + 1) % self.config.log_every == 0:
-            self.log()
+            self.log(learning_rate)
         self.display.advance(step + 1)
 
-    def twins(self, step: int) -> Tensor:
-        """The step's batch: uint8 (2 B, 1, S, S), first the images, then their augmented twins.
-
-        Both twins share one image jitter, so that it tells the network nothing.
-        """
-        rows, index = (part.to(self.device, non_blocking=True) for part in self.stream.batch(step))
-        draws: dict[str, Any] = {"seed": self.config.seed, "index": index, "config": self.config.augmentation}
-        images = image_jitter(self.images[rows], **draws)
-        return torch.cat([images, batch_augment(images, **draws)])
+    def note(self, result: StepResult) -> None:
+        """Adds a step's result to the epoch's sums, on the device."""
+        self.loss_sum += result.loss
+        self.correct += result.correct
 
     def end_epoch(self, epochs_done: int) -> None:
         """Notes the epoch's means, validates where it is time to, and writes a checkpoint."""
@@ -145,7 +114,7 @@ class Trainer:
         record = {
             "epoch": epochs_done,
             "loss": loss,
-            "accuracy": self.progress.correct / (steps * len(self.labels)),
+            "accuracy": self.progress.correct / (steps * len(self.twins.labels)),
             "learning_rate": self.config.learning_rate_at(epochs_done - 1),
         }
         self.progress.epochs.append(record)
@@ -158,34 +127,18 @@ class Trainer:
         self.save()
 
     def validate(self, epochs_done: int) -> None:
-        """Scores the validation set; the best network so far becomes model.safetensors.
+        """Scores the validation set and shows the result."""
+        self.display.validation(epochs_done, self.validator(self.network, self.progress, epochs_done))
 
-        The untrained network (0 epochs done) is scored for comparison and never kept.
-        """
-        embeddings = embed(self.network, self.images, self.device)
-        detector = Detector(
-            self.network, embeddings, self.config.image_size, self.config.backbone, self.config.bandwidth
-        )
-        labels = self.splits.validation.labels.numpy()
-        scores = detector.score(self.splits.validation.images)
-        area = auc(labels, scores)
-        self.progress.validations.append({"epoch": epochs_done, "auc": area})
-        self.display.validation(epochs_done, area)
-        if epochs_done > 0 and area > self.progress.best_auc:
-            self.progress.best_auc, self.progress.best_epoch = area, epochs_done
-            detector.calibration = Calibration.fit(labels, scores)
-            source = {"dataset": self.config.dataset, "seed": self.config.seed, "epoch": epochs_done}
-            detector.save(self.folder.model, {**source, "recipe_hash": self.config.recipe_hash()})
-
-    def log(self) -> None:
+    def log(self, learning_rate: float) -> None:
         """Shows the running means of the epoch. Synchronises."""
         self.collect()
         done = self.progress.step % self.config.steps_per_epoch + 1
         self.display.log(
             step=self.progress.step + 1,
             loss=self.progress.loss_sum / done,
-            accuracy=self.progress.correct / (done * len(self.labels)),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            accuracy=self.progress.correct / (done * len(self.twins.labels)),
+            learning_rate=learning_rate,
             step_ms=self.progress.step_ms[-self.config.log_every :],
             augmentation_ms=self.progress.augmentation_ms[-self.config.log_every :],
         )
@@ -204,11 +157,9 @@ class Trainer:
 
     def save_gallery(self) -> None:
         """Draws what the first images of the first step become."""
-        rows, index = (part[: self.config.gallery_rows].to(self.device) for part in self.stream.batch(0))
-        draws: dict[str, Any] = {"seed": self.config.seed, "index": index, "config": self.config.augmentation}
-        images = image_jitter(self.images[rows], **draws)
-        results, aux = batch_augment(images, return_aux=True, **draws)
-        save_gallery(self.folder.gallery, images, aux.lung_masks, aux.figure_masks, results)
+        first = self.source.batch(0)
+        rows = slice(self.config.gallery_rows)
+        self.twins.save_gallery(self.folder.gallery, first.images[rows], first.index[rows])
 
 
 def build_network(config: TrainConfig) -> AnatPasteNet:

@@ -31,8 +31,13 @@ class TrainingStream:
 
     Args:
         size: images in the training set, at least 1.
-        batch_size: images a batch.
+        batch_size: images a batch, over all ranks.
         seed: in 0..2**63 - 1.
+        rank: which equal part of every batch is wanted, in 0..world - 1.
+        world: into how many parts every batch is cut; divides `batch_size`.
+
+    Attributes:
+        share: images of a batch that this rank takes.
 
     Example:
         >>> rows, index = TrainingStream(size=3, batch_size=2, seed=0).batch(1)
@@ -40,23 +45,30 @@ class TrainingStream:
         tensor([2, 3])
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        if batch_size % world:
+            raise ValueError(
+                f"batch_size must be divisible by the {world} ranks that share it, got {batch_size}."
+            )
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
+        self.rank = rank
+        self.share = batch_size // world
         self._orders: dict[int, np.ndarray] = {}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images of one step.
+        """This rank's images of one step.
 
         Args:
             step: number of the step, from 0.
 
         Returns:
-            rows: int64 (B,), which training images.
-            index: int64 (B,), their absolute numbers in the stream, which key the augmentation's draws.
+            rows: int64 (share,), which training images.
+            index: int64 (share,), their absolute numbers in the stream, which key the augmentation's draws.
         """
-        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        first = step * self.batch_size + self.rank * self.share
+        numbers = np.arange(first, first + self.share)
         rows = np.array([self._order(number // self.size)[number % self.size] for number in numbers.tolist()])
         return torch.from_numpy(rows), torch.from_numpy(numbers)
 

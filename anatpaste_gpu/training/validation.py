@@ -1,0 +1,64 @@
+"""Scoring the validation set during training, and keeping the best network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anatpaste_gpu.data import ImageSet
+from anatpaste_gpu.evaluation.detector import Detector, embed
+from anatpaste_gpu.evaluation.metrics import Calibration, auc
+from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.training.checkpoint import Progress
+from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.run_folder import RunFolder
+
+
+class Validator:
+    """Scores the validation set; the best network so far becomes model.safetensors.
+
+    Args:
+        config: the recipe.
+        training_images: uint8 (N, 1, S, S) on any device, which the density is fitted to.
+        validation: both classes.
+        folder: where the best network is written.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        training_images: Tensor,
+        validation: ImageSet,
+        folder: RunFolder,
+        device: torch.device,
+    ) -> None:
+        self._config, self._training_images, self._validation, self._folder, self._device = (
+            config,
+            training_images,
+            validation,
+            folder,
+            device,
+        )
+
+    def __call__(self, network: AnatPasteNet, progress: Progress, epochs_done: int) -> float:
+        """Scores, notes the result in `progress`, and keeps the network where it is the best so far.
+
+        The untrained network (0 epochs done) is scored for comparison and never kept. Synchronises.
+
+        Returns:
+            The area under the ROC curve.
+        """
+        config = self._config
+        embeddings = embed(network, self._training_images, self._device)
+        detector = Detector(network, embeddings, config.image_size, config.backbone, config.bandwidth)
+        labels = self._validation.labels.numpy()
+        scores = detector.score(self._validation.images)
+        area = auc(labels, scores)
+        progress.validations.append({"epoch": epochs_done, "auc": area})
+        if epochs_done > 0 and area > progress.best_auc:
+            progress.best_auc, progress.best_epoch = area, epochs_done
+            detector.calibration = Calibration.fit(labels, scores)
+            source = {"dataset": config.dataset, "seed": config.seed, "epoch": epochs_done}
+            detector.save(self._folder.model, {**source, "recipe_hash": config.recipe_hash()})
+        return area
