@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
 
 import torch
 from torch import Tensor
@@ -10,12 +10,16 @@ from torch import Tensor
 from anatpaste_gpu.training.order import TrainingStream
 
 
-class RawBatch(NamedTuple):
-    """The training images of one step, as they are before any augmentation, on the training device."""
+@dataclasses.dataclass(frozen=True)
+class RawBatch:
+    """The training images of one step, as they are before any augmentation, on the training device.
 
-    #: uint8 (B, 1, S, S).
+    Attributes:
+        images: uint8 (B, 1, S, S).
+        index: int64 (B,), the images' absolute numbers in the stream, which key the augmentation's draws.
+    """
+
     images: Tensor
-    #: int64 (B,), the images' absolute numbers in the stream, which key the augmentation's draws.
     index: Tensor
 
 
