@@ -14,6 +14,8 @@ from . import _extension, ops
 from .augmentation import AnatPasteParams, AugmentAux, batch_augment, image_jitter
 from .config import AnatPasteConfig
 from .kde import KernelDensity
+from .mahalanobis import Mahalanobis
+from .neighbours import NearestNeighbours
 from .segmentation import segment_lungs
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ __all__ = [
     "AnatPasteParams",
     "AugmentAux",
     "KernelDensity",
+    "Mahalanobis",
+    "NearestNeighbours",
     "batch_augment",
     "has_cuda_kernels",
     "image_jitter",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-# Elements of the largest distance matrix held at once: 64 MiB in float32.
-MAX_ELEMENTS = 1 << 24
+from anatpaste_gpu.points import (
+    MAX_ELEMENTS,
+    as_training_points,
+    check_max_elements,
+    check_queries,
+    squared_distances,
+)
 
 
 class KernelDensity:
@@ -62,13 +65,10 @@ class KernelDensity:
             TypeError: `X` is not a floating-point tensor.
             ValueError: A shape, a value or a parameter is out of range. Looking at values synchronises.
         """
-        data = _as_points(X, "X")
-        if data.shape[0] == 0:
-            raise ValueError(f"X must hold at least one training point, got shape {tuple(X.shape)}")
+        data = as_training_points(X)
         self.n_features_in_ = data.shape[1]
         self.bandwidth_ = self._resolve_bandwidth(*data.shape)
-        if self.max_elements < 1:
-            raise ValueError(f"max_elements must be at least 1, got {self.max_elements}")
+        check_max_elements(self.max_elements)
         self.training_data_ = data
         self.log_weights_ = _log_weights(sample_weight, data)
         self._centre = data.double().mean(0)
@@ -88,7 +88,8 @@ class KernelDensity:
             TypeError: `X` is not a floating-point tensor.
             ValueError: Wrong shape, device, or NaN or infinity inside (looking for them synchronises).
         """
-        points = self._check_queries(X)
+        self._check_fitted()
+        points = check_queries(X, self.training_data_)
         rows = max(1, min(points.shape[0], self.max_elements // self.training_data_.shape[0]))
         log_sums = [self._log_sum(chunk) for chunk in points.split(rows)] if len(points) else []
         dimensions = self.n_features_in_
@@ -142,19 +143,6 @@ class KernelDensity:
         if not hasattr(self, "training_data_"):
             raise RuntimeError("this KernelDensity is not fitted yet; call fit first")
 
-    def _check_queries(self, X: Tensor) -> Tensor:
-        self._check_fitted()
-        points = _as_points(X, "X")
-        if points.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X must have {self.n_features_in_} columns as in fit, got shape {tuple(points.shape)}"
-            )
-        if points.device != self.training_data_.device:
-            raise ValueError(
-                f"X must be on {self.training_data_.device} like the training data, got {points.device}"
-            )
-        return points
-
     def _log_sum(self, points: Tensor) -> Tensor:
         """log(sum_j w_j exp(-|x - x_j|^2 / 2 h^2)) of (m, D) points, over chunks of training points."""
         centred = points.double() - self._centre
@@ -168,38 +156,6 @@ class KernelDensity:
             exponents.mul_(-0.5 / self.bandwidth_**2).add_(log_weights)
             total = torch.logaddexp(total, exponents.logsumexp(1))
         return total
-
-
-def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """float64 (M, N) squared Euclidean distances of float64 (M, D) and (N, D), products taken in `dtype`."""
-    with _full_precision(a.device):
-        products = torch.mm(a.to(dtype), b.to(dtype).T).double()
-    norms = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
-    return norms.sub_(products, alpha=2).clamp_(min=0)
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Neither TF32 nor autocast: with 10 bits of mantissa a log density would be off in the third digit."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _as_points(X: Tensor, name: str) -> Tensor:
-    if not isinstance(X, Tensor) or not X.is_floating_point():
-        came = X.dtype if isinstance(X, Tensor) else type(X).__name__
-        raise TypeError(f"{name} must be a floating-point tensor, got {came}")
-    if X.dim() != 2 or X.shape[1] == 0:
-        raise ValueError(f"{name} must have shape (points, features), got {tuple(X.shape)}")
-    if not bool(torch.isfinite(X).all()):
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    points = X.detach()
-    return points if points.dtype == torch.float64 else points.float()
 
 
 def _log_weights(sample_weight: Tensor | None, data: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ HEAD_WIDTHS = (512, 128, 2)
 #: Mean and standard deviation of the normalisation of grey values in [0, 1].
 INPUT_MEAN = 0.5
 INPUT_STD = 0.5
+#: The same for each of three channels, as torchvision's ImageNet weights expect them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _INTEGER_MAXIMA = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
@@ -30,6 +33,7 @@ class AnatPasteNet(nn.Module):
     Args:
         backbone: name of a torchvision classification model.
         head_widths: widths of the head's linear layers, BatchNorm and ReLU between them.
+        imagenet_input: normalise grey values as ImageNet weights expect it, not by 0.5.
 
     Attributes:
         embedding_size: D, the length of an embedding.
@@ -42,11 +46,18 @@ class AnatPasteNet(nn.Module):
         torch.Size([1, 512])
     """
 
-    def __init__(self, backbone: str = "resnet18", head_widths: tuple[int, ...] = HEAD_WIDTHS) -> None:
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        head_widths: tuple[int, ...] = HEAD_WIDTHS,
+        *,
+        imagenet_input: bool = False,
+    ) -> None:
         super().__init__()
         check_backbone(backbone)
         self.backbone = torchvision.models.get_model(backbone, weights=None)
         self._classifier, self.embedding_size = _take_off_classifier(self.backbone)
+        self.head_widths, self.imagenet_input = tuple(head_widths), imagenet_input
         self.head = _projection_head((self.embedding_size, *head_widths))
 
     def embed(self, images: Tensor) -> Tensor:
@@ -58,11 +69,11 @@ class AnatPasteNet(nn.Module):
         Returns:
             floating-point (B, D).
         """
-        features: Tensor = self.backbone(to_input(images))
+        features: Tensor = self.backbone(to_input(images, imagenet=self.imagenet_input))
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, 2): column 0 for an image as it is, column 1 for its augmented twin."""
+        """Logits (B, C): column 0 for an image as it is, the others for its augmented copies."""
         logits: Tensor = self.head(self.embed(images))
         return logits
 
@@ -100,16 +111,24 @@ def check_backbone(name: str) -> None:
         )
 
 
-def to_input(images: Tensor) -> Tensor:
+def to_input(images: Tensor, *, imagenet: bool = False) -> Tensor:
     """Grey images as the network takes them: float32 (B, 3, H, W), (x - 0.5) / 0.5, three equal channels.
 
     Args:
         images: (B, 1, H, W) or (B, 3, H, W), uint8, uint16, or floating point in [0, 1].
+        imagenet: normalise each channel by `IMAGENET_MEAN` and `IMAGENET_STD` instead.
 
     Returns:
-        float32 (B, 3, H, W) in [-1, 1], channels last in memory.
+        float32 (B, 3, H, W), in [-1, 1] without `imagenet`, channels last in memory.
     """
     maximum = _INTEGER_MAXIMA.get(images.dtype, 1.0)
+    if imagenet:
+        grey = images.float().expand(-1, 3, -1, -1).unbind(1)
+        channels = [
+            plane.mul(1 / (maximum * std)).sub(mean / std)
+            for plane, mean, std in zip(grey, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+        ]
+        return torch.stack(channels, 1).contiguous(memory_format=torch.channels_last)
     # One multiply-add on one channel, before it is repeated: (x / maximum - mean) / std.
     scaled = images.float().mul(1 / (maximum * INPUT_STD)).sub(INPUT_MEAN / INPUT_STD)
     return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -1,13 +1,20 @@
 """Threshold, normalisation, metrics, bootstrap and pictures, against scikit-learn and plain loops."""
 
+import dataclasses
+import json
+from typing import Any
+
 import numpy as np
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from anatpaste_gpu import Mahalanobis, NearestNeighbours
 from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.evaluation import Calibration, Detector, auc_interval, best_f1_threshold, embed
 from anatpaste_gpu.evaluation.gallery import save_gallery
@@ -180,6 +187,42 @@ def test_detector_file_round_trip(detector: Detector, tmp_path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"], (
         "no temporary file stays behind"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "peer"),
+    [
+        ({"scorer": "mahalanobis"}, Mahalanobis()),
+        ({"scorer": "knn", "neighbours": 3}, NearestNeighbours(3)),
+        ({"scorer": "knn", "neighbour_distance": "kth"}, NearestNeighbours(5, distance="kth")),
+    ],
+)
+def test_other_scorers_survive_the_file(detector: Detector, tmp_path, options: dict, peer: Any) -> None:
+    other = dataclasses.replace(detector, **options)
+    images = random_images(7, 2)
+    rows = embed(detector.network, images, torch.device("cpu"))
+    expected = (-peer.fit(detector.embeddings).score_samples(rows)).tolist()
+    assert other.score(images).tolist() == expected
+    assert expected != detector.score(images).tolist()
+    other.save(tmp_path / "model.safetensors")
+    assert Detector.load(tmp_path / "model.safetensors").score(images).tolist() == expected
+
+
+def test_a_file_of_the_first_format_is_read(detector: Detector, tmp_path) -> None:
+    path, first = tmp_path / "model.safetensors", tmp_path / "first.safetensors"
+    detector.save(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["detector"])
+    older = ("notice", "backbone", "image_size", "bandwidth", "threshold", "minimum", "maximum")
+    metadata = {"format": "anatpaste-detector-1", **{name: content[name] for name in older}}
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(tensors, first, {"detector": json.dumps(metadata)})
+    images = random_images(3, 5)
+    assert Detector.load(first).score(images).tolist() == detector.score(images).tolist()
+    metadata["format"] = "anatpaste-detector-9"
+    safetensors.torch.save_file(tensors, first, {"detector": json.dumps(metadata)})
+    with pytest.raises(ValueError, match=r"expected a model file of format .*, got anatpaste-detector-9"):
+        Detector.load(first)
 
 
 def test_scores_csv_holds_every_digit(detector: Detector, tmp_path) -> None:

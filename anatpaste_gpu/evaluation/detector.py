@@ -1,4 +1,4 @@
-"""A trained detector: network, density and calibration, in one file."""
+"""A trained detector: network, scorer and calibration, in one file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, build_scorer
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.kde import KernelDensity
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
-FORMAT = "anatpaste-detector-1"
+FORMAT = "anatpaste-detector-2"
+#: Files of these formats are read. In the first, every score is a density and every head has two classes.
+READABLE_FORMATS = ("anatpaste-detector-1", FORMAT)
 _METADATA = "detector"
 _EMBEDDINGS = "density.embeddings"
 _NETWORK = "network."
@@ -31,9 +33,9 @@ _BATCH = 64
 
 @dataclasses.dataclass
 class Detector:
-    """Scores images: negative log density of their embeddings among those of normal training images.
+    """Scores images: how far their embeddings lie from those of normal training images.
 
-    Equations 3 and 4 of Sato et al., arXiv 2205.04282.
+    By default the negative log density, equations 3 and 4 of Sato et al., arXiv 2205.04282.
 
     Attributes:
         network: in evaluation mode.
@@ -42,6 +44,9 @@ class Detector:
         backbone: name of the network's backbone.
         bandwidth: of the density.
         calibration: threshold and extremes from the validation set; None before it was seen.
+        scorer: "kde", "mahalanobis" or "knn", as `build_scorer` takes it with the two that follow.
+        neighbours: k of "knn".
+        neighbour_distance: "mean" or "kth" of "knn".
     """
 
     network: AnatPasteNet
@@ -50,10 +55,18 @@ class Detector:
     backbone: str
     bandwidth: float = 1.0
     calibration: Calibration | None = None
+    scorer: str = "kde"
+    neighbours: int = NEIGHBOURS
+    neighbour_distance: str = "mean"
 
     def __post_init__(self) -> None:
         self.network.eval()
-        self._density = KernelDensity(bandwidth=self.bandwidth).fit(self.embeddings)
+        self._scorer = build_scorer(
+            self.scorer,
+            bandwidth=self.bandwidth,
+            neighbours=self.neighbours,
+            neighbour_distance=self.neighbour_distance,
+        ).fit(self.embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -74,8 +87,8 @@ class Detector:
                 f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
                 f"got {tuple(images.shape)}."
             )
-        log_density = self._density.score_samples(embed(self.network, images, self.device))
-        scores: NDArray[np.float64] = -log_density.cpu().numpy()
+        normality = self._scorer.score_samples(embed(self.network, images, self.device))
+        scores: NDArray[np.float64] = -normality.cpu().numpy()
         return scores
 
     def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
@@ -97,8 +110,13 @@ class Detector:
             "format": FORMAT,
             "notice": NOT_FOR_CLINICAL_USE,
             "backbone": self.backbone,
+            "head_widths": self.network.head_widths,
+            "imagenet_input": self.network.imagenet_input,
             "image_size": self.image_size,
+            "scorer": self.scorer,
             "bandwidth": self.bandwidth,
+            "neighbours": self.neighbours,
+            "neighbour_distance": self.neighbour_distance,
             **dataclasses.asdict(self.calibration),
             **(extra or {}),
         }
@@ -114,7 +132,11 @@ class Detector:
             ValueError: the file is missing, damaged, or not a detector.
         """
         content, tensors = _read(Path(path))
-        network = AnatPasteNet(content["backbone"])
+        network = AnatPasteNet(
+            content["backbone"],
+            tuple(content.get("head_widths", HEAD_WIDTHS)),
+            imagenet_input=content.get("imagenet_input", False),
+        )
         network.load_state_dict(
             {
                 name.removeprefix(_NETWORK): value
@@ -132,6 +154,9 @@ class Detector:
             content["backbone"],
             content["bandwidth"],
             calibration,
+            content.get("scorer", "kde"),
+            content.get("neighbours", NEIGHBOURS),
+            content.get("neighbour_distance", "mean"),
         )
 
 
@@ -165,6 +190,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: the model file is damaged ({error}).") from error
     content: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
-    if content.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a model file of format {FORMAT}, got {content.get('format')}.")
+    if content.get("format") not in READABLE_FORMATS:
+        raise ValueError(
+            f"{path}: expected a model file of format {' or '.join(READABLE_FORMATS)}, "
+            f"got {content.get('format')}."
+        )
     return content, tensors

@@ -14,7 +14,10 @@ import yaml
 from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.devices import PRECISIONS
+from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, SCORERS
+from anatpaste_gpu.methods import Method, get_method
 from anatpaste_gpu.model import check_backbone
+from anatpaste_gpu.neighbours import NEIGHBOUR_DISTANCES
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
 PLACE_FIELDS = frozenset({"data_root", "output", "overwrite", "gpu", "threads", "workers", "log_every"})
@@ -25,6 +28,10 @@ _MAX_SEED = 2**63 - 1
 class TrainConfig:
     """Settings of one training run. The defaults are the paper's (Sato et al., arXiv 2205.04282)."""
 
+    method: str = "anatpaste"
+    """What is trained: "anatpaste", an ablation of it ("anatpaste-no-segmentation", "anatpaste-no-blur"), or
+    nothing at all: "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
+
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code) or "zhanglab"."""
 
@@ -32,7 +39,8 @@ class TrainConfig:
     """Folder of the data set; "demo" needs none."""
 
     output: str | None = None
-    """Run folder; null means runs/<dataset>-seed<seed>. The folder of an interrupted run is continued."""
+    """Run folder; null means runs/<dataset>-seed<seed>, with the method between unless it is "anatpaste". The
+    folder of an interrupted run is continued."""
 
     overwrite: bool = False
     """Replace a finished run or one of another recipe; an unfinished one of this recipe is continued."""
@@ -83,8 +91,18 @@ class TrainConfig:
     """Arithmetic of the training step: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the GPU or
     the CPU (AVX512-BF16, AMX) has the instructions, else float32. Scores are always computed in float32."""
 
+    scorer: str = "kde"
+    """What scores an image by its embedding: "kde" (kernel density, as the paper), "mahalanobis" (distance
+    with Ledoit and Wolf's covariance) or "knn" (distance to the nearest normal images)."""
+
     bandwidth: float = 1.0
-    """Bandwidth of the kernel density estimate that scores an image."""
+    """Bandwidth of "kde"."""
+
+    neighbours: int = NEIGHBOURS
+    """Neighbours of "knn"."""
+
+    neighbour_distance: str = "mean"
+    """What "knn" takes of the distances to the neighbours: their "mean", or the largest ("kth")."""
 
     bootstrap_samples: int = 2000
     """Resamplings of the test set for the 95 % interval of its AUC."""
@@ -114,6 +132,7 @@ class TrainConfig:
         self._check_integer("seed", 0, _MAX_SEED)
         self._check_integer("gpu", -1)
         self._check_integer("threads", 0)
+        self._check_integer("neighbours", 1)
         if self.workers is not None:
             self._check_integer("workers", 1)
         for name in ("learning_rate", "bandwidth"):
@@ -122,14 +141,20 @@ class TrainConfig:
         self._check_real("weight_decay", 0.0, 1.0)
 
     @property
+    def augmenter(self) -> Method:
+        """The method with this config's settings of the augmentation."""
+        return get_method(self.method, self.augmentation)
+
+    @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
+        """Steps of the whole run; 0 for a method that does not train."""
+        return self.epochs * self.steps_per_epoch if self.augmenter.trains else 0
 
     @property
     def run_dir(self) -> Path:
         """The run folder."""
-        return Path(self.output or f"runs/{self.dataset}-seed{self.seed}")
+        method = "" if self.method == "anatpaste" else f"-{self.method}"
+        return Path(self.output or f"runs/{self.dataset}{method}-seed{self.seed}")
 
     def learning_rate_at(self, epoch: int) -> float:
         """The cosine: the full rate in epoch 0, towards zero after the last."""
@@ -178,11 +203,19 @@ class TrainConfig:
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
+        if self.scorer not in SCORERS:
+            raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {self.scorer!r}.")
+        if self.neighbour_distance not in NEIGHBOUR_DISTANCES:
+            raise ValueError(
+                f"neighbour_distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, "
+                f"got {self.neighbour_distance!r}."
+            )
         check_backbone(self.backbone)
         if not isinstance(self.augmentation, AnatPasteConfig):
             raise TypeError(
                 f"augmentation must be an AnatPasteConfig, got {type(self.augmentation).__name__}."
             )
+        self.augmenter.check_weights(self.weights)
 
     def _check_integer(self, name: str, low: int, high: int | None = None) -> None:
         value = getattr(self, name)

@@ -8,7 +8,7 @@ import torch
 
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
@@ -70,7 +70,7 @@ class Trainer:
             ValueError: the loss became infinite or NaN.
         """
         with StopRequest() as stop:
-            if not self.folder.gallery.exists():
+            if self.config.augmenter.trains and not self.folder.gallery.exists():
                 self.save_gallery()
             if not self.progress.validations:
                 self.validate(epochs_done=0)
@@ -166,7 +166,9 @@ def build_network(config: TrainConfig) -> AnatPasteNet:
     """The network before training, on the CPU; a function of the config alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = AnatPasteNet(config.backbone)
+        method = config.augmenter
+        widths = (*HEAD_WIDTHS[:-1], method.classes)
+        network = AnatPasteNet(config.backbone, widths, imagenet_input=method.imagenet_input)
     if config.weights is not None:
         network.load_weights(config.weights)
     return network

@@ -90,11 +90,14 @@ def _finish(
     results = evaluate(
         validation, test, calibration, bootstrap_samples=config.bootstrap_samples, seed=config.seed
     )
-    title = f"{config.dataset}: test set, {config.backbone}, seed {config.seed}"
+    method = config.augmenter
+    title = f"{config.dataset}: test set, {method.title}, {config.backbone}, seed {config.seed}"
     save_roc(folder.roc, test.labels, test.scores, calibration, results["test"]["auc_interval"], title)
     save_histogram(folder.histogram, test.labels, test.scores, calibration, title)
     metrics = {
         "notice": NOT_FOR_CLINICAL_USE,
+        "method": config.method,
+        "scorer": config.scorer,
         "dataset": config.dataset,
         "seed": config.seed,
         **results,
@@ -140,6 +143,8 @@ def _training(progress: Progress) -> dict[str, Any]:
 
 def _timing(progress: Progress) -> dict[str, float]:
     """Medians, which a pause of the machine does not move; the augmentation's time is part of the step's."""
+    if not progress.step_ms:  # the method trains nothing
+        return {"training_seconds": 0.0}
     return {
         "step_ms": statistics.median(progress.step_ms),
         "augmentation_ms_per_step": statistics.median(progress.augmentation_ms),
@@ -150,10 +155,14 @@ def _timing(progress: Progress) -> dict[str, float]:
 def _show(display: Display, metrics: dict[str, Any]) -> None:
     test, timing = metrics["test"], metrics["timing"]
     low, high = test["auc_interval"]
+    trained = "nothing was trained"
+    if "step_ms" in timing:
+        trained = (
+            f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step, "
+            f"{timing['augmentation_ms_per_step']:.1f} of them augmentation"
+        )
     display.line(
         f"test AUC {test['auc']:.4f} (95 % interval {low:.4f} to {high:.4f}) | "
-        f"accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f} | "
-        f"best of epoch {metrics['training']['best_epoch']} | "
-        f"{timing['step_ms']:.0f} ms a step, {timing['augmentation_ms_per_step']:.1f} of them augmentation"
+        f"accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f} | {trained}"
     )
     display.line(NOT_FOR_CLINICAL_USE)

@@ -1,4 +1,4 @@
-"""What a training step sees: a batch made of images and their augmented twins, and its labels."""
+"""What a training step sees: a batch made of images and their augmented copies, and its labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from anatpaste_gpu.augmentation import batch_augment, image_jitter
 from anatpaste_gpu.evaluation.gallery import save_gallery
+from anatpaste_gpu.evaluation.plots import save_figure
+from anatpaste_gpu.report.augmentation_figure import augmentation_figure
 from anatpaste_gpu.training.config import TrainConfig
 
 
@@ -17,35 +19,47 @@ class Twins:
     """Makes batch and labels of a step from its images; a function of (seed, sample number) alone.
 
     Args:
-        config: seed, batch size and augmentation.
+        config: seed, method and augmentation.
         batch_size: images a batch that this process makes twins of.
         device: where to train.
 
     Attributes:
-        labels: int64 (2 B,) on the device: 0 for every image, then 1 for every twin.
+        labels: int64 on the device: 0 for each of the B images, then 1 for every twin, then 2 for every
+            second copy where the method makes one.
     """
 
     def __init__(self, config: TrainConfig, batch_size: int, device: torch.device) -> None:
-        self._draws: dict[str, Any] = {"seed": config.seed, "config": config.augmentation}
-        self.labels = torch.arange(2, device=device).repeat_interleave(batch_size)
+        self._method, self._seed = config.augmenter, config.seed
+        self.labels = torch.arange(self._method.classes, device=device).repeat_interleave(batch_size)
 
     def __call__(self, images: Tensor, index: Tensor) -> Tensor:
         """The step's batch. Does not synchronise.
 
-        Both twins share one image jitter, so that it tells the network nothing.
+        An image and its twins share one image jitter, so that it tells the network nothing.
 
         Args:
             images: uint8 (B, 1, S, S).
             index: int64 (B,), the images' absolute numbers in the training stream.
 
         Returns:
-            uint8 (2 B, 1, S, S), first the images, then their augmented twins.
+            uint8 (2 B, 1, S, S), first the images, then their twins; (3 B, 1, S, S) with two copies each.
         """
-        images = image_jitter(images, index=index, **self._draws)
-        return torch.cat([images, batch_augment(images, index=index, **self._draws)])
+        images = self._jitter(images, index)
+        return torch.cat([images, *self._method.augment(images, seed=self._seed, index=index)])
 
     def save_gallery(self, path: Path, images: Tensor, index: Tensor) -> None:
-        """Draws what images become, with lungs and figures."""
-        images = image_jitter(images, index=index, **self._draws)
-        results, aux = batch_augment(images, index=index, return_aux=True, **self._draws)
-        save_gallery(path, images, aux.lung_masks, aux.figure_masks, results)
+        """Draws what images become; with lungs and figures where the method is AnatPaste."""
+        images = self._jitter(images, index)
+        method = self._method
+        draws: dict[str, Any] = {"seed": self._seed, "index": index}
+        if method.is_anatpaste:
+            results, aux = batch_augment(images, config=method.config, return_aux=True, **draws)
+            save_gallery(path, images, aux.lung_masks, aux.figure_masks, results)
+        else:
+            titles = [title for title, _ in method.pastes]
+            copies = dict(zip(titles, method.augment(images, **draws), strict=True))
+            save_figure(augmentation_figure({"original": images, **copies}), path)
+
+    def _jitter(self, images: Tensor, index: Tensor) -> Tensor:
+        jittered: Tensor = image_jitter(images, seed=self._seed, index=index, config=self._method.config)
+        return jittered

@@ -44,21 +44,36 @@ class Validator:
     def __call__(self, network: AnatPasteNet, progress: Progress, epochs_done: int) -> float:
         """Scores, notes the result in `progress`, and keeps the network where it is the best so far.
 
-        The untrained network (0 epochs done) is scored for comparison and never kept. Synchronises.
+        The untrained network (0 epochs done) is scored for comparison, and kept only where the method trains
+        none. Synchronises.
 
         Returns:
             The area under the ROC curve.
         """
         config = self._config
         embeddings = embed(network, self._training_images, self._device)
-        detector = Detector(network, embeddings, config.image_size, config.backbone, config.bandwidth)
+        detector = Detector(
+            network,
+            embeddings,
+            config.image_size,
+            config.backbone,
+            config.bandwidth,
+            scorer=config.scorer,
+            neighbours=config.neighbours,
+            neighbour_distance=config.neighbour_distance,
+        )
         labels = self._validation.labels.numpy()
         scores = detector.score(self._validation.images)
         area = auc(labels, scores)
         progress.validations.append({"epoch": epochs_done, "auc": area})
-        if epochs_done > 0 and area > progress.best_auc:
+        if (epochs_done > 0 or not config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
             detector.calibration = Calibration.fit(labels, scores)
-            source = {"dataset": config.dataset, "seed": config.seed, "epoch": epochs_done}
+            source = {
+                "method": config.method,
+                "dataset": config.dataset,
+                "seed": config.seed,
+                "epoch": epochs_done,
+            }
             detector.save(self._folder.model, {**source, "recipe_hash": config.recipe_hash()})
         return area

@@ -1,0 +1,82 @@
+"""What the estimators over embeddings share: checks of their points, and squared distances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+#: Elements of the largest matrix of distances or differences held at once: 64 MiB in float32.
+MAX_ELEMENTS = 1 << 24
+
+
+def as_training_points(X: Tensor) -> Tensor:
+    """Points to fit to, detached; anything below float64 as float32.
+
+    Raises:
+        TypeError: `X` is not a floating-point tensor.
+        ValueError: it is not (N, D) with N, D >= 1, or not finite. Looking for that synchronises.
+    """
+    points = _as_points(X)
+    if points.shape[0] == 0:
+        raise ValueError(f"X must hold at least one training point, got shape {tuple(X.shape)}")
+    return points
+
+
+def check_queries(X: Tensor, like: Tensor) -> Tensor:
+    """Points to score, detached: of the width and on the device of what was fitted.
+
+    Args:
+        X: (M, D), M may be 0.
+        like: fitted state whose last dimension is D.
+
+    Raises:
+        TypeError: `X` is not a floating-point tensor.
+        ValueError: it has another width, is elsewhere, or is not finite. Looking for that synchronises.
+    """
+    points = _as_points(X)
+    if points.shape[1] != like.shape[-1]:
+        raise ValueError(f"X must have {like.shape[-1]} columns as in fit, got shape {tuple(points.shape)}")
+    if points.device != like.device:
+        raise ValueError(f"X must be on {like.device} like the training data, got {points.device}")
+    return points
+
+
+def check_max_elements(max_elements: int) -> None:
+    """Raises ValueError unless the bound on a matrix leaves room for one element."""
+    if max_elements < 1:
+        raise ValueError(f"max_elements must be at least 1, got {max_elements}")
+
+
+def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """float64 (M, N) squared Euclidean distances of float64 (M, D) and (N, D), products taken in `dtype`."""
+    with _full_precision(a.device):
+        products = torch.mm(a.to(dtype), b.to(dtype).T).double()
+    norms = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
+    return norms.sub_(products, alpha=2).clamp_(min=0)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Neither TF32 nor autocast: with 10 bits of mantissa a log density would be off in the third digit."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _as_points(X: Tensor) -> Tensor:
+    if not isinstance(X, Tensor) or not X.is_floating_point():
+        came = X.dtype if isinstance(X, Tensor) else type(X).__name__
+        raise TypeError(f"X must be a floating-point tensor, got {came}")
+    if X.dim() != 2 or X.shape[1] == 0:
+        raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}")
+    if not bool(torch.isfinite(X).all()):
+        raise ValueError("X must be finite, got NaN or infinity")
+    points = X.detach()
+    return points if points.dtype == torch.float64 else points.float()

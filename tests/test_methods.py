@@ -1,0 +1,178 @@
+"""Methods by name: what they make of a batch, and whole runs of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from anatpaste_gpu import AnatPasteConfig, batch_augment
+from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.model import AnatPasteNet, to_input
+from anatpaste_gpu.score import load_detector
+from anatpaste_gpu.training import TrainConfig, train
+from anatpaste_gpu.training.loop import build_network
+from anatpaste_gpu.training.twins import Twins
+
+TINY = TrainConfig(
+    gpu=-1,
+    threads=1,
+    image_size=32,
+    batch_size=4,
+    epochs=1,
+    steps_per_epoch=2,
+    backbone="shufflenet_v2_x0_5",
+    bootstrap_samples=100,
+    gallery_rows=2,
+)
+DRAWS = {"seed": 3, "index": torch.arange(4, 8)}
+TRAINED = [name for name in method_names() if get_method(name).trains]
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    sizes = {"train_size": 12, "validation_size": 6, "test_size": 6}
+    return load_dataset("demo", image_size=32, seed=0, progress=False, **sizes)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Stands for a file of ImageNet weights: a classifier's state dict."""
+    import torchvision
+
+    torch.manual_seed(11)
+    path = tmp_path_factory.mktemp("weights") / "shufflenet.pth"
+    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), path)
+    return str(path)
+
+
+def phantoms(splits: DatasetSplits) -> torch.Tensor:
+    return splits.train.images[:4]
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("anatpaste", AnatPasteConfig()),
+        ("anatpaste-no-segmentation", AnatPasteConfig.without_segmentation()),
+        ("anatpaste-no-blur", AnatPasteConfig.without_blur()),
+    ],
+)
+def test_anatpaste_and_its_ablations_are_the_paste_with_one_setting_changed(
+    name: str, config: AnatPasteConfig, splits: DatasetSplits
+) -> None:
+    method = get_method(name)
+    (twins,) = method.augment(phantoms(splits), **DRAWS)
+    assert torch.equal(twins, batch_augment(phantoms(splits), config=config, **DRAWS))
+    assert (method.copies, method.classes, method.trains) == (1, 2, True)
+
+
+def test_an_ablation_keeps_the_other_settings() -> None:
+    official = AnatPasteConfig.official()
+    method = get_method("anatpaste-no-blur", official)
+    assert method.config == dataclasses.replace(official, use_blur=False)
+    assert not get_method("anatpaste", AnatPasteConfig.without_segmentation()).segments
+
+
+def test_lung_masks_are_used_where_a_method_segments_and_only_there(splits: DatasetSplits) -> None:
+    images = phantoms(splits)
+    corner = torch.zeros_like(images, dtype=torch.bool)
+    corner[:, :, :8, :8] = True
+    for name in ("anatpaste", "anatpaste-no-blur"):
+        (twins,) = get_method(name).augment(images, lung_masks=corner, **DRAWS)
+        changed = twins != images
+        assert changed.any()
+        assert not changed[~corner].any(), name
+    free = get_method("anatpaste-no-segmentation")
+    with_masks, without = (free.augment(images, lung_masks=masks, **DRAWS)[0] for masks in (corner, None))
+    assert torch.equal(with_masks, without)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_batch_and_labels_follow_the_number_of_copies(name: str, splits: DatasetSplits) -> None:
+    config = dataclasses.replace(TINY, method=name)
+    method = config.augmenter
+    twins = Twins(config, 4, torch.device("cpu"))
+    batch = twins(phantoms(splits), DRAWS["index"])
+    assert batch.shape == (4 * (1 + method.copies), 1, 32, 32)
+    assert twins.labels.tolist() == [label for label in range(1 + method.copies) for _ in range(4)]
+    assert build_network(config)(batch).shape == (len(batch), method.classes)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_runs_to_a_scored_folder(
+    name: str, tmp_path: Path, splits: DatasetSplits, imagenet: str
+) -> None:
+    weights = imagenet if name == "imagenet" else None
+    config = dataclasses.replace(TINY, method=name, weights=weights, output=str(tmp_path / "run"))
+    console = Console(file=io.StringIO(), width=200)
+    metrics = train(config, splits=splits, console=console)
+    stored = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert stored["method"] == name
+    steps = config.total_steps
+    assert stored["training"]["steps"] == steps == (2 if get_method(name).trains else 0)
+    assert (tmp_path / "run" / "augmentation_gallery.png").exists() == bool(steps)
+    detector = load_detector(tmp_path / "run")
+    assert detector.network.head_widths[-1] == get_method(name).classes
+    scores = detector.score(splits.test.images)
+    decisions = detector.calibration.decide(scores)
+    agreed = float((decisions == splits.test.labels.numpy()).mean())
+    assert agreed == pytest.approx(metrics["test"]["accuracy"], abs=1e-12), "the file scores as the run did"
+    assert isinstance(console.file, io.StringIO)
+    assert ("nothing was trained" in console.file.getvalue()) == (steps == 0)
+
+
+def test_the_untrained_floor_is_the_network_that_training_starts_from(
+    tmp_path: Path, splits: DatasetSplits
+) -> None:
+    outcome = {}
+    for name in ("untrained", "anatpaste"):
+        config = dataclasses.replace(TINY, method=name, output=str(tmp_path / name))
+        outcome[name] = train(config, splits=splits, console=Console(file=io.StringIO()))
+    floor = outcome["untrained"]
+    assert floor["validation"]["auc"] == outcome["anatpaste"]["training"]["untrained_validation_auc"]
+
+
+def test_imagenet_weights_get_the_input_that_they_were_trained_on(imagenet: str) -> None:
+    from torchvision.transforms import v2
+
+    network = build_network(dataclasses.replace(TINY, method="imagenet", weights=imagenet)).eval()
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    seen = v2.functional.normalize(
+        v2.functional.to_dtype(images.expand(-1, 3, -1, -1), torch.float32, scale=True),
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
+    )
+    # One multiply-add here, a division, a subtraction and a division there.
+    torch.testing.assert_close(to_input(images, imagenet=True), seen, rtol=0, atol=1e-6)
+    plain = AnatPasteNet("shufflenet_v2_x0_5").eval()
+    plain.load_weights(imagenet)
+    assert torch.equal(plain.backbone.conv1[0].weight, network.backbone.conv1[0].weight)
+    assert not torch.equal(plain.embed(images), network.embed(images))
+
+
+class TestExceptions:
+    def test_unknown(self) -> None:
+        with pytest.raises(ValueError, match=r"method must be one of anatpaste, .*imagenet, got 'magic'"):
+            get_method("magic")
+        with pytest.raises(ValueError, match=r"method must be one of anatpaste, .*imagenet, got 'magic'"):
+            TrainConfig(method="magic")
+
+    def test_weights(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"method imagenet needs --weights FILE, .* nothing is downloaded"
+        ):
+            TrainConfig(method="imagenet")
+        with pytest.raises(ValueError, match=r"method untrained takes no weights, got 'w\.pth'"):
+            TrainConfig(method="untrained", weights="w.pth")
+
+
+def test_folders_of_methods_do_not_meet() -> None:
+    assert str(TrainConfig(dataset="demo", seed=2).run_dir) == "runs/demo-seed2"
+    assert str(TrainConfig(method="untrained", seed=2).run_dir) == "runs/demo-untrained-seed2"
