@@ -131,3 +131,6 @@ def test_manifest_of_another_data_set_is_refused(tmp_path: Path) -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="images, labels and names must have one length, got 2, 1 and 2"):
         ImageSet(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), ["a", "b"])
+    images, labels = torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="findings must be one collection an image, got 1 for 2"):
+        ImageSet(images, labels, ["a", "b"], [("Mass",)])

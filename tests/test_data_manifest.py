@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from anatpaste_gpu.data import DatasetError, ManifestEntry, SplitManifest
 from anatpaste_gpu.data.manifest import resolve_inside
 
 ENTRIES = [
-    ManifestEntry("test/b.png", 1, "test", "p2"),
+    ManifestEntry("test/b.png", 1, "test", "p2", ("Edema", "Mass")),
     ManifestEntry("train/ü.png", 0, "train"),
     ManifestEntry("train/a.png", 0, "train", "p1"),
     ManifestEntry("train/c.png", 1, "validation"),
@@ -86,13 +87,16 @@ def test_invalid_entries(entry: ManifestEntry, reason: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": "other"}, "expected a JSON object with format 'anatpaste-split-1'"),
+        ({"format": "other"}, "expected a JSON object with format 'anatpaste-split-2'"),
         ({"seed": "0"}, "dataset must be a string and seed an integer"),
         ({"entries": {}}, "entries and notes must be lists"),
         ({"columns": ["path"]}, "columns must be"),
-        ({"entries": [["a.png", 0]]}, "each entry must be a list of 4 values"),
-        ({"entries": [["../a.png", 0, "train", ""]]}, "path must be relative"),
-        ({"entries": [[7, 0, "train", ""]]}, "path and patient must be strings"),
+        ({"entries": [["a.png", 0]]}, "each entry must be a list of 5 values"),
+        ({"entries": [["../a.png", 0, "train", "", []]]}, "path must be relative"),
+        ({"entries": [[7, 0, "train", "", []]]}, "path and patient must be strings"),
+        ({"entries": [["a.png", 0, "train", "", "Mass"]]}, "findings must be a list of strings, got 'Mass'"),
+        ({"entries": [["a.png", 0, "train", "", [7]]]}, r"findings must be a list of strings, got \[7\]"),
+        ({"format": "anatpaste-split-1"}, "columns must be"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, change: dict[str, object], reason: str) -> None:
@@ -101,6 +105,16 @@ def test_broken_files_are_named(tmp_path: Path, change: dict[str, object], reaso
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(DatasetError, match=rf"split\.json: .*{reason}"):
         SplitManifest.load(path)
+
+
+def test_a_split_from_before_there_were_findings_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    build().save(path)
+    content = json.loads(path.read_text())
+    old = {"format": "anatpaste-split-1", "columns": content["columns"][:-1]}
+    path.write_text(json.dumps(content | old | {"entries": [row[:-1] for row in content["entries"]]}))
+    entries = [dataclasses.replace(entry, findings=()) for entry in build().entries]
+    assert list(SplitManifest.load(path).entries) == entries
 
 
 def test_missing_and_unreadable_file(tmp_path: Path) -> None:

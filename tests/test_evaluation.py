@@ -225,6 +225,12 @@ def test_a_file_of_the_first_format_is_read(detector: Detector, tmp_path) -> Non
         Detector.load(first)
 
 
+def test_findings_of_the_images_reach_the_scored_split(detector: Detector) -> None:
+    findings = [(), ("Edema",)]
+    images = ImageSet(random_images(2, 4), torch.arange(2), ["a.png", "b.png"], findings)
+    assert score_split(detector, "test", images).findings == findings
+
+
 def test_scores_csv_holds_every_digit(detector: Detector, tmp_path) -> None:
     images = ImageSet(random_images(6, 4), torch.arange(6) % 2, [f"a, {n}.png" for n in range(6)])
     split = score_split(detector, "test", images)

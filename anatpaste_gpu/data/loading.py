@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from anatpaste_gpu.data import phantom_set, zhanglab
+from anatpaste_gpu.data import phantom_set, rsna, zhanglab
+from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
+from anatpaste_gpu.data.progress import progress_bar
 from anatpaste_gpu.data.sets import ABNORMAL, NORMAL, DatasetSplits, ImageSet, SkippedFile
 
 # Decoding a file is short and mostly outside the interpreter's lock; more threads than this only add memory.
@@ -34,16 +35,19 @@ class DatasetSource:
         plan: (root, seed, **options) -> SplitManifest; lists files and draws the split, decodes nothing.
         read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError.
         needs_root: whether `root` must be given.
+        reads_files: whether `plan` opens files and takes `workers` and `progress`.
     """
 
     plan: Callable[..., SplitManifest]
     read: Callable[[Path, SplitManifest, ManifestEntry, int], torch.Tensor]
     needs_root: bool = True
+    reads_files: bool = False
 
 
 _SOURCES: dict[str, DatasetSource] = {
     "demo": DatasetSource(phantom_set.plan, phantom_set.read, needs_root=False),
     "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
+    "rsna": DatasetSource(rsna.plan, rsna.read, reads_files=True),
 }
 
 
@@ -89,9 +93,12 @@ def load_dataset(
     check_seed(seed)
     source = _SOURCES[name]
     folder = _check_root(name, root, source)
+    threads = _worker_count(workers)
+    if source.reads_files:
+        options = {**options, "workers": threads, "progress": progress}
     splits = _get_manifest(name, folder, seed, manifest, source, options)
     console = Console(stderr=True)
-    loaded, skipped = _read_all(folder, splits, image_size, source, _worker_count(workers), console, progress)
+    loaded, skipped = _read_all(folder, splits, image_size, source, threads, console, progress)
     _report_skipped(console, skipped)
     result = DatasetSplits(
         train=loaded["train"],
@@ -168,11 +175,11 @@ def check_seed(seed: int) -> None:
 def _check_root(name: str, root: str | os.PathLike[str] | None, source: DatasetSource) -> Path:
     if root is None:
         if source.needs_root:
-            raise DatasetError(f"Data set {name} needs a data root, got none.")
+            raise DatasetError(f"Data set {name} needs a data root, got none. {where_from(name)}")
         return Path()
     folder = Path(root)
     if source.needs_root and not folder.is_dir():
-        raise DatasetError(f"Data root {folder} does not exist or is not a folder.")
+        raise DatasetError(f"Data root {folder} does not exist or is not a folder. {where_from(name)}")
     return folder
 
 
@@ -210,11 +217,9 @@ def _read_all(
     progress: bool,
 ) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
     read = _reader(folder, splits, image_size, source)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     loaded: dict[str, ImageSet] = {}
     skipped: list[SkippedFile] = []
-    bar = Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
-    with ThreadPoolExecutor(workers) as pool, bar:
+    with ThreadPoolExecutor(workers) as pool, progress_bar(progress, console) as bar:
         for split in SPLITS:
             entries = splits.split(split)
             results = bar.track(pool.map(read, entries), total=len(entries), description=f"Reading {split}")
@@ -250,7 +255,10 @@ def _collect(
             images[len(kept)] = result
             kept.append(entry)
     labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
-    return ImageSet(images[: len(kept)], labels, [entry.path for entry in kept])
+    findings = [entry.findings for entry in kept]
+    return ImageSet(
+        images[: len(kept)], labels, [entry.path for entry in kept], findings if any(findings) else []
+    )
 
 
 def _report_skipped(console: Console, skipped: Sequence[SkippedFile]) -> None:

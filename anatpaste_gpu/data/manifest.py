@@ -12,8 +12,10 @@ from typing import Any
 from anatpaste_gpu.data.errors import DatasetError
 
 SPLITS = ("train", "validation", "test")
-FORMAT = "anatpaste-split-1"
-_ENTRY_KEYS = ("path", "label", "split", "patient")
+FORMAT = "anatpaste-split-2"
+_ENTRY_KEYS = ("path", "label", "split", "patient", "findings")
+# The first format had no findings.
+_READABLE = {"anatpaste-split-1": _ENTRY_KEYS[:-1], FORMAT: _ENTRY_KEYS}
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class ManifestEntry:
         label: 0 normal, 1 abnormal.
         split: "train", "validation" or "test".
         patient: identity as far as the file name tells it, or "" where it does not.
+        findings: what makes an abnormal image abnormal, as the data set names it; empty where it does not.
     """
 
     path: str
     label: int
     split: str
     patient: str = ""
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class SplitManifest:
 
     @classmethod
     def _from_json(cls, content: Any) -> "SplitManifest":
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        keys = _READABLE.get(str(content.get("format"))) if isinstance(content, dict) else None
+        if keys is None:
             raise DatasetError(f"expected a JSON object with format {FORMAT!r}.")
         rows, notes = content.get("entries"), content.get("notes", [])
         dataset, seed = content.get("dataset"), content.get("seed")
@@ -109,12 +114,9 @@ class SplitManifest:
             raise DatasetError("dataset must be a string and seed an integer.")
         if not isinstance(rows, list) or not isinstance(notes, list):
             raise DatasetError("entries and notes must be lists.")
-        if content.get("columns") != list(_ENTRY_KEYS):
-            raise DatasetError(f"columns must be {list(_ENTRY_KEYS)}, got {content.get('columns')}.")
-        for row in rows:
-            if not isinstance(row, list) or len(row) != len(_ENTRY_KEYS):
-                raise DatasetError(f"each entry must be a list of {len(_ENTRY_KEYS)} values, got {row!r}.")
-        return cls(dataset, seed, tuple(ManifestEntry(*row) for row in rows), tuple(map(str, notes)))
+        if content.get("columns") != list(keys):
+            raise DatasetError(f"columns must be {list(keys)}, got {content.get('columns')}.")
+        return cls(dataset, seed, tuple(_from_row(row, keys) for row in rows), tuple(map(str, notes)))
 
 
 def resolve_inside(root: Path, relative: str) -> Path:
@@ -128,6 +130,16 @@ def resolve_inside(root: Path, relative: str) -> Path:
     if outside or "\0" in relative:
         raise DatasetError(f"path must be relative and stay under the data root, got {relative!r}.")
     return root / relative
+
+
+def _from_row(row: Any, keys: tuple[str, ...]) -> ManifestEntry:
+    if not isinstance(row, list) or len(row) != len(keys):
+        raise DatasetError(f"each entry must be a list of {len(keys)} values, got {row!r}.")
+    values = dict(zip(keys, row, strict=True))
+    findings = values.pop("findings", [])
+    if not isinstance(findings, list) or not all(isinstance(name, str) for name in findings):
+        raise DatasetError(f"findings must be a list of strings, got {findings!r}.")
+    return ManifestEntry(**values, findings=tuple(findings))
 
 
 def _known_split(entry: ManifestEntry) -> str:

@@ -1,6 +1,6 @@
 """What `load_dataset` returns: images in memory, and what was skipped on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,17 +18,23 @@ class ImageSet:
         images: uint8 CPU tensor (N, 1, S, S).
         labels: int64 CPU tensor (N,), 0 for normal and 1 for abnormal.
         names: N paths relative to the data set's root, as in the manifest.
+        findings: N collections of what makes an image abnormal; empty where the data set names none.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     names: list[str]
+    findings: list[tuple[str, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.names):
             raise ValueError(
                 "images, labels and names must have one length, got "
                 f"{len(self.images)}, {len(self.labels)} and {len(self.names)}."
+            )
+        if self.findings and len(self.findings) != len(self.names):
+            raise ValueError(
+                f"findings must be one collection an image, got {len(self.findings)} for {len(self.names)}."
             )
 
     def __len__(self) -> int:

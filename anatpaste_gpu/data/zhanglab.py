@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.images import is_hidden, is_image_name, read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
@@ -74,7 +75,9 @@ def _find_base(root: Path) -> Path:
     for base in (root, root / "chest_xray", root / "chest_xray" / "chest_xray"):
         if (base / "train").is_dir():
             return base
-    raise DatasetError(f"Expected {root}/chest_xray/train or {root}/train, but neither folder exists.")
+    raise DatasetError(
+        f"Expected {root}/chest_xray/train or {root}/train, but neither folder exists. {where_from(DATASET)}"
+    )
 
 
 def _classes(folder: Path) -> dict[str, list[str]]:

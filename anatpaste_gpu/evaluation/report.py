@@ -47,7 +47,8 @@ class ScoredSplit:
 
 def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
     """Scores a split."""
-    return ScoredSplit(split, list(images.names), images.labels.numpy(), detector.score(images.images))
+    scores = detector.score(images.images)
+    return ScoredSplit(split, list(images.names), images.labels.numpy(), scores, list(images.findings))
 
 
 def save_scores(path: Path, splits: list[ScoredSplit], calibration: Calibration) -> None:

@@ -1,0 +1,18 @@
+"""What to say where a data set is not there: where it comes from, on what terms, and which files are read."""
+
+from __future__ import annotations
+
+from anatpaste_gpu.report.licences import data_licence
+
+LAYOUTS = {
+    "zhanglab": "chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg",
+    "rsna": "the challenge's own folder with stage_2_train_images/*.dcm, stage_2_detailed_class_info.csv and "
+    "stage_2_train_labels.csv",
+}
+
+
+def where_from(dataset: str) -> str:
+    """A sentence or two: where the data set is published, its terms, and what its folder must hold."""
+    licence = data_licence(dataset)
+    source = f"It is published at {licence.address}. Licence: {licence.terms} " if licence.address else ""
+    return f"{source}Its folder holds {LAYOUTS[dataset]}."

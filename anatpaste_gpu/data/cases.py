@@ -1,0 +1,132 @@
+"""Drawing a split from a table of cases: seeded, by whole patients, with nobody on two sides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anatpaste_gpu.data.errors import DatasetError
+from anatpaste_gpu.data.manifest import ManifestEntry
+
+# A set too small for the wanted numbers keeps this share of its normal patients for training.
+_TRAIN_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image that may be used.
+
+    Attributes:
+        path: relative to the data set's root.
+        label: 0 normal, 1 abnormal.
+        patient: identity; equal ones are never in two splits.
+        findings: what makes it abnormal, as the data set names it.
+    """
+
+    path: str
+    label: int
+    patient: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Held:
+    """How many images of each class are held out."""
+
+    validation: int
+    test: int
+
+
+def held_out(cases: Iterable[Case], wanted: Held) -> Held:
+    """The wanted numbers, or smaller ones in the same proportion where the set has too few patients.
+
+    Validation and test together take at most as many images of each class as half of the normal patients are,
+    and no more than there are abnormal patients: drawing by whole patients then never runs out.
+
+    Raises:
+        DatasetError: not even one image of each class is to be had for each split.
+    """
+    patients: tuple[set[str], set[str]] = (set(), set())
+    for case in cases:
+        patients[case.label].add(case.patient)
+    total = wanted.validation + wanted.test
+    room = min(int(len(patients[0]) * (1 - _TRAIN_SHARE)), len(patients[1]))
+    if room >= total:
+        return wanted
+    if room < 2:
+        raise DatasetError(
+            f"Too few images to split: they are of {len(patients[0])} normal and {len(patients[1])} abnormal "
+            "patients."
+        )
+    return Held(max(1, wanted.validation * room // total), max(1, wanted.test * room // total))
+
+
+class SplitDraw:
+    """Draws held-out images one group after another; what is left of the normal ones is for training.
+
+    Args:
+        cases: all images, in any order; the draw does not depend on it.
+        seed: of the draw.
+    """
+
+    def __init__(self, cases: Iterable[Case], seed: int) -> None:
+        self._cases = sorted(cases, key=lambda case: case.path)
+        self._rng = np.random.Generator(np.random.Philox(key=seed))
+        self._owner: dict[str, str] = {}
+        self._drawn: dict[str, ManifestEntry] = {}
+
+    def keep(self, case: Case, split: str) -> None:
+        """Puts a case into a split without drawing; its patient belongs to that split from now on."""
+        self._owner[case.patient] = split
+        self._drawn[case.path] = ManifestEntry(case.path, case.label, split, case.patient, case.findings)
+
+    def draw(self, label: int, split: str, count: int, *, finding: str | None = None) -> None:
+        """Draws `count` images of a class (and a finding) by whole patients in random order.
+
+        A patient with more images than are still wanted gives as many as there is room for; the others are
+        not used at all.
+
+        Raises:
+            DatasetError: there are fewer.
+        """
+        patients: dict[str, list[Case]] = defaultdict(list)
+        for case in self._cases:
+            owner = self._owner.get(case.patient, split)
+            fits = case.label == label and (finding is None or finding in case.findings)
+            if fits and owner == split and case.path not in self._drawn:
+                patients[case.patient].append(case)
+        names = sorted(patients)
+        wanted = count
+        for i in self._rng.permutation(len(names)):
+            for case in patients[names[i]][:wanted]:
+                self.keep(case, split)
+                wanted -= 1
+        if wanted:
+            kind = finding or ("abnormal" if label else "normal")
+            raise DatasetError(f"Expected {count} more {kind} images for {split}, found {count - wanted}.")
+
+    def count(self, split: str, finding: str) -> int:
+        """Images of a split that show a finding."""
+        return sum(e.split == split and finding in e.findings for e in self._drawn.values())
+
+    def entries(self) -> tuple[list[ManifestEntry], int]:
+        """All drawn images and the training set.
+
+        Returns:
+            The entries, and the number of normal images that are in no split because their patient is held
+            out.
+        """
+        left = [c for c in self._cases if c.label == 0 and c.path not in self._drawn]
+        train = [case for case in left if case.patient not in self._owner]
+        entries = [*self._drawn.values()]
+        entries += [ManifestEntry(case.path, 0, "train", case.patient) for case in train]
+        return entries, len(left) - len(train)
+
+
+def counted(counts: Mapping[str, int], ignored: Sequence[str] = ()) -> str:
+    """'12 AP, 3 lateral': the non-zero counts, largest first."""
+    kept = [(name, n) for name, n in counts.items() if n and name not in ignored]
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(kept, key=lambda item: (-item[1], item[0])))

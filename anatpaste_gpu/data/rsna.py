@@ -1,0 +1,227 @@
+"""The RSNA Pneumonia Detection Challenge from the folder that Kaggle gives, nothing sorted by hand.
+
+Read below the root:
+
+- `stage_2_train_images/<patientId>.dcm`: the images. View and modality come from their headers.
+- `stage_2_detailed_class_info.csv` (patientId, class): only "Normal" is normal. There is a row for each box.
+- `stage_2_train_labels.csv` (patientId, ..., Target): if there, an image whose Target contradicts its class
+  (1 is "Lung Opacity") is left out.
+- Patients, if there: `provenance.csv` (patientId, nih_patient), or the RSNA's own
+  `pneumonia-challenge-dataset-mappings_2018.json`, whose img_id starts with the number of the NIH's patient.
+  Otherwise each image counts as a patient of its own, which is how the challenge names them.
+
+Only PA radiographs are used, of both classes: sick patients are mostly taken AP, and the view itself would
+give the answer away.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.cases import Case, Held, SplitDraw, counted, held_out
+from anatpaste_gpu.data.errors import DatasetError
+from anatpaste_gpu.data.headers import Header, read_headers
+from anatpaste_gpu.data.images import read_image
+from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+
+DATASET = "rsna"
+HELD_OUT = Held(validation=300, test=300)
+NORMAL_CLASS, OPACITY_CLASS = "Normal", "Lung Opacity"
+CLASSES = (NORMAL_CLASS, OPACITY_CLASS, "No Lung Opacity / Not Normal")
+IMAGES, CLASS_INFO = "stage_2_train_images", "stage_2_detailed_class_info.csv"
+LABELS, PATIENTS = "stage_2_train_labels.csv", "provenance.csv"
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+# What the whole set gives: 7,214 normal PA images less 600.
+_PAPER_TRAIN = 6614
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the challenge as its tables and its header describe it.
+
+    Attributes:
+        image_id: the challenge's patientId.
+        kind: one of `CLASSES`.
+        header: modality and view.
+        patient: "" where no mapping names one.
+    """
+
+    image_id: str
+    kind: str
+    header: Header
+    patient: str = ""
+
+
+def plan(
+    root: Path,
+    seed: int,
+    *,
+    validation_size: int = HELD_OUT.validation,
+    test_size: int = HELD_OUT.test,
+    workers: int | None = None,
+    progress: bool = True,
+) -> SplitManifest:
+    """Read the tables and all headers and draw the split; no image is decoded.
+
+    Args:
+        root: the folder that holds `stage_2_train_images`.
+        seed: draws the split.
+        validation_size: images of each class; fewer where the set is too small (see `held_out`).
+        test_size: the same for the test set.
+        workers: threads that read headers.
+        progress: show a progress bar on a terminal.
+
+    Raises:
+        DatasetError: a file or folder is missing, a table is damaged, or there are too few images.
+    """
+    for name in (CLASS_INFO, IMAGES):
+        if not (root / name).exists():
+            raise DatasetError(f"Expected {root / name}, but it does not exist. {where_from(DATASET)}")
+    kinds, notes = _read_classes(root)
+    files = {path.name for path in (root / IMAGES).iterdir()}
+    present = [image_id for image_id in sorted(kinds) if f"{image_id}.dcm" in files]
+    if len(present) < len(kinds):
+        notes.append(f"{len(kinds) - len(present):,} images of {CLASS_INFO} have no file in {IMAGES}.")
+    headers = read_headers([root / _path(name) for name in present], workers=workers, progress=progress)
+    patients = _read_patients(root)
+    rows = [
+        Row(image_id, kinds[image_id], header, patients.get(image_id, ""))
+        for image_id, header in zip(present, headers, strict=True)
+    ]
+    return split(rows, seed, Held(validation_size, test_size), notes)
+
+
+def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable[str] = ()) -> SplitManifest:
+    """Draw the split from a table, without any file.
+
+    Args:
+        rows: one an image.
+        seed: of the draw.
+        held: images of each class to hold out.
+        notes: sentences to put before those about the split.
+
+    Raises:
+        DatasetError: there are too few PA images.
+        ValueError: a size is below 1.
+    """
+    if min(held.validation, held.test) < 1:
+        raise ValueError(f"validation_size and test_size must be at least 1, got {held}.")
+    rows = list(rows)
+    rejected = Counter(row.header.rejected_as for row in rows)
+    cases = [_case(row) for row in rows if row.header.rejected_as is None]
+    sizes = held_out(cases, held)
+    draw = SplitDraw(cases, seed)
+    for label in (1, 0):
+        draw.draw(label, "test", sizes.test)
+        draw.draw(label, "validation", sizes.validation)
+    entries, lost = draw.entries()
+    left_out = counted({name: n for name, n in rejected.items() if name is not None})
+    sentences = [
+        *notes,
+        f"{len(cases):,} of {len(rows):,} images are PA radiographs; left out: {left_out or 'none'}.",
+        _patient_note(rows, cases, lost),
+        *_count_notes(cases, entries, sizes, held),
+    ]
+    return SplitManifest.build(DATASET, seed, entries, sentences)
+
+
+def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:
+    """Read one image of the manifest; see `read_image`."""
+    return read_image(resolve_inside(root, entry.path), image_size)
+
+
+def _path(image_id: str) -> str:
+    return f"{IMAGES}/{image_id}.dcm"
+
+
+def _case(row: Row) -> Case:
+    label = int(row.kind != NORMAL_CLASS)
+    return Case(_path(row.image_id), label, row.patient or row.image_id, (row.kind,) if label else ())
+
+
+def _patient_note(rows: list[Row], cases: list[Case], lost: int) -> str:
+    known = sum(bool(row.patient) for row in rows if row.header.rejected_as is None)
+    if not known:
+        return "No patient mapping is there: each image counts as a patient of its own."
+    people = len({case.patient for case in cases})
+    return (
+        f"{people:,} patients, {known:,} of {len(cases):,} images by the NIH's number; no patient is in two "
+        f"splits, so {lost:,} normal images of held-out patients are not used."
+    )
+
+
+def _count_notes(cases: list[Case], entries: list[ManifestEntry], sizes: Held, held: Held) -> list[str]:
+    notes = []
+    if sizes != held:
+        notes.append(
+            f"Too few images to hold out {held.validation} + {held.test} of each class: "
+            f"{sizes.validation} + {sizes.test} are held out, which leaves at least half of the normal "
+            "patients for training."
+        )
+    train = sum(entry.split == "train" for entry in entries)
+    normal = sum(case.label == 0 for case in cases)
+    if (train, sizes) != (_PAPER_TRAIN, HELD_OUT):
+        notes.append(
+            f"Train has {train:,} normal images where the paper has {_PAPER_TRAIN:,}: this folder has "
+            f"{normal:,} normal PA images, the whole challenge 7,214."
+        )
+    return notes
+
+
+def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Class by image, without those that contradict themselves; and a note where there are any."""
+    kinds: dict[str, set[str]] = {}
+    for image_id, kind in _columns(root / CLASS_INFO, "patientId", "class"):
+        if kind not in CLASSES:
+            raise DatasetError(
+                f"{root / CLASS_INFO}: class must be one of {', '.join(CLASSES)}, got {kind!r}."
+            )
+        resolve_inside(root, _path(image_id))
+        kinds.setdefault(image_id, set()).add(kind)
+    targets: dict[str, set[bool]] = {}
+    if (root / LABELS).is_file():
+        for image_id, target in _columns(root / LABELS, "patientId", "Target"):
+            targets.setdefault(image_id, set()).add(target == "1")
+    agreed = {
+        image_id: next(iter(own))
+        for image_id, own in kinds.items()
+        if len(own) == 1 and targets.get(image_id, {OPACITY_CLASS in own}) == {OPACITY_CLASS in own}
+    }
+    odd = len(kinds) - len(agreed)
+    return agreed, [f"{odd:,} images whose labels contradict each other are left out."] if odd else []
+
+
+def _read_patients(root: Path) -> dict[str, str]:
+    """Patient by image; empty where no mapping is given."""
+    if (root / PATIENTS).is_file():
+        rows = _columns(root / PATIENTS, "patientId", "nih_patient")
+        return {image_id: f"nih{patient}" for image_id, patient in rows if patient}
+    if not (root / MAPPING).is_file():
+        return {}
+    try:
+        content = json.loads((root / MAPPING).read_text(encoding="utf-8"))
+        return {item["subset_img_id"]: f"nih{int(item['img_id'].split('_')[0])}" for item in content}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{root / MAPPING}: expected a list of objects with subset_img_id and img_id ({error})."
+        ) from error
+
+
+def _columns(path: Path, *names: str) -> list[tuple[str, ...]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in names if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DatasetError(f"{path}: expected the columns {', '.join(names)}, found no {missing[0]}.")
+            return [tuple(row[name] or "" for name in names) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: the table cannot be read ({error}).") from error

@@ -1,0 +1,242 @@
+"""The RSNA protocol: counts at real scale, views by header, patients apart, and what is left out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anatpaste_gpu.data import DatasetError, SplitManifest, load_dataset, plan_split
+from anatpaste_gpu.data.cases import Held
+from anatpaste_gpu.data.headers import Header, read_header
+from anatpaste_gpu.data.rsna import CLASSES, Row, plan, split
+
+from .test_data_dicom import make, save
+
+PA = Header("CR", "PA")
+TWELVE = dict.fromkeys("abcdefghijkl", PA)
+KINDS = (CLASSES[0], CLASSES[0], CLASSES[1], CLASSES[2])
+
+
+def counts(manifest: SplitManifest) -> Counter[tuple[str, int]]:
+    return Counter((entry.split, entry.label) for entry in manifest.entries)
+
+
+def splits_by_patient(manifest: SplitManifest) -> dict[str, set[str]]:
+    owners = defaultdict(set)
+    for entry in manifest.entries:
+        owners[entry.patient].add(entry.split)
+    return owners
+
+
+@pytest.fixture(scope="module")
+def real_rows(real_data: Path) -> list[Row]:
+    with gzip.open(real_data / "index" / "rsna_stage_2_train_index.csv.gz", "rt") as file:
+        return [
+            Row(row["patientId"], row["class"], Header("CR", row["ViewPosition"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+class TestRealScale:
+    def test_counts_are_the_papers(self, real_rows: list[Row]) -> None:
+        manifest = split(real_rows, 0)
+        assert counts(manifest) == {
+            ("train", 0): 6614,
+            ("validation", 0): 300,
+            ("validation", 1): 300,
+            ("test", 0): 300,
+            ("test", 1): 300,
+        }
+        assert "14,511 of 26,684 images are PA radiographs; left out: 12,173 AP." in manifest.notes
+        assert not any("paper" in note for note in manifest.notes), "nothing differs from it"
+
+    def test_every_image_is_pa_and_of_its_class(self, real_rows: list[Row]) -> None:
+        by_path = {f"stage_2_train_images/{row.image_id}.dcm": row for row in real_rows}
+        abnormal_pool = [row for row in real_rows if row.header.view == "PA" and row.kind != "Normal"]
+        assert len(abnormal_pool) == 7297
+        for entry in split(real_rows, 3).entries:
+            row = by_path[entry.path]
+            assert row.header.view == "PA"
+            assert entry.label == (row.kind != "Normal")
+            assert entry.findings == ((row.kind,) if entry.label else ())
+
+    def test_seed_decides_and_order_of_rows_does_not(self, real_rows: list[Row]) -> None:
+        assert split(real_rows, 1) == split(real_rows[::-1], 1)
+        assert set(split(real_rows, 1).split("test")) != set(split(real_rows, 2).split("test"))
+
+    def test_patients_with_several_images_stay_together(self, real_rows: list[Row]) -> None:
+        numbered = [Row(r.image_id, r.kind, r.header, f"nih{i // 3}") for i, r in enumerate(real_rows)]
+        manifest = split(numbered, 0)
+        assert all(len(owners) == 1 for owners in splits_by_patient(manifest).values())
+        held = {key: n for key, n in counts(manifest).items() if key[0] != "train"}
+        assert set(held.values()) == {300}
+        lost = 6614 - counts(manifest)["train", 0]
+        assert lost > 0
+        assert any(
+            f"so {lost:,} normal images of held-out patients are not used" in n for n in manifest.notes
+        )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(0, 12)), min_size=1, max_size=60),
+    st.integers(0, 3),
+)
+def test_no_patient_is_in_two_splits(images: list[tuple[str, int]], seed: int) -> None:
+    rows = [Row(f"i{i}", kind, PA, f"p{patient}") for i, (kind, patient) in enumerate(images)]
+    people = [
+        {patient for kind, patient in images if (kind == "Normal") == normal} for normal in (True, False)
+    ]
+    if min(len(people[0]) // 2, len(people[1])) < 2:
+        with pytest.raises(DatasetError, match="Too few images to split"):
+            split(rows, seed, Held(4, 5))
+        return
+    manifest = split(rows, seed, Held(4, 5))
+    assert all(len(owners) == 1 for owners in splits_by_patient(manifest).values())
+    found = counts(manifest)
+    assert found["test", 0] == found["test", 1] >= 1
+    assert found["validation", 0] == found["validation", 1] >= 1
+
+
+class TestRealFolder:
+    def test_small_folder_scales_by_the_printed_rule(self, real_data: Path) -> None:
+        manifest = plan(real_data / "rsna", 0, progress=False)
+        assert counts(manifest) == {
+            ("train", 0): 61,
+            ("validation", 0): 27,
+            ("validation", 1): 27,
+            ("test", 0): 27,
+            ("test", 1): 27,
+        }
+        text = "\n".join(manifest.notes)
+        assert "27 + 27 are held out, which leaves at least half of the normal patients for training" in text
+        assert "Train has 61 normal images where the paper has 6,614: this folder has 115 normal PA" in text
+        assert "200 of 360 images are PA radiographs; left out: 160 AP." in text
+        assert all(len(owners) == 1 for owners in splits_by_patient(manifest).values())
+
+    def test_patients_are_those_of_the_provenance_table(self, real_data: Path) -> None:
+        with (real_data / "rsna" / "provenance.csv").open() as file:
+            patients = {row["patientId"]: f"nih{row['nih_patient']}" for row in csv.DictReader(file)}
+        for entry in plan(real_data / "rsna", 0, progress=False).entries:
+            assert entry.patient == patients[Path(entry.path).stem]
+
+
+def kaggle(root: Path, headers: dict[str, Header]) -> Path:
+    """The challenge's folder with a small DICOM for each image; in turn normal, normal, opacity, other."""
+    folder = root / "stage_2_train_images"
+    folder.mkdir(parents=True)
+    kinds = {name: KINDS[i % 4] for i, name in enumerate(headers)}
+    info, labels = ["patientId,class"], ["patientId,x,y,width,height,Target"]
+    for i, (name, header) in enumerate(headers.items()):
+        pixels = np.full((20, 20), 5 * i, np.uint8)
+        save(folder / f"{name}.dcm", make(pixels, Modality=header.modality, ViewPosition=header.view))
+        info += [f"{name},{kinds[name]}"] * (2 if kinds[name] == CLASSES[1] else 1)  # a row a box
+        labels.append(f"{name},,,,,{int(kinds[name] == CLASSES[1])}")
+    (root / "stage_2_detailed_class_info.csv").write_text("\n".join(info) + "\n")
+    (root / "stage_2_train_labels.csv").write_text("\n".join(labels) + "\n")
+    return root
+
+
+class TestFolder:
+    def test_other_views_and_modalities_are_counted(self, tmp_path: Path) -> None:
+        others = {
+            "v1": Header("DX", "AP"),
+            "v2": Header("CR", "LL"),
+            "v3": Header("CR", ""),
+            "v4": Header("CT", "PA"),
+            "v5": Header("", "PA"),
+            "v6": Header("DX", "RLO"),
+        }
+        root = kaggle(tmp_path, TWELVE | others)
+        (root / "stage_2_train_images" / "v1.dcm").write_bytes(b"no dicom")
+        manifest = plan(root, 0, progress=False)
+        assert not {Path(entry.path).stem for entry in manifest.entries} & set(others)
+        expected = (
+            "12 of 18 images are PA radiographs; left out: 1 lateral, 1 of modality CT, 1 of view RLO, "
+            "1 unreadable, 1 without modality, 1 without view."
+        )
+        assert expected in manifest.notes
+
+    def test_only_the_header_is_read(self, tmp_path: Path) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        for path in (root / "stage_2_train_images").iterdir():
+            path.write_bytes(path.read_bytes()[:-300])  # the pixels are the last 400 bytes
+        assert "12 of 12 images are PA radiographs; left out: none." in plan(root, 0, progress=False).notes
+        assert read_header(root / "stage_2_train_images" / "a.dcm") == PA
+        with pytest.raises(DatasetError, match="no readable normal image in train"):
+            load_dataset("rsna", root, image_size=16, progress=False)
+
+    def test_images_carry_the_class_as_their_finding(self, tmp_path: Path) -> None:
+        splits = load_dataset("rsna", kaggle(tmp_path, TWELVE), image_size=16, progress=False)
+        assert not splits.skipped
+        assert len(splits.train) == 4
+        for part in (splits.validation, splits.test):
+            for name, label, own in zip(part.names, part.labels, part.findings, strict=True):
+                kind = KINDS["abcdefghijkl".index(Path(name).stem) % 4]
+                assert own == ((kind,) if label else ())
+                assert bool(label) == (kind != "Normal")
+
+    def test_the_rsnas_own_mapping_names_patients(self, tmp_path: Path) -> None:
+        names = [f"image{i:02d}" for i in range(40)]
+        root = kaggle(tmp_path, dict.fromkeys(names, PA))
+        patients = {name: f"nih{i // 2}" for i, name in enumerate(names)}
+        mapping = [{"subset_img_id": n, "img_id": f"{int(p[3:]):08d}_000.png"} for n, p in patients.items()]
+        file = root / "pneumonia-challenge-dataset-mappings_2018.json"
+        file.write_text(json.dumps(mapping))
+        manifest = plan(root, 0, progress=False)
+        assert {Path(e.path).stem: e.patient for e in manifest.entries}.items() <= patients.items()
+        file.write_text('[{"img_id": 7}]')
+        with pytest.raises(DatasetError, match="expected a list of objects with subset_img_id and img_id"):
+            plan(root, 0, progress=False)
+
+    def test_contradicting_labels_and_missing_files_are_left_out(self, tmp_path: Path) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        labels = root / "stage_2_train_labels.csv"
+        labels.write_text(labels.read_text().replace("a,,,,,0", "a,,,,,1"))
+        (root / "stage_2_train_images" / "b.dcm").unlink()
+        manifest = plan(root, 0, progress=False)
+        assert not {"a", "b"} & {Path(entry.path).stem for entry in manifest.entries}
+        assert "1 images whose labels contradict each other are left out." in manifest.notes
+        assert any(
+            note.startswith("1 images of stage_2_detailed_class_info.csv have no file")
+            for note in manifest.notes
+        )
+
+    def test_what_is_missing_is_named_with_source_and_licence(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            DatasetError, match=r"Expected .*stage_2_detailed_class_info\.csv.* does not exist"
+        ) as caught:
+            plan_split("rsna", tmp_path)
+        for words in ("kaggle.com", "non-commercial", "stage_2_train_images/*.dcm"):
+            assert words in str(caught.value)
+        root = kaggle(tmp_path / "data", TWELVE)
+        shutil.rmtree(root / "stage_2_train_images")
+        with pytest.raises(DatasetError, match=r"Expected .*stage_2_train_images, but it does not exist"):
+            plan(root, 0)
+
+    @pytest.mark.parametrize(
+        ("table", "reason"),
+        [
+            ("patientId\na\n", "expected the columns patientId, class, found no class"),
+            ("patientId,class\na,Sick\n", "class must be one of Normal, .*, got 'Sick'"),
+            ("patientId,class\n../a,Normal\n", "path must be relative and stay under the data root"),
+            ("patientId,class\na,Normal\n", "Too few images to split"),
+        ],
+    )
+    def test_damaged_tables(self, tmp_path: Path, table: str, reason: str) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        (root / "stage_2_detailed_class_info.csv").write_text(table)
+        with pytest.raises(DatasetError, match=reason):
+            plan(root, 0, progress=False)
+
+    def test_sizes_are_checked(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="validation_size and test_size must be at least 1"):
+            plan(kaggle(tmp_path, TWELVE), 0, progress=False, test_size=0)
