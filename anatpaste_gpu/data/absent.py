@@ -8,6 +8,8 @@ LAYOUTS = {
     "zhanglab": "chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg",
     "rsna": "the challenge's own folder with stage_2_train_images/*.dcm, stage_2_detailed_class_info.csv and "
     "stage_2_train_labels.csv",
+    "chexpert": "train.csv, valid.csv and the folders train and valid, as CheXpert-v1.0 and "
+    "CheXpert-v1.0-small have them",
 }
 
 

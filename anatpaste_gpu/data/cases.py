@@ -56,12 +56,14 @@ def held_out(cases: Iterable[Case], wanted: Held) -> Held:
     room = min(int(len(patients[0]) * (1 - _TRAIN_SHARE)), len(patients[1]))
     if room >= total:
         return wanted
-    if room < 2:
+    kinds = (wanted.validation > 0) + (wanted.test > 0)
+    if room < kinds:
         raise DatasetError(
             f"Too few images to split: they are of {len(patients[0])} normal and {len(patients[1])} abnormal "
             "patients."
         )
-    return Held(max(1, wanted.validation * room // total), max(1, wanted.test * room // total))
+    fewer = (wanted.validation * room // total, wanted.test * room // total)
+    return Held(max(int(wanted.validation > 0), fewer[0]), max(int(wanted.test > 0), fewer[1]))
 
 
 class SplitDraw:
@@ -92,12 +94,7 @@ class SplitDraw:
         Raises:
             DatasetError: there are fewer.
         """
-        patients: dict[str, list[Case]] = defaultdict(list)
-        for case in self._cases:
-            owner = self._owner.get(case.patient, split)
-            fits = case.label == label and (finding is None or finding in case.findings)
-            if fits and owner == split and case.path not in self._drawn:
-                patients[case.patient].append(case)
+        patients = self._available(label, split, finding)
         names = sorted(patients)
         wanted = count
         for i in self._rng.permutation(len(names)):
@@ -108,9 +105,26 @@ class SplitDraw:
             kind = finding or ("abnormal" if label else "normal")
             raise DatasetError(f"Expected {count} more {kind} images for {split}, found {count - wanted}.")
 
+    def patients_left(self, label: int, split: str, finding: str | None = None) -> int:
+        """Patients that `draw` could still take an image from: so many images it can give at least."""
+        return len(self._available(label, split, finding))
+
+    def _available(self, label: int, split: str, finding: str | None) -> dict[str, list[Case]]:
+        patients: dict[str, list[Case]] = defaultdict(list)
+        for case in self._cases:
+            owner = self._owner.get(case.patient, split)
+            fits = case.label == label and (finding is None or finding in case.findings)
+            if fits and owner == split and case.path not in self._drawn:
+                patients[case.patient].append(case)
+        return patients
+
     def count(self, split: str, finding: str) -> int:
         """Images of a split that show a finding."""
         return sum(e.split == split and finding in e.findings for e in self._drawn.values())
+
+    def drawn(self, split: str) -> int:
+        """Images of a split so far."""
+        return sum(entry.split == split for entry in self._drawn.values())
 
     def entries(self) -> tuple[list[ManifestEntry], int]:
         """All drawn images and the training set.

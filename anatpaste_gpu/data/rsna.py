@@ -16,7 +16,6 @@ give the answer away.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -31,6 +30,7 @@ from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import Header, read_headers
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+from anatpaste_gpu.data.tables import read_columns
 
 DATASET = "rsna"
 HELD_OUT = Held(validation=300, test=300)
@@ -179,7 +179,7 @@ def _count_notes(cases: list[Case], entries: list[ManifestEntry], sizes: Held, h
 def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:
     """Class by image, without those that contradict themselves; and a note where there are any."""
     kinds: dict[str, set[str]] = {}
-    for image_id, kind in _columns(root / CLASS_INFO, "patientId", "class"):
+    for image_id, kind in read_columns(root / CLASS_INFO, "patientId", "class"):
         if kind not in CLASSES:
             raise DatasetError(
                 f"{root / CLASS_INFO}: class must be one of {', '.join(CLASSES)}, got {kind!r}."
@@ -188,7 +188,7 @@ def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:
         kinds.setdefault(image_id, set()).add(kind)
     targets: dict[str, set[bool]] = {}
     if (root / LABELS).is_file():
-        for image_id, target in _columns(root / LABELS, "patientId", "Target"):
+        for image_id, target in read_columns(root / LABELS, "patientId", "Target"):
             targets.setdefault(image_id, set()).add(target == "1")
     agreed = {
         image_id: next(iter(own))
@@ -202,7 +202,7 @@ def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:
 def _read_patients(root: Path) -> dict[str, str]:
     """Patient by image; empty where no mapping is given."""
     if (root / PATIENTS).is_file():
-        rows = _columns(root / PATIENTS, "patientId", "nih_patient")
+        rows = read_columns(root / PATIENTS, "patientId", "nih_patient")
         return {image_id: f"nih{patient}" for image_id, patient in rows if patient}
     if not (root / MAPPING).is_file():
         return {}
@@ -213,15 +213,3 @@ def _read_patients(root: Path) -> dict[str, str]:
         raise DatasetError(
             f"{root / MAPPING}: expected a list of objects with subset_img_id and img_id ({error})."
         ) from error
-
-
-def _columns(path: Path, *names: str) -> list[tuple[str, ...]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in names if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DatasetError(f"{path}: expected the columns {', '.join(names)}, found no {missing[0]}.")
-            return [tuple(row[name] or "" for name in names) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: the table cannot be read ({error}).") from error

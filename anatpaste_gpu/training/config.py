@@ -33,7 +33,7 @@ class TrainConfig:
     nothing at all: "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
 
     dataset: str = "demo"
-    """Name of the data set: "demo" (phantoms made by code), "zhanglab" or "rsna"."""
+    """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna" or "chexpert"."""
 
     data_root: str | None = None
     """Folder of the data set; "demo" needs none."""
