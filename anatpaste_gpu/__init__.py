@@ -11,8 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import _extension, ops
-from .augmentation import AnatPasteParams, AugmentAux, batch_augment, image_jitter
-from .config import AnatPasteConfig
+from .augmentation import (
+    AnatPasteParams,
+    AugmentAux,
+    CutPasteAux,
+    CutPasteParams,
+    batch_augment,
+    cut_paste,
+    image_jitter,
+)
+from .config import AnatPasteConfig, CutPasteConfig
 from .kde import KernelDensity
 from .mahalanobis import Mahalanobis
 from .neighbours import NearestNeighbours
@@ -34,10 +42,14 @@ __all__ = [
     "AnatPasteConfig",
     "AnatPasteParams",
     "AugmentAux",
+    "CutPasteAux",
+    "CutPasteConfig",
+    "CutPasteParams",
     "KernelDensity",
     "Mahalanobis",
     "NearestNeighbours",
     "batch_augment",
+    "cut_paste",
     "has_cuda_kernels",
     "image_jitter",
     "ops",

@@ -185,12 +185,7 @@ def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> 
     cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x = ints.unbind(1)
     value, sigma, brightness, contrast = reals.unbind(1)
     inside = {
-        f"cut_h, cut_w, top and left must lie within the {height} x {width} image": (cut_h >= 1)
-        & (cut_w >= 1)
-        & (top >= 0)
-        & (left >= 0)
-        & (top + cut_h <= height)
-        & (left + cut_w <= width),
+        _CUT_RULE.format(height, width): _within(cut_h, cut_w, top, left, height, width),
         "kind must be 0 (rectangle) or 1 (ellipse)": (kind == 0) | (kind == 1),
         f"half_h must be at most {height // 2} and half_w at most {width // 2}, "
         f"and neither below -{height + width}": (
@@ -204,10 +199,58 @@ def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> 
         & (centre_x < width),
         "value must lie in [0, 1]": (value >= 0) & (value <= 1),
         f"sigma must lie in [0, {(height + width) / 8:g}]": (sigma >= 0) & (sigma <= (height + width) / 8),
-        "brightness and contrast must lie in [0, 4]": (torch.minimum(brightness, contrast) >= 0)
-        & (torch.maximum(brightness, contrast) <= 4),
+        _JITTER_RULE: _is_jitter(brightness, contrast),
     }
-    for rule, holds in inside.items():
+    _check_rules(inside)
+
+
+def check_cut_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> None:
+    """Checks the values of CutPaste's parameters to replay on height x width images, if they are on the CPU.
+
+    Args:
+        ints: (B,9), the columns kind, cut_h, cut_w, top, left, cosine, sine, paste_top, paste_left.
+        reals: (B,2), the columns brightness, contrast.
+        height: Of the images.
+        width: Of the images.
+
+    Raises:
+        ValueError: A value that no draw on such an image can give.
+    """
+    if not _values_readable(ints):
+        return
+    kind, cut_h, cut_w, top, left, cosine, sine, paste_top, paste_left = ints.unbind(1)
+    length = torch.hypot(cosine.to(torch.float64), sine.to(torch.float64))
+    _check_rules(
+        {
+            "kind must be 0 (normal) or 1 (scar)": (kind == 0) | (kind == 1),
+            _CUT_RULE.format(height, width): _within(cut_h, cut_w, top, left, height, width),
+            # Both are rounded, so their length may be off by one.
+            "cosine and sine must be those of an angle, in 65536ths": (length - 65536).abs() <= 1,
+            f"paste_top and paste_left must lie within the {height} x {width} image": (paste_top >= 0)
+            & (paste_left >= 0)
+            & (paste_top < height)
+            & (paste_left < width),
+            _JITTER_RULE: _is_jitter(*reals.unbind(1)),
+        }
+    )
+
+
+_CUT_RULE = "cut_h, cut_w, top and left must lie within the {} x {} image"
+_JITTER_RULE = "brightness and contrast must lie in [0, 4]"
+
+
+def _within(cut_h: Tensor, cut_w: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    fits = (top + cut_h <= height) & (left + cut_w <= width)
+    return fits & (cut_h >= 1) & (cut_w >= 1) & (top >= 0) & (left >= 0)
+
+
+def _is_jitter(brightness: Tensor, contrast: Tensor) -> Tensor:
+    return (torch.minimum(brightness, contrast) >= 0) & (torch.maximum(brightness, contrast) <= 4)
+
+
+def _check_rules(rules: dict[str, Tensor]) -> None:
+    """Raises for the first rule that an image breaks; each has a bool (B,) that says which keep it."""
+    for rule, holds in rules.items():
         if not bool(holds.all()):
             image = int((~holds).nonzero()[0])
             raise ValueError(f"params: {rule}, which image {image} breaks.")

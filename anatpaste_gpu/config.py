@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from decimal import Decimal
-from typing import Any
+
+from .config_checks import CheckedConfig, exact_logarithms
 
 #: Side of the square image at which the paper gives its pixel lengths and areas.
 REFERENCE_SIDE = 256
@@ -15,8 +15,13 @@ _MAX_MARGIN = 128.0
 _MAX_SIGMA = 64.0
 
 
+def length_scale(height: int, width: int) -> float:
+    """Factor from pixels at 256 x 256 to pixels of a ``height`` x ``width`` image."""
+    return math.sqrt(height * width) / REFERENCE_SIDE
+
+
 @dataclasses.dataclass(frozen=True)
-class AnatPasteConfig:
+class AnatPasteConfig(CheckedConfig):
     """Settings of lung segmentation, image jitter and AnatPaste (Sato et al., arXiv 2205.04282).
 
     The defaults are the paper's. Lengths are in pixels of a 256 x 256 image; on an H x W image they are
@@ -61,12 +66,12 @@ class AnatPasteConfig:
     use_blur: bool = True
 
     def __post_init__(self) -> None:
-        _check_number("clip_limit", self.clip_limit, 0.0, 1.0, open_low=True)
+        self._check_number("clip_limit", self.clip_limit, 0.0, 1.0, open_low=True)
         if self.area_threshold is not None:
-            _check_number("area_threshold", self.area_threshold, 0.0, float(2**31 - 1))
-        _check_choice("area_filter", self.area_filter, AREA_FILTERS)
-        _check_choice("patch_background", self.patch_background, PATCH_BACKGROUNDS)
-        _check_number("margin", self.margin, 0.0, _MAX_MARGIN)
+            self._check_number("area_threshold", self.area_threshold, 0.0, float(2**31 - 1))
+        self._check_choice("area_filter", AREA_FILTERS)
+        self._check_choice("patch_background", PATCH_BACKGROUNDS)
+        self._check_number("margin", self.margin, 0.0, _MAX_MARGIN)
         self._set_range("patch_area", 0.0, 1.0, open_low=True)
         self._set_range("patch_aspect", 1 / 64, 64.0)
         self._set_range("value_range", 0.0, 1.0)
@@ -79,9 +84,7 @@ class AnatPasteConfig:
         if self.integer_draws:
             self._check_whole("blur_sigma", 1)
             self._check_whole("value_range", 255)
-        # Decimal's logarithm is correctly rounded, so every machine draws the same patch.
-        logarithms = tuple(float(Decimal(bound).ln()) for bound in self.patch_aspect)
-        object.__setattr__(self, "_log_aspect", logarithms)
+        object.__setattr__(self, "_log_aspect", exact_logarithms(self.patch_aspect))
 
     @classmethod
     def paper(cls) -> AnatPasteConfig:
@@ -116,7 +119,7 @@ class AnatPasteConfig:
 
     def length_scale(self, height: int, width: int) -> float:
         """Factor from pixels at 256 x 256 to pixels of a ``height`` x ``width`` image."""
-        return math.sqrt(height * width) / REFERENCE_SIDE
+        return length_scale(height, width)
 
     def margin_pixels(self, height: int, width: int) -> int:
         """``margin`` in whole pixels of a ``height`` x ``width`` image, halves rounded up."""
@@ -131,17 +134,6 @@ class AnatPasteConfig:
         logarithms: tuple[float, float] = self.__dict__["_log_aspect"]
         return logarithms
 
-    def _set_range(self, name: str, low: float, high: float, *, open_low: bool = False) -> None:
-        """Checks a (low, high) field and stores it as a tuple of floats: YAML hands over lists."""
-        value = getattr(self, name)
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise TypeError(f"AnatPasteConfig.{name} must be a pair (low, high), got {value!r}.")
-        for bound in value:
-            _check_number(name, bound, low, high, open_low=open_low)
-        if value[0] > value[1]:
-            raise ValueError(f"AnatPasteConfig.{name} must have low <= high, got {value!r}.")
-        object.__setattr__(self, name, (float(value[0]), float(value[1])))
-
     def _check_whole(self, name: str, unit: int) -> None:
         """With ``integer_draws`` the ends of a range must themselves be drawable."""
         for bound in getattr(self, name):
@@ -152,16 +144,47 @@ class AnatPasteConfig:
                 )
 
 
-def _check_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"AnatPasteConfig.{name} must be a number, got {value!r}.")
-    inside = (low < value if open_low else low <= value) and value <= high  # False for NaN too
-    if not inside:
-        raise ValueError(
-            f"AnatPasteConfig.{name} must lie in {'(' if open_low else '['}{low}, {high}], got {value!r}."
-        )
+@dataclasses.dataclass(frozen=True)
+class CutPasteConfig(CheckedConfig):
+    """Settings of CutPaste (Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection and
+    Localization", CVPR 2021).
 
+    The defaults are that paper's. Lengths are in pixels of a 256 x 256 image and are multiplied by
+    ``sqrt(H * W) / 256`` on an H x W image.
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"AnatPasteConfig.{name} must be one of {choices}, got {value!r}.")
+    Raises:
+        TypeError: a field has the wrong type.
+        ValueError: a field is out of its range.
+    """
+
+    # Normal: the patch covers this fraction of the image, drawn uniformly.
+    patch_area: tuple[float, float] = (0.02, 0.15)
+    # Normal: the patch's width / height, drawn uniformly in its logarithm.
+    patch_aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    # Scar: width and length (its height before it is turned), drawn uniformly and rounded to whole pixels.
+    scar_width: tuple[float, float] = (2.0, 16.0)
+    scar_length: tuple[float, float] = (10.0, 25.0)
+    # Scar: degrees it is turned by, counterclockwise, drawn uniformly.
+    scar_rotation: tuple[float, float] = (-45.0, 45.0)
+    # Brightness and contrast factors of the patch or scar.
+    patch_jitter: tuple[float, float] = (0.9, 1.1)
+
+    def __post_init__(self) -> None:
+        self._set_range("patch_area", 0.0, 1.0, open_low=True)
+        self._set_range("patch_aspect", 1 / 64, 64.0)
+        self._set_range("scar_width", 0.0, float(REFERENCE_SIDE))
+        self._set_range("scar_length", 0.0, float(REFERENCE_SIDE))
+        self._set_range("scar_rotation", -180.0, 180.0)
+        self._set_range("patch_jitter", 0.0, 4.0)
+        object.__setattr__(self, "_log_aspect", exact_logarithms(self.patch_aspect))
+
+    def log_aspect(self) -> tuple[float, float]:
+        """Natural logarithms of ``patch_aspect``, correctly rounded."""
+        logarithms: tuple[float, float] = self.__dict__["_log_aspect"]
+        return logarithms
+
+    def scar_pixels(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """``scar_width`` and ``scar_length`` in pixels of a ``height`` x ``width`` image."""
+        scale = length_scale(height, width)
+        (width_low, width_high), (length_low, length_high) = self.scar_width, self.scar_length
+        return width_low * scale, width_high * scale, length_low * scale, length_high * scale

@@ -40,6 +40,20 @@ inline void define_operators(torch::stable::detail::StableLibrary& m) {
       "float value_low, float value_high, float sigma_low, float sigma_high, float sigma_scale, "
       "bool integer_draws, float jitter_low, float jitter_high, bool image_background, bool return_figure) "
       "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor figure)");
+  // CutPaste: variant 0 normal, 1 scar, 2 either. params_int int32 (B,9) and params_real float32 (B,2) have
+  // the columns of CutPasteParams in common/draw_cut_paste.h. mask is empty unless asked for.
+  m.def(
+      "draw_cut_paste(Tensor index, Tensor seed, Tensor step, int height, int width, int variant, "
+      "float area_low, float area_high, float log_aspect_low, float log_aspect_high, float scar_width_low, "
+      "float scar_width_high, float scar_length_low, float scar_length_high, float rotation_low, "
+      "float rotation_high, float jitter_low, float jitter_high) -> (Tensor params_int, Tensor params_real)");
+  m.def(
+      "cut_paste(Tensor image, Tensor index, Tensor seed, Tensor step, Tensor? params_int, "
+      "Tensor? params_real, int variant, float area_low, float area_high, float log_aspect_low, "
+      "float log_aspect_high, float scar_width_low, float scar_width_high, float scar_length_low, "
+      "float scar_length_high, float rotation_low, float rotation_high, float jitter_low, "
+      "float jitter_high, bool return_mask) "
+      "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor mask)");
 }
 
 }  // namespace anatpaste

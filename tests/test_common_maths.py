@@ -20,6 +20,7 @@ SOURCE = """
 #include "common/draw.h"
 #include "common/figure_blur.h"
 #include "common/otsu.h"
+#include "common/rotation.h"
 using namespace anatpaste;
 extern "C" {
 void philox(const uint32_t* c, const uint32_t* k, uint32_t* out) {
@@ -28,6 +29,13 @@ void philox(const uint32_t* c, const uint32_t* k, uint32_t* out) {
 }
 void exponential(const float* x, int n, float* out) {
   for (int i = 0; i < n; ++i) out[i] = exp_exact(x[i]);
+}
+void turns(const float* degrees, int n, int32_t* cosines_and_sines) {
+  for (int i = 0; i < n; ++i) {
+    const Turn turn = turn_of(degrees[i]);
+    cosines_and_sines[2 * i] = turn.cosine;
+    cosines_and_sines[2 * i + 1] = turn.sine;
+  }
 }
 void half_cdf(const float* x, int n, float* out) {
   for (int i = 0; i < n; ++i) out[i] = half_normal_cdf(x[i]);
@@ -112,6 +120,19 @@ def test_exponential_is_within_two_ulp(library):
     x = np.linspace(-80, 80, 200_001, dtype=np.float32)
     ours, exact = apply(library.exponential, x, np.float32), np.exp(x.astype(np.float64))
     assert np.max(np.abs(ours - exact) / np.spacing(exact.astype(np.float32))) < 2
+
+
+def test_turns_are_rounded_from_cosine_and_sine(library):
+    degrees = np.linspace(-180, 180, 360_001, dtype=np.float32)
+    turns = np.empty((degrees.size, 2), np.int32)
+    pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (degrees, turns))
+    library.turns(next(pointers), degrees.size, next(pointers))
+    angles = np.radians(degrees.astype(np.float64))
+    exact = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    # Half a unit, and 6e-7 of 65536 of them for float32's sums.
+    assert np.abs(turns - 65536 * exact).max() < 0.54
+    for angle, turn in ((0, [65536, 0]), (90, [0, 65536]), (-90, [0, -65536]), (180, [-65536, 0])):
+        assert turns[np.flatnonzero(degrees == angle)[0]].tolist() == turn
 
 
 def test_normal_distribution_function(library):

@@ -1,6 +1,17 @@
-"""Image jitter and AnatPaste, as functions on batches and (`anatpaste_gpu.AnatPaste`) as a module."""
+"""Image jitter, AnatPaste and CutPaste as functions on batches; AnatPaste (`anatpaste_gpu.AnatPaste`) as a
+module too.
+"""
 
+from .cut_paste import cut_paste
 from .functional import batch_augment, image_jitter
-from .params import AnatPasteParams, AugmentAux
+from .params import AnatPasteParams, AugmentAux, CutPasteAux, CutPasteParams
 
-__all__ = ["AnatPasteParams", "AugmentAux", "batch_augment", "image_jitter"]
+__all__ = [
+    "AnatPasteParams",
+    "AugmentAux",
+    "CutPasteAux",
+    "CutPasteParams",
+    "batch_augment",
+    "cut_paste",
+    "image_jitter",
+]

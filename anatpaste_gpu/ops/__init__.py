@@ -6,6 +6,7 @@ from .binary_dilation import binary_dilation
 from .binary_opening import binary_opening
 from .clahe import clahe
 from .clear_border import clear_border
+from .cut_paste import cut_paste
 from .image_jitter import image_jitter
 from .label_components import label_components
 from .otsu_threshold import otsu_threshold
@@ -19,6 +20,7 @@ __all__ = [
     "binary_opening",
     "clahe",
     "clear_border",
+    "cut_paste",
     "image_jitter",
     "label_components",
     "otsu_threshold",

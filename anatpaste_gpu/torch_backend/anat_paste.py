@@ -72,11 +72,7 @@ def blend(
         column.view(-1, 1) for column in ints.to(torch.int64).unbind(1)
     )
     y, x = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
-    cut_rows = (y >= top) & (y < top + cut_h)
-    cut_columns = (x >= left) & (x < left + cut_w)
-    in_cut = (cut_rows[:, :, None] & cut_columns[:, None, :])[:, None]
-    sums = torch.where(in_cut, pixels.to_fixed(image), 0).sum((2, 3))
-    mean = pixels.mean_grey(sums, (cut_h * cut_w)[:, 0], image.dtype)
+    mean = pixels.patch_mean(image, cut_h, cut_w, top, left)
     jittered = pixels.jittered(image, reals[:, 2:4], mean)
 
     source_y, source_x = y - centre_y + cut_h // 2, x - centre_x + cut_w // 2
@@ -90,11 +86,4 @@ def blend(
 
     mask = figure * lung
     new = pixels.from_float(normal * (1.0 - mask) + paste * mask, image.dtype)
-    return select(mask > 0, new, image)
-
-
-def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """torch.where, also for uint16, which torch selects only by its bits."""
-    if new.dtype != torch.uint16:
-        return torch.where(condition, new, old)
-    return torch.where(condition, new.view(torch.int16), old.view(torch.int16)).view(torch.uint16)
+    return pixels.select(mask > 0, new, image)

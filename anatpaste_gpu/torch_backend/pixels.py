@@ -44,3 +44,21 @@ def from_float(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Into `dtype`, clipped; integers to nearest, halves up."""
     clipped = values.clamp(0.0, white(dtype))
     return clipped.to(dtype) if dtype.is_floating_point else (clipped + 0.5).to(torch.int32).to(dtype)
+
+
+def patch_mean(image: Tensor, cut_h: Tensor, cut_w: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Mean grey level, float32 (B,), of each image's rectangle, whose numbers are int64 (B,1)."""
+    y = torch.arange(image.shape[2], device=image.device)
+    x = torch.arange(image.shape[3], device=image.device)
+    rows = (y >= top) & (y < top + cut_h)
+    columns = (x >= left) & (x < left + cut_w)
+    inside = (rows[:, :, None] & columns[:, None, :])[:, None]
+    sums = torch.where(inside, to_fixed(image), 0).sum((2, 3))
+    return mean_grey(sums, (cut_h * cut_w)[:, 0], image.dtype)
+
+
+def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """torch.where, also for uint16, which torch selects only by its bits."""
+    if new.dtype != torch.uint16:
+        return torch.where(condition, new, old)
+    return torch.where(condition, new.view(torch.int16), old.view(torch.int16)).view(torch.uint16)

@@ -7,11 +7,16 @@
 
 namespace anatpaste {
 
+// What a patch's size is drawn from.
+struct PatchSizes {
+  float area_low, area_high;  // pixels
+  float log_aspect_low, log_aspect_high;
+};
+
 // What the parameters are drawn from, for images of one size. Passed to kernels by value.
 struct PasteSettings {
   int32_t height, width;
-  float area_low, area_high;  // pixels
-  float log_aspect_low, log_aspect_high;
+  PatchSizes patch;
   int32_t margin;               // pixels
   float value_low, value_high;  // or 255ths, where drawn as integers
   float sigma_low, sigma_high;  // pixels at 256 x 256
@@ -40,6 +45,14 @@ struct JitterFactors {
   float brightness, contrast;
 };
 
+// Areas are fractions of the image.
+inline PatchSizes make_patch_sizes(int64_t height, int64_t width, double area_low, double area_high,
+                                   double log_aspect_low, double log_aspect_high) {
+  const double pixels = static_cast<double>(height) * static_cast<double>(width);
+  return {static_cast<float>(area_low * pixels), static_cast<float>(area_high * pixels),
+          static_cast<float>(log_aspect_low), static_cast<float>(log_aspect_high)};
+}
+
 // The arguments as the operators' schemas have them. area_* are fractions of the image; value_* are in [0,
 // 1].
 inline PasteSettings make_paste_settings(int64_t height, int64_t width, double area_low, double area_high,
@@ -47,15 +60,11 @@ inline PasteSettings make_paste_settings(int64_t height, int64_t width, double a
                                          double value_low, double value_high, double sigma_low,
                                          double sigma_high, double sigma_scale, bool integer_draws,
                                          double jitter_low, double jitter_high) {
-  const double pixels = static_cast<double>(height) * static_cast<double>(width);
   const double levels = integer_draws ? 255.0 : 1.0;
   PasteSettings s;
   s.height = static_cast<int32_t>(height);
   s.width = static_cast<int32_t>(width);
-  s.area_low = static_cast<float>(area_low * pixels);
-  s.area_high = static_cast<float>(area_high * pixels);
-  s.log_aspect_low = static_cast<float>(log_aspect_low);
-  s.log_aspect_high = static_cast<float>(log_aspect_high);
+  s.patch = make_patch_sizes(height, width, area_low, area_high, log_aspect_low, log_aspect_high);
   s.margin = static_cast<int32_t>(margin);
   s.value_low = static_cast<float>(value_low * levels);
   s.value_high = static_cast<float>(value_high * levels);
@@ -81,6 +90,19 @@ ANATPASTE_HD int32_t centre_rank(uint32_t centre_word, int32_t count) {
   return integer_below(centre_word, count);
 }
 
+struct PatchSize {
+  int32_t height, width;
+};
+
+// A patch of random area and aspect, its sides rounded and clamped to the image.
+ANATPASTE_HD PatchSize draw_patch_size(const PatchSizes& s, uint32_t area_word, uint32_t aspect_word,
+                                       int32_t height, int32_t width) {
+  const float area = real_between(area_word, s.area_low, s.area_high);
+  const float aspect = exp_exact(real_between(aspect_word, s.log_aspect_low, s.log_aspect_high));
+  return {clamp_to(round_to_int(sqrt_rn(div_rn(area, aspect))), 1, height),
+          clamp_to(round_to_int(sqrt_rn(area * aspect)), 1, width)};
+}
+
 // Everything but the centre, for which the lung mask is needed: its random word is left in centre_word.
 ANATPASTE_HD PasteParams draw_paste(const PasteSettings& s, int64_t seed, int64_t sample, uint32_t step,
                                     uint32_t* centre_word) {
@@ -88,10 +110,9 @@ ANATPASTE_HD PasteParams draw_paste(const PasteSettings& s, int64_t seed, int64_
   const Philox4 figure = random_block(seed, sample, step, kDomainAnatPaste, 1);
   const Philox4 jitter = random_block(seed, sample, step, kDomainAnatPaste, 2);
   PasteParams p;
-  const float area = real_between(cut.x, s.area_low, s.area_high);
-  const float aspect = exp_exact(real_between(cut.y, s.log_aspect_low, s.log_aspect_high));
-  p.cut_w = clamp_to(round_to_int(sqrt_rn(area * aspect)), 1, s.width);
-  p.cut_h = clamp_to(round_to_int(sqrt_rn(div_rn(area, aspect))), 1, s.height);
+  const PatchSize size = draw_patch_size(s.patch, cut.x, cut.y, s.height, s.width);
+  p.cut_h = size.height;
+  p.cut_w = size.width;
   p.top = integer_below(cut.z, s.height - p.cut_h + 1);
   p.left = integer_below(cut.w, s.width - p.cut_w + 1);
   *centre_word = figure.x;

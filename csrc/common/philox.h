@@ -16,8 +16,9 @@ struct Philox4 {
 enum RandomDomain : uint32_t {
   kDomainImageJitter = 1,
   kDomainAnatPaste = 2,
-  kDomainCutPaste = 3,      // reserved
-  kDomainCutPasteScar = 4,  // reserved
+  kDomainCutPaste = 3,
+  kDomainCutPasteScar = 4,
+  kDomainCutPasteUnion = 5,
 };
 
 ANATPASTE_HD uint32_t mulhi32(uint32_t a, uint32_t b) {

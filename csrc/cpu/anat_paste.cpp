@@ -4,6 +4,7 @@
 
 #include "common/draw.h"
 #include "cpu/checks.h"
+#include "cpu/given_params.h"
 #include "cpu/paste_image.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
@@ -17,16 +18,10 @@ struct Outputs {
   Tensor image, ints, reals, figure;
 };
 
-// Parameters to replay; both null to draw them.
-struct Given {
-  const int32_t* ints = nullptr;
-  const float* reals = nullptr;
-};
-
 template <typename T>
 void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArguments& random,
-                 const Given& given, const PasteSettings& settings, const ImageView& view, const Outputs& out,
-                 int64_t begin, int64_t end) {
+                 const GivenParams& given, const PasteSettings& settings, const ImageView& view,
+                 const Outputs& out, int64_t begin, int64_t end) {
   const int64_t pixels = int64_t{view.height} * view.width;
   const int64_t stride = view.channels * pixels;
   const bool wants_figure = out.figure.numel() > 0;
@@ -53,16 +48,6 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
   }
 }
 
-Given checked_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals, int64_t batch) {
-  STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
-  if (!ints.has_value()) return {};
-  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == batch * kParamsInt &&
-                      reals->scalar_type() == ScalarType::Float && reals->numel() == batch * kParamsReal &&
-                      ints->is_contiguous() && reals->is_contiguous(),
-                  "params_int must be int32 (B,9) and params_real float32 (B,4), contiguous");
-  return {data_of<int32_t>(*ints), data_of<float>(*reals)};
-}
-
 Outputs new_outputs(const Tensor& image, bool return_figure) {
   const int64_t batch = image.size(0);
   const auto real = ScalarType::Float;
@@ -87,7 +72,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
                       lung_mask.size(3) == planes.width,
                   "lung_mask must have the image's size");
   const RandomArguments random = random_arguments(index, seed, step, planes.batch);
-  const Given given = checked_params(params_int, params_real, planes.batch);
+  const GivenParams given = checked_params(params_int, params_real, planes.batch, kParamsInt, kParamsReal);
   const PasteSettings settings = make_paste_settings(
       planes.height, planes.width, area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low,
       value_high, sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high);

@@ -1,6 +1,7 @@
 // Brightness and contrast of whole images.
 #include "common/blend.h"
 #include "common/draw.h"
+#include "cpu/apply_jitter.h"
 #include "cpu/pixel_sums.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
@@ -9,20 +10,6 @@
 namespace anatpaste {
 namespace cpu {
 namespace {
-
-template <typename T>
-void apply_jitter(const T* in, int64_t count, const Jitter& jitter, T* out) {
-  for (int64_t i = 0; i < count; ++i) out[i] = from_float<T>(jittered<T>(jitter, to_float(in[i])));
-}
-
-// 256 results serve every pixel.
-void apply_jitter(const uint8_t* in, int64_t count, const Jitter& jitter, uint8_t* out) {
-  uint8_t table[256];
-  for (int level = 0; level < 256; ++level) {
-    table[level] = from_float<uint8_t>(jittered<uint8_t>(jitter, static_cast<float>(level)));
-  }
-  for (int64_t i = 0; i < count; ++i) out[i] = table[in[i]];
-}
 
 template <typename T>
 void jitter_images(const Tensor& image, const RandomArguments& random, float low, float high,

@@ -1,0 +1,46 @@
+"""Checks that configs share: ranges, numbers and choices; the sentence names the class and the field."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+
+class CheckedConfig:
+    """Base of the frozen dataclasses of settings; each checks its fields in ``__post_init__``."""
+
+    def _set_range(self, name: str, low: float, high: float, *, open_low: bool = False) -> None:
+        """Checks a (low, high) field and stores it as a tuple of floats: YAML hands over lists."""
+        value = getattr(self, name)
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise TypeError(f"{self._named(name)} must be a pair (low, high), got {value!r}.")
+        for bound in value:
+            self._check_number(name, bound, low, high, open_low=open_low)
+        if value[0] > value[1]:
+            raise ValueError(f"{self._named(name)} must have low <= high, got {value!r}.")
+        object.__setattr__(self, name, (float(value[0]), float(value[1])))
+
+    def _check_number(
+        self, name: str, value: Any, low: float, high: float, *, open_low: bool = False
+    ) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{self._named(name)} must be a number, got {value!r}.")
+        inside = (low < value if open_low else low <= value) and value <= high  # False for NaN too
+        if not inside:
+            raise ValueError(
+                f"{self._named(name)} must lie in {'(' if open_low else '['}{low}, {high}], got {value!r}."
+            )
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"{self._named(name)} must be one of {choices}, got {value!r}.")
+
+    def _named(self, field: str) -> str:
+        return f"{type(self).__name__}.{field}"
+
+
+def exact_logarithms(pair: tuple[float, float]) -> tuple[float, float]:
+    """Natural logarithms, correctly rounded, so that every machine draws the same."""
+    low, high = (float(Decimal(bound).ln()) for bound in pair)
+    return low, high

@@ -1,0 +1,114 @@
+"""CutPaste in one operator: draw, cut, jitter, turn, paste."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _extension  # loads the schemas
+from ..config import CutPasteConfig
+from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
+from .dispatch import choose
+
+#: The operator's `variant` is the place in this tuple.
+VARIANTS = ("normal", "scar", "union")
+#: Columns of params_int, int32 (B,9), and params_real, float32 (B,2): CutPasteParams in
+#: csrc/common/draw_cut_paste.h.
+INT_FIELDS = ("kind", "cut_h", "cut_w", "top", "left", "cosine", "sine", "paste_top", "paste_left")
+REAL_FIELDS = ("brightness", "contrast")
+# Kernels that were compiled before this operator came still serve for all the others.
+_COMPILED = _extension.has_operator("cut_paste")
+
+
+def draw_arguments(variant: str, config: CutPasteConfig, height: int, width: int) -> tuple[Any, ...]:
+    """The schema's arguments from `variant` to `jitter_high`, for images of height x width."""
+    return (
+        VARIANTS.index(variant),
+        *config.patch_area,
+        *config.log_aspect(),
+        *config.scar_pixels(height, width),
+        *config.scar_rotation,
+        *config.patch_jitter,
+    )
+
+
+def cut_paste(
+    image: Tensor,
+    index: Tensor,
+    seed: Tensor,
+    step: Tensor,
+    params_int: Tensor | None,
+    params_real: Tensor | None,
+    variant: str,
+    config: CutPasteConfig,
+    *,
+    return_mask: bool = False,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cuts a patch out of each image, jitters it, turns it if it is a scar, and pastes it somewhere else.
+
+    Arguments are taken as checked; users call :func:`anatpaste_gpu.cut_paste`.
+
+    Args:
+        image: (B,1,H,W) or (B,3,H,W), uint8, uint16, or floating point in [0, 1]; any strides.
+        index: int64 (B,), the samples' numbers.
+        seed: One int64, on the CPU or beside the images.
+        step: One int64, on the CPU or beside the images.
+        params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
+        params_real: float32 (B,2) to replay (`REAL_FIELDS`), or None to draw.
+        variant: One of `VARIANTS`.
+        config: What the parameters are drawn from.
+        return_mask: Whether the mask is wanted.
+        backend: "auto", "native" or "torch". The last one waits for the device.
+
+    Returns:
+        The augmented images, params_int, params_real, and where the patches are, bool (B,1,H,W), or an empty
+        tensor unless `return_mask`. No output shares memory with an input.
+
+    Raises:
+        RuntimeError: The compiled kernels are older than this operator.
+    """
+    if not _COMPILED:
+        raise RuntimeError(
+            "anatpaste_gpu's compiled module is older than cut_paste; build it again with "
+            "`pip install --no-build-isolation -e .` in the checkout."
+        )
+    arguments = (
+        image.contiguous(),
+        index.contiguous(),
+        seed,
+        step,
+        params_int,
+        params_real,
+        *draw_arguments(variant, config, image.shape[2], image.shape[3]),
+        return_mask,
+    )
+    run = choose(backend, image.device, native=torch.ops.anatpaste.cut_paste, portable=cut_paste_torch)
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = run(*arguments)
+    return result
+
+
+def _fake(image: Tensor, index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, _, height, width = image.shape
+    return_mask = rest[-1]
+    return (
+        torch.empty_like(image),
+        image.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
+        image.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
+        image.new_empty((batch, 1, height, width) if return_mask else (0,), dtype=torch.bool),
+    )
+
+
+def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    batch = index.shape[0]
+    return (
+        index.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
+        index.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
+    )
+
+
+if _COMPILED:
+    torch.library.register_fake("anatpaste::cut_paste", _fake)
+    torch.library.register_fake("anatpaste::draw_cut_paste", _fake_draw)

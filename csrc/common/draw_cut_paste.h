@@ -1,0 +1,151 @@
+// The drawn parameters of CutPaste (Li et al., "CutPaste: self-supervised learning for anomaly detection and
+// localization", CVPR 2021). Every backend calls this one draw.
+#pragma once
+
+#include "draw.h"
+#include "rotation.h"
+
+namespace anatpaste {
+
+// A patch as it was cut, or a scar: narrow and turned. A union is one or the other, each half of the time.
+enum CutPasteVariant : int32_t { kCutPasteNormal = 0, kCutPasteScar = 1, kCutPasteUnion = 2 };
+
+// What the parameters are drawn from, for images of one size. Passed to kernels by value.
+struct CutPasteSettings {
+  int32_t height, width;
+  int32_t variant;
+  PatchSizes patch;
+  float scar_width_low, scar_width_high;  // pixels
+  float scar_length_low, scar_length_high;
+  float rotation_low, rotation_high;  // degrees
+  float jitter_low, jitter_high;
+};
+
+// One image's parameters: what is cut, how far it is turned, and where the box around it is pasted.
+struct CutPasteParams {
+  int32_t kind;  // kCutPasteNormal or kCutPasteScar
+  int32_t cut_h, cut_w, top, left;
+  Turn turn;
+  int32_t paste_top, paste_left;
+  float brightness, contrast;
+};
+
+// Columns of the parameter tensors: int32 (B, 9) and float32 (B, 2), in the order of CutPasteParams.
+constexpr int kCutPasteInt = 9;
+constexpr int kCutPasteReal = 2;
+
+// The arguments as the operators' schemas have them. area_* are fractions of the image, scar_* pixels of it.
+inline CutPasteSettings make_cut_paste_settings(int64_t height, int64_t width, int64_t variant,
+                                                double area_low, double area_high, double log_aspect_low,
+                                                double log_aspect_high, double scar_width_low,
+                                                double scar_width_high, double scar_length_low,
+                                                double scar_length_high, double rotation_low,
+                                                double rotation_high, double jitter_low, double jitter_high) {
+  CutPasteSettings s;
+  s.height = static_cast<int32_t>(height);
+  s.width = static_cast<int32_t>(width);
+  s.variant = static_cast<int32_t>(variant);
+  s.patch = make_patch_sizes(height, width, area_low, area_high, log_aspect_low, log_aspect_high);
+  s.scar_width_low = static_cast<float>(scar_width_low);
+  s.scar_width_high = static_cast<float>(scar_width_high);
+  s.scar_length_low = static_cast<float>(scar_length_low);
+  s.scar_length_high = static_cast<float>(scar_length_high);
+  s.rotation_low = static_cast<float>(rotation_low);
+  s.rotation_high = static_cast<float>(rotation_high);
+  s.jitter_low = static_cast<float>(jitter_low);
+  s.jitter_high = static_cast<float>(jitter_high);
+  return s;
+}
+
+ANATPASTE_HD TurnedRectangle turned_patch(const CutPasteParams& p) {
+  return turned_rectangle(p.cut_h, p.cut_w, p.turn);
+}
+
+// Where a box is pasted along one axis: anywhere it fits, or at the border if it fits nowhere.
+ANATPASTE_HD int32_t draw_place(uint32_t word, int32_t side, int32_t box) {
+  return integer_below(word, max_of(side - box, 0) + 1);
+}
+
+ANATPASTE_HD CutPasteParams draw_cut_paste_normal(const CutPasteSettings& s, int64_t seed, int64_t sample,
+                                                  uint32_t step) {
+  const Philox4 cut = random_block(seed, sample, step, kDomainCutPaste, 0);
+  const Philox4 paste = random_block(seed, sample, step, kDomainCutPaste, 1);
+  CutPasteParams p;
+  p.kind = kCutPasteNormal;
+  const PatchSize size = draw_patch_size(s.patch, cut.x, cut.y, s.height, s.width);
+  p.cut_h = size.height;
+  p.cut_w = size.width;
+  p.top = draw_place(cut.z, s.height, p.cut_h);
+  p.left = draw_place(cut.w, s.width, p.cut_w);
+  p.turn = {kWholeTurn, 0};
+  p.paste_top = draw_place(paste.x, s.height, p.cut_h);
+  p.paste_left = draw_place(paste.y, s.width, p.cut_w);
+  p.brightness = real_between(paste.z, s.jitter_low, s.jitter_high);
+  p.contrast = real_between(paste.w, s.jitter_low, s.jitter_high);
+  return p;
+}
+
+ANATPASTE_HD CutPasteParams draw_cut_paste_scar(const CutPasteSettings& s, int64_t seed, int64_t sample,
+                                                uint32_t step) {
+  const Philox4 cut = random_block(seed, sample, step, kDomainCutPasteScar, 0);
+  const Philox4 paste = random_block(seed, sample, step, kDomainCutPasteScar, 1);
+  const Philox4 jitter = random_block(seed, sample, step, kDomainCutPasteScar, 2);
+  CutPasteParams p;
+  p.kind = kCutPasteScar;
+  p.cut_w = clamp_to(round_to_int(real_between(cut.x, s.scar_width_low, s.scar_width_high)), 1, s.width);
+  p.cut_h = clamp_to(round_to_int(real_between(cut.y, s.scar_length_low, s.scar_length_high)), 1, s.height);
+  p.top = draw_place(cut.z, s.height, p.cut_h);
+  p.left = draw_place(cut.w, s.width, p.cut_w);
+  p.turn = turn_of(real_between(paste.x, s.rotation_low, s.rotation_high));
+  const TurnedRectangle patch = turned_patch(p);
+  p.paste_top = draw_place(paste.y, s.height, patch.box_height);
+  p.paste_left = draw_place(paste.z, s.width, patch.box_width);
+  p.brightness = real_between(jitter.x, s.jitter_low, s.jitter_high);
+  p.contrast = real_between(jitter.y, s.jitter_low, s.jitter_high);
+  return p;
+}
+
+// A union's sample is the one that its own variant would have got.
+ANATPASTE_HD CutPasteParams draw_cut_paste(const CutPasteSettings& s, int64_t seed, int64_t sample,
+                                           uint32_t step) {
+  bool scar = s.variant == kCutPasteScar;
+  if (s.variant == kCutPasteUnion) {
+    scar = integer_below(random_block(seed, sample, step, kDomainCutPasteUnion, 0).x, 2) == kCutPasteScar;
+  }
+  return scar ? draw_cut_paste_scar(s, seed, sample, step) : draw_cut_paste_normal(s, seed, sample, step);
+}
+
+// Parameters handed in by a caller, forced to where no kernel can read or write out of bounds. Valid ones
+// (all that draw_cut_paste can give) are returned as they are.
+ANATPASTE_HD CutPasteParams sanitised(CutPasteParams p, int32_t height, int32_t width) {
+  p.cut_h = clamp_to(p.cut_h, 1, height);
+  p.cut_w = clamp_to(p.cut_w, 1, width);
+  p.top = clamp_to(p.top, 0, height - p.cut_h);
+  p.left = clamp_to(p.left, 0, width - p.cut_w);
+  p.turn.cosine = clamp_to(p.turn.cosine, -kWholeTurn, kWholeTurn);
+  p.turn.sine = clamp_to(p.turn.sine, -kWholeTurn, kWholeTurn);
+  p.paste_top = clamp_to(p.paste_top, 0, height - 1);
+  p.paste_left = clamp_to(p.paste_left, 0, width - 1);
+  return p;
+}
+
+ANATPASTE_HD void store_params(const CutPasteParams& p, int32_t* ints, float* reals) {
+  ints[0] = p.kind;
+  ints[1] = p.cut_h;
+  ints[2] = p.cut_w;
+  ints[3] = p.top;
+  ints[4] = p.left;
+  ints[5] = p.turn.cosine;
+  ints[6] = p.turn.sine;
+  ints[7] = p.paste_top;
+  ints[8] = p.paste_left;
+  reals[0] = p.brightness;
+  reals[1] = p.contrast;
+}
+
+ANATPASTE_HD CutPasteParams load_cut_paste_params(const int32_t* ints, const float* reals) {
+  return {ints[0], ints[1], ints[2],  ints[3], ints[4], {ints[5], ints[6]},
+          ints[7], ints[8], reals[0], reals[1]};
+}
+
+}  // namespace anatpaste
