@@ -60,7 +60,7 @@ class TestRealTable:
         lost = 5199 - found["train", 0]
         assert manifest.notes[-1] == (
             f"Train has {found['train', 0]:,} normal images where the paper has 5,466: train.csv has 5,499 "
-            f"'No Finding' PA images, 300 of them are tested, and {lost} are of a patient who is held out."
+            f"'No Finding' PA images, 300 of them are tested, and {lost} are of patients who are held out."
         )
 
     def test_test_set_has_every_disease_and_patients_are_apart(self, real_rows: list[Row]) -> None:

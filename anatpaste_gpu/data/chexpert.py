@@ -201,7 +201,7 @@ def _count_notes(train: Sequence[Row], size: int, wanted: int, trained: int, los
         normal = sum(row.view == "PA" and row.no_finding for row in train)
         notes.append(
             f"Train has {trained:,} normal images where the paper has {_PAPER_TRAIN:,}: train.csv has "
-            f"{normal:,} 'No Finding' PA images, {size:,} of them are tested, and {lost:,} are of a patient who "
-            "is held out."
+            f"{normal:,} 'No Finding' PA images, {size:,} of them are tested, and {lost:,} are of "
+            "patients who are held out."
         )
     return notes

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from anatpaste_gpu.data import chexpert, phantom_set, rsna, zhanglab
+from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
 from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
@@ -49,6 +49,7 @@ _SOURCES: dict[str, DatasetSource] = {
     "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
     "rsna": DatasetSource(rsna.plan, rsna.read, reads_files=True),
     "chexpert": DatasetSource(chexpert.plan, chexpert.read),
+    "folder": DatasetSource(image_folder.plan, image_folder.read, reads_files=True),
 }
 
 

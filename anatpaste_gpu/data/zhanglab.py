@@ -24,7 +24,7 @@ from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_in
 DATASET = "zhanglab"
 VALIDATION_SIZE = 100
 # Folder names that mean "normal"; every other class folder is abnormal.
-_NORMAL_NAMES = ("normal", "good", "no finding")
+NORMAL_NAMES = ("normal", "good", "no finding")
 # "person1_bacteria_1" and "BACTERIA-1008087-0001" name a person; "NORMAL2-IM-0115-0001" an examination.
 _PATIENT_PATTERNS = (
     (re.compile(r"person(\d+)_"), "person"),
@@ -95,7 +95,7 @@ def _by_label(folder: Path, prefix: str, normal: str | None = None) -> tuple[lis
     """Paths of the normal and of the abnormal images below `folder`, with `prefix` before each."""
     paths: tuple[list[str], list[str]] = ([], [])
     for name, files in _classes(folder).items():
-        is_normal = name == normal if normal else name.lower() in _NORMAL_NAMES
+        is_normal = name == normal if normal else name.lower() in NORMAL_NAMES
         paths[0 if is_normal else 1].extend(f"{prefix}{name}/{file}" for file in files)
     return paths
 
@@ -179,10 +179,10 @@ def _published_notes(entries: Sequence[ManifestEntry]) -> list[str]:
 
 def _plan_code_layout(base: Path, prefix: str, seed: int) -> SplitManifest:
     classes = [name for name, files in _classes(base / "train").items() if files]
-    normal = [name for name in classes if name.lower() in _NORMAL_NAMES] or classes[:1]
+    normal = [name for name in classes if name.lower() in NORMAL_NAMES] or classes[:1]
     if not classes:
         raise DatasetError(f"No normal images found in {base / 'train'}.")
-    if len(classes) > 1 and normal[0].lower() not in _NORMAL_NAMES:
+    if len(classes) > 1 and normal[0].lower() not in NORMAL_NAMES:
         raise DatasetError(f"Expected one class folder in {base / 'train'}, got {', '.join(classes)}.")
     train, _ = _by_label(base / "train", f"{prefix}train/", normal[0])
     entries = _entries(train, 0, "train")

@@ -33,7 +33,8 @@ class TrainConfig:
     nothing at all: "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
 
     dataset: str = "demo"
-    """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna" or "chexpert"."""
+    """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"
+    (any folder of normal and abnormal images)."""
 
     data_root: str | None = None
     """Folder of the data set; "demo" needs none."""
