@@ -84,7 +84,6 @@ class AnatPasteConfig(CheckedConfig):
         if self.integer_draws:
             self._check_whole("blur_sigma", 1)
             self._check_whole("value_range", 255)
-        object.__setattr__(self, "_log_aspect", exact_logarithms(self.patch_aspect))
 
     @classmethod
     def paper(cls) -> AnatPasteConfig:
@@ -131,8 +130,7 @@ class AnatPasteConfig(CheckedConfig):
 
     def log_aspect(self) -> tuple[float, float]:
         """Natural logarithms of ``patch_aspect``, correctly rounded."""
-        logarithms: tuple[float, float] = self.__dict__["_log_aspect"]
-        return logarithms
+        return exact_logarithms(self.patch_aspect)
 
     def _check_whole(self, name: str, unit: int) -> None:
         """With ``integer_draws`` the ends of a range must themselves be drawable."""
@@ -176,12 +174,10 @@ class CutPasteConfig(CheckedConfig):
         self._set_range("scar_length", 0.0, float(REFERENCE_SIDE))
         self._set_range("scar_rotation", -180.0, 180.0)
         self._set_range("patch_jitter", 0.0, 4.0)
-        object.__setattr__(self, "_log_aspect", exact_logarithms(self.patch_aspect))
 
     def log_aspect(self) -> tuple[float, float]:
         """Natural logarithms of ``patch_aspect``, correctly rounded."""
-        logarithms: tuple[float, float] = self.__dict__["_log_aspect"]
-        return logarithms
+        return exact_logarithms(self.patch_aspect)
 
     def scar_pixels(self, height: int, width: int) -> tuple[float, float, float, float]:
         """``scar_width`` and ``scar_length`` in pixels of a ``height`` x ``width`` image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from decimal import Decimal
 from typing import Any
 
@@ -40,7 +41,11 @@ class CheckedConfig:
         return f"{type(self).__name__}.{field}"
 
 
+@functools.lru_cache(maxsize=64)
 def exact_logarithms(pair: tuple[float, float]) -> tuple[float, float]:
-    """Natural logarithms, correctly rounded, so that every machine draws the same."""
+    """Natural logarithms, correctly rounded, so that every machine draws the same.
+
+    Kept here and not in the configs, whose attributes are all settings that the command line shows.
+    """
     low, high = (float(Decimal(bound).ln()) for bound in pair)
     return low, high
