@@ -1,16 +1,18 @@
-"""The network: a torchvision backbone, its embedding, and the projection head that training looks at."""
+"""The network: a backbone, its embedding, and the projection head that training looks at."""
 
 from __future__ import annotations
 
 import itertools
 import pickle
+import re
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
+
+from anatpaste_gpu.backbones import build_backbone
 
 #: Widths of the projection head; the last one is the two classes, image and augmented twin.
 HEAD_WIDTHS = (512, 128, 2)
@@ -21,25 +23,27 @@ INPUT_STD = 0.5
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_OLD_DENSENET = re.compile(r"(\bdenselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 _INTEGER_MAXIMA = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
 class AnatPasteNet(nn.Module):
     """Backbone -> embedding -> projection head -> two logits (Sato et al., arXiv 2205.04282, section 2.3).
 
-    The backbone is a torchvision classifier whose last linear layer is taken off; what went into that layer
-    is the embedding (512 numbers for resnet18).
+    The backbone is a classifier of torchvision or timm whose last layer is taken off; what went into that
+    layer is the embedding (512 numbers for resnet18).
 
     Args:
-        backbone: name of a torchvision classification model.
+        backbone: its name, as `check_backbone` takes it.
         head_widths: widths of the head's linear layers, BatchNorm and ReLU between them.
         imagenet_input: normalise grey values as ImageNet weights expect it, not by 0.5.
+        image_size: side of the images, for transformers, whose weights depend on it; None for their own.
 
     Attributes:
         embedding_size: D, the length of an embedding.
 
     Raises:
-        ValueError: `backbone` is no torchvision classification model.
+        ValueError: there is no such backbone, or it does not take images of that size.
 
     Example:
         >>> AnatPasteNet("resnet18").eval().embed(torch.zeros(1, 1, 64, 64, dtype=torch.uint8)).shape
@@ -52,11 +56,12 @@ class AnatPasteNet(nn.Module):
         head_widths: tuple[int, ...] = HEAD_WIDTHS,
         *,
         imagenet_input: bool = False,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
-        check_backbone(backbone)
-        self.backbone = torchvision.models.get_model(backbone, weights=None)
-        self._classifier, self.embedding_size = _take_off_classifier(self.backbone)
+        built = build_backbone(backbone, image_size)
+        self.backbone, self.embedding_size = built.module, built.embedding_size
+        self._left_out = tuple(f"{name}." for name in built.classifiers)
         self.head_widths, self.imagenet_input = tuple(head_widths), imagenet_input
         self.head = _projection_head((self.embedding_size, *head_widths))
 
@@ -78,7 +83,7 @@ class AnatPasteNet(nn.Module):
         return logits
 
     def load_weights(self, path: str | Path) -> None:
-        """Loads weights from a file: a torchvision state dict of the backbone, or the whole network's.
+        """Loads weights from a file: torchvision's or timm's state dict of the backbone, or the network's.
 
         The classifier that was taken off may be in the file and is left out. Only tensors are unpickled.
 
@@ -91,7 +96,9 @@ class AnatPasteNet(nn.Module):
         state = _read_state(Path(path))
         whole = any(name.startswith("backbone.") for name in state)
         target: nn.Module = self if whole else self.backbone
-        state = {name: value for name, value in state.items() if not name.startswith(f"{self._classifier}.")}
+        # torchvision's files of densenets are older than the names that it gives their layers now.
+        state = {_OLD_DENSENET.sub(r"\1\2.", name): value for name, value in state.items()}
+        state = {name: value for name, value in state.items() if not name.startswith(self._left_out)}
         expected = target.state_dict()
         wrong = sorted(set(expected) ^ set(state))
         wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
@@ -101,14 +108,6 @@ class AnatPasteNet(nn.Module):
                 f"unknown or of another shape, the first is {wrong[0]!r}."
             )
         target.load_state_dict(state)
-
-
-def check_backbone(name: str) -> None:
-    """Raises ValueError unless `name` is a torchvision classification model."""
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(
-            f"backbone must be a torchvision classification model such as resnet18 or resnet50, got {name!r}."
-        )
 
 
 def to_input(images: Tensor, *, imagenet: bool = False) -> Tensor:
@@ -142,16 +141,6 @@ def _projection_head(widths: tuple[int, ...]) -> nn.Sequential:
         layers += [nn.Linear(wide, narrow, bias=False), nn.BatchNorm1d(narrow), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(hidden[-1], classes))
     return nn.Sequential(*layers)
-
-
-def _take_off_classifier(backbone: nn.Module) -> tuple[str, int]:
-    """Puts the identity in the last linear layer's place; returns that layer's name and input width."""
-    linear = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError("backbone must end in a linear layer, got one without any.")
-    name, last = linear[-1]
-    backbone.set_submodule(name, nn.Identity())
-    return name, last.in_features
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

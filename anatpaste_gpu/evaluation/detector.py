@@ -136,6 +136,7 @@ class Detector:
             content["backbone"],
             tuple(content.get("head_widths", HEAD_WIDTHS)),
             imagenet_input=content.get("imagenet_input", False),
+            image_size=content["image_size"],
         )
         network.load_state_dict(
             {

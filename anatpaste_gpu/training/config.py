@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from anatpaste_gpu.backbones import check_backbone
 from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.devices import PRECISIONS
 from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, SCORERS
 from anatpaste_gpu.methods import Method, get_method
-from anatpaste_gpu.model import check_backbone
 from anatpaste_gpu.neighbours import NEIGHBOUR_DISTANCES
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
@@ -83,7 +83,8 @@ class TrainConfig:
     """Epochs between validations; the best one's weights are kept. The last epoch is always validated."""
 
     backbone: str = "resnet18"
-    """Any torchvision classification model."""
+    """Any torchvision classification model, or any timm model (`pip install 'anatpaste_gpu[timm]'`);
+    "timm/NAME" is timm's where both have one of that name."""
 
     weights: str | None = None
     """File of weights to start from (a state dict); null starts from scratch, as the paper does."""
@@ -129,6 +130,7 @@ class TrainConfig:
         ):
             self._check_integer(name, 1)
         self._check_integer("image_size", 16, 8192)
+        check_backbone(self.backbone, self.image_size)
         self._check_integer("bootstrap_samples", 100)
         self._check_integer("seed", 0, _MAX_SEED)
         self._check_integer("gpu", -1)
@@ -211,7 +213,6 @@ class TrainConfig:
                 f"neighbour_distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, "
                 f"got {self.neighbour_distance!r}."
             )
-        check_backbone(self.backbone)
         if not isinstance(self.augmentation, AnatPasteConfig):
             raise TypeError(
                 f"augmentation must be an AnatPasteConfig, got {type(self.augmentation).__name__}."

@@ -168,7 +168,9 @@ def build_network(config: TrainConfig) -> AnatPasteNet:
         torch.manual_seed(config.seed)
         method = config.augmenter
         widths = (*HEAD_WIDTHS[:-1], method.classes)
-        network = AnatPasteNet(config.backbone, widths, imagenet_input=method.imagenet_input)
+        network = AnatPasteNet(
+            config.backbone, widths, imagenet_input=method.imagenet_input, image_size=config.image_size
+        )
     if config.weights is not None:
         network.load_weights(config.weights)
     return network

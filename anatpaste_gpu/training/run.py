@@ -19,7 +19,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.training.checkpoint import Progress
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.loop import Trainer
+from anatpaste_gpu.training.loop import Trainer, build_network
 from anatpaste_gpu.training.run_folder import RunFolder
 
 
@@ -49,6 +49,8 @@ def train(
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     folder = RunFolder(config.run_dir)
     continued = folder.check(config)
+    if config.weights is not None:
+        build_network(config)  # refuses weights that do not fit while nothing is written yet
     if splits is None:
         splits = _load(config, folder.stored_manifest() if continued else None)
     if not continued:
