@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 
 from anatpaste_gpu.data import ImageReadError, read_image
+from anatpaste_gpu.data.display import displayed
 
 from .conftest import load_batch, rsna_files
 
@@ -316,3 +317,45 @@ def test_every_pydicom_sample_is_read_or_refused_in_one_line() -> None:
 
 def _pydicom_sample(name: str) -> Path:
     return Path(pydicom.__file__).parent / "data" / "test_files" / f"{name}.dcm"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("window", [False, True])
+def test_table_equals_the_mapping_of_each_value(tmp_path: Path, dtype: type, window: bool) -> None:
+    limits = np.iinfo(dtype)
+    stored = (
+        np.random.default_rng(2).integers(limits.min, limits.max, (300, 300), endpoint=True).astype(dtype)
+    )
+    dataset = make(stored, RescaleSlope="-0.7", RescaleIntercept="31.4")
+    values = stored * -0.7 + 31.4
+    low, high = values.min(), values.max()
+    if stored.itemsize == 1:
+        low, high = limits.max * -0.7 + 31.4, limits.min * -0.7 + 31.4
+    unit = (values - low) / (high - low)
+    if window:
+        dataset.WindowCenter, dataset.WindowWidth = "40", "77"
+        unit = (values - 39.5) / 76 + 0.5
+    assert np.array_equal(displayed(tmp_path, dataset, stored), to_8_bits(unit))
+    # Fewer pixels than values between the extremes: mapped without a table.
+    few = np.concatenate([stored[0, :50], [limits.min, limits.max]]).astype(dtype)
+    dataset.BitsStored = 8 * stored.itemsize
+    whole = np.append(stored, [limits.min, limits.max]).astype(dtype)
+    assert np.array_equal(displayed(tmp_path, dataset, few)[:50], displayed(tmp_path, dataset, whole)[:50])
+
+
+def test_a_jpeg_of_another_size_than_the_header_takes_the_general_route(tmp_path: Path) -> None:
+    stream = _encoded(Image.fromarray(RAMP8), "JPEG")
+    path = save(
+        tmp_path / "small.dcm", make(np.zeros((80, 80), np.uint8), JPEGBaseline8Bit, PixelData=stream)
+    )
+    with pytest.raises(ImageReadError, match=r"small\.dcm: the DICOM file cannot be decoded"):
+        read_image(path, 40)
+
+
+def test_window_on_an_8_bit_jpeg(tmp_path: Path) -> None:
+    stream = _encoded(Image.fromarray(RAMP8), "JPEG", quality=90)
+    elements = {"WindowCenter": "100", "WindowWidth": "81", "PhotometricInterpretation": "MONOCHROME1"}
+    dataset = make(RAMP8, JPEGBaseline8Bit, PixelData=stream, **elements)
+    stored = np.asarray(Image.open(io.BytesIO(next(generate_frames(stream, number_of_frames=1)))))
+    expected = to_8_bits(1 - ((stored.astype(float) - 99.5) / 80 + 0.5))
+    assert np.array_equal(read(tmp_path, dataset), expected)

@@ -1,14 +1,15 @@
 """DICOM files as 8-bit grey, the way a viewer shows them at first.
 
-Monochrome: stored value -> modality rescale (slope, intercept, or lookup table) -> VOI lookup table, or the
-first window, or, where the file has neither, the whole stored range for up to 8 bits and the picture's own
-extremes for more (see `own_range`) -> 0..255, rounded half up -> inverted for MONOCHROME1. Colour (RGB, YBR,
-palette) becomes grey by Pillow's luma.
+Monochrome values are mapped as `anatpaste_gpu.data.display` says. Colour (RGB, YBR, palette) becomes grey by
+Pillow's luma.
 
 Uncompressed, RLE, 8-bit JPEG and JPEG 2000 files need only pydicom and Pillow. Lossless and 12-bit
 JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
 """
 
+from __future__ import annotations
+
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +17,43 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from anatpaste_gpu.data.display import byte_table, displayed
 from anatpaste_gpu.data.errors import ImageReadError
-from anatpaste_gpu.data.levels import own_range, to_8_bits
+from anatpaste_gpu.data.levels import to_8_bits
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE = "PALETTE COLOR"
+_META_GROUP = 2
+# How a header says that each stored value is one unsigned byte of grey.
+_GREY_BYTES = {"SamplesPerPixel": 1, "BitsAllocated": 8, "BitsStored": 8, "PixelRepresentation": 0}
 
 
-def read_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+def read_dicom(path: Path, content: bytes, max_pixels: int) -> Image.Image:
     """Read one single-frame DICOM image.
 
     Args:
-        path: the file, with or without the 128-byte preamble.
+        path: named in errors.
+        content: the file's bytes, with or without the 128-byte preamble.
         max_pixels: larger pictures are refused before they are decoded.
 
     Returns:
-        uint8 (H, W), 0 black.
+        A Pillow image of mode "L", 0 black.
 
     Raises:
         ImageReadError: not DICOM, no picture in it, several frames, truncated, no decoder, too large.
     """
     try:
-        dataset = _open(path)
+        dataset = _open(path, content)
         _check_header(path, dataset, max_pixels)
-        return _to_grey(path, dataset, _decode(path, dataset))
+        return _to_grey(path, dataset)
     except (ImageReadError, MemoryError):
         raise
     except EOFError as error:
@@ -58,17 +64,26 @@ def read_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
         raise ImageReadError(f"{path}: the DICOM file cannot be decoded ({reason}).") from error
 
 
-def _open(path: Path) -> pydicom.Dataset:
-    try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    except InvalidDicomError:
-        syntax = None
-    # Inflating happens on the whole file before any size is known.
-    if syntax == DeflatedExplicitVRLittleEndian:
+def _syntax(content: bytes) -> str | None:
+    """The transfer syntax, from the meta header alone, which may be there without a preamble."""
+    file = io.BytesIO(content)
+    file.seek(132 if content[128:132] == b"DICM" else 0)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != _META_GROUP)
+    syntax: str | None = meta.get("TransferSyntaxUID")
+    return syntax
+
+
+def _open(path: Path, content: bytes) -> pydicom.Dataset:
+    # Inflating happens on the whole file before any size is known. The search is much faster than parsing.
+    deflated = DeflatedExplicitVRLittleEndian
+    if deflated.encode() in content and _syntax(content) == deflated:
         raise ImageReadError(f"{path}: deflated DICOM files are not supported.")
-    dataset = pydicom.dcmread(path, force=True)
-    if syntax is None and "Rows" not in dataset:
-        raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        if "Rows" not in dataset:
+            raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
+        # Files without a preamble are implicit little endian by the standard's default.
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     return dataset
 
 
@@ -86,10 +101,43 @@ def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None
         raise ImageReadError(f"{path}: PhotometricInterpretation {photometric} is not supported.")
 
 
+def _to_grey(path: Path, dataset: pydicom.Dataset) -> Image.Image:
+    photometric = dataset.PhotometricInterpretation
+    if photometric in _GREY:
+        plain = _plain_jpeg(dataset)
+        if plain is None:
+            return Image.fromarray(displayed(path, dataset, _decode(path, dataset)))
+        table = byte_table(path, dataset)
+        return plain if np.array_equal(table, np.arange(256)) else plain.point(table.tolist())
+    pixels = _decode(path, dataset)
+    bits = int(dataset.BitsStored)
+    if photometric == _PALETTE:
+        pixels = apply_color_lut(pixels, dataset)
+        bits = pixels.dtype.itemsize * 8
+    return Image.fromarray(to_8_bits(pixels, 0, 2.0**bits - 1)).convert("L")
+
+
+def _plain_jpeg(dataset: pydicom.Dataset) -> Image.Image | None:
+    """The frame of an 8-bit grey JPEG file, straight from its stream; None where anything is out of line.
+
+    The same decoder as in `_decode`, without the copies between.
+    """
+    if dataset.file_meta.TransferSyntaxUID != JPEGBaseline8Bit:
+        return None
+    if any(dataset.get(name) != value for name, value in _GREY_BYTES.items()):
+        return None
+    try:
+        image = Image.open(io.BytesIO(next(generate_frames(dataset.PixelData, number_of_frames=1))))
+        if (image.format, image.mode, image.size) != ("JPEG", "L", (dataset.Columns, dataset.Rows)):
+            return None
+        image.load()
+    # The general route finds the words for what is wrong.
+    except Exception:
+        return None
+    return image
+
+
 def _decode(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        # Files without a preamble are implicit little endian by the standard's default.
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
@@ -99,65 +147,3 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
             "pip install pylibjpeg pylibjpeg-libjpeg adds one."
         )
     return pixel_array(dataset, decoding_plugin=plugin)
-
-
-def _to_grey(path: Path, dataset: pydicom.Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    photometric = dataset.PhotometricInterpretation
-    if photometric in _GREY:
-        levels = _displayed(path, dataset, pixels)
-        return 255 - levels if photometric == "MONOCHROME1" else levels
-    bits = int(dataset.BitsStored)
-    if photometric == _PALETTE:
-        pixels = apply_color_lut(pixels, dataset)
-        bits = pixels.dtype.itemsize * 8
-    return np.asarray(Image.fromarray(to_8_bits(pixels, 0, 2.0**bits - 1)).convert("L"))
-
-
-def _displayed(path: Path, dataset: pydicom.Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    values = apply_modality_lut(stored, dataset).astype(np.float64)
-    if dataset.get("VOILUTSequence"):
-        # The third descriptor value is the number of bits of the table's entries.
-        top = 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        return to_8_bits(apply_voi(values.astype(np.int64), dataset), 0, top)
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        return to_8_bits(_windowed(path, dataset, values), 0, 1)
-    low, high = _stored_range(dataset)
-    if not high > low:
-        raise ImageReadError(f"{path}: RescaleSlope must not be 0.")
-    if int(dataset.BitsStored) > 8:
-        low, high = own_range(values, (low, high))
-    return to_8_bits(values, low, high)
-
-
-def _first(value: Any) -> float:
-    return float(value[0] if isinstance(value, (list, pydicom.multival.MultiValue)) else value)
-
-
-def _windowed(path: Path, dataset: pydicom.Dataset, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First window of DICOM PS3.3 C.11.2.1.2; 0 is black, 1 is white, and it may go beyond."""
-    centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
-    function = dataset.get("VOILUTFunction") or "LINEAR"
-    smallest = 1.0 if function == "LINEAR" else np.finfo(np.float64).tiny
-    if not (np.isfinite(centre) and smallest <= width < np.inf):
-        raise ImageReadError(f"{path}: the DICOM window (centre {centre}, width {width}) is not valid.")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
-    if function == "LINEAR_EXACT":
-        return (values - centre) / width + 0.5
-    if function != "LINEAR":
-        raise ImageReadError(f"{path}: VOILUTFunction {function} is not supported.")
-    if width == 1:
-        return (values > centre - 0.5).astype(np.float64)
-    return (values - (centre - 0.5)) / (width - 1) + 0.5
-
-
-def _stored_range(dataset: pydicom.Dataset) -> tuple[float, float]:
-    if dataset.get("ModalityLUTSequence"):
-        return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    bits = int(dataset.BitsStored)
-    low, high = 0.0, 2.0**bits - 1
-    if dataset.PixelRepresentation:
-        low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    ends = (low * slope + intercept, high * slope + intercept)
-    return min(ends), max(ends)

@@ -4,11 +4,13 @@ The bit depth is reduced to 8 bits first and the resize follows, so that there i
 resize everywhere (Pillow's bicubic on 8-bit grey) whatever the file's format.
 """
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from anatpaste_gpu.data.errors import ImageReadError
@@ -19,7 +21,11 @@ MIN_IMAGE_SIZE = 16
 MAX_IMAGE_SIZE = 8192
 # 8192 x 8192 is several times the largest radiograph and stays below the size at which Pillow starts to warn.
 MAX_PIXELS = 1 << 26
+# Uncompressed colour of that many pixels at 32 bits still fits.
+MAX_BYTES = 1 << 30
 
+# Where Pillow looks for an orientation; looking takes as long as decoding a small file.
+_ORIENTATION_SOURCES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _DICOM_SIGNATURE = b"DICM"
@@ -47,21 +53,27 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
         TypeError: `image_size` is not an int.
     """
     check_image_size(image_size)
-    grey = read_grey(Path(path))
+    return torch.from_numpy(read_pixels(Path(path), image_size))[None]
+
+
+def read_pixels(path: Path, image_size: int) -> NDArray[np.uint8]:
+    """What `read_image` gives, as a NumPy array (S, S) and without a check of the size."""
+    grey = read_grey(path)
     if grey.size != (image_size, image_size):
         grey = grey.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(grey, dtype=np.uint8))[None]
+    return np.array(grey, dtype=np.uint8)
 
 
 def read_grey(path: Path) -> Image.Image:
     """The file as a Pillow image of mode "L" at its own size; raises as `read_image` does."""
-    kind = _file_kind(path)
+    content = _content(path)
+    kind = _kind(path, content)
     if kind == "dicom":
         # pydicom is slow to import, and a machine that only trains on phantoms or PNGs may lack it.
         from anatpaste_gpu.data.dicom import read_dicom
 
-        return Image.fromarray(read_dicom(path, MAX_PIXELS))
-    return _read_pillow(path, kind)
+        return read_dicom(path, content, MAX_PIXELS)
+    return _read_pillow(path, content, kind)
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -98,34 +110,42 @@ def check_image_size(image_size: int) -> None:
         raise ValueError(f"image_size must be in {MIN_IMAGE_SIZE}..{MAX_IMAGE_SIZE}, got {image_size}.")
 
 
-def _file_kind(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(_DICOM_PREAMBLE + len(_DICOM_SIGNATURE))
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise ImageReadError(f"{path}: {size} bytes are more than the {MAX_BYTES} allowed.")
+            return file.read(MAX_BYTES)
     except FileNotFoundError as error:
         raise ImageReadError(f"{path}: the file does not exist.") from error
     except OSError as error:
         raise ImageReadError(f"{path}: the file cannot be opened ({error.strerror}).") from error
-    if not head:
+
+
+def _kind(path: Path, content: bytes) -> str:
+    if not content:
         raise ImageReadError(f"{path}: the file is empty (0 bytes).")
-    if head.startswith(_PNG_SIGNATURE):
+    if content.startswith(_PNG_SIGNATURE):
         return "PNG"
-    if head.startswith(_JPEG_SIGNATURE):
+    if content.startswith(_JPEG_SIGNATURE):
         return "JPEG"
     # Some exports leave out the preamble; their suffix is then all there is to go by.
-    if head[_DICOM_PREAMBLE:] == _DICOM_SIGNATURE or path.suffix.lower() in (".dcm", ".dicom"):
+    if content.startswith(_DICOM_SIGNATURE, _DICOM_PREAMBLE) or path.suffix.lower() in (".dcm", ".dicom"):
         return "dicom"
     raise ImageReadError(f"{path}: expected a PNG, JPEG or DICOM image, but the content is none of these.")
 
 
-def _read_pillow(path: Path, kind: str) -> Image.Image:
+def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
     try:
-        with Image.open(path, formats=(kind,)) as image:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             _check_pixels(path, *image.size)
             if getattr(image, "n_frames", 1) > 1:
                 raise ImageReadError(f"{path}: expected one picture, got {image.n_frames} frames.")  # type: ignore[attr-defined]
             image.load()
-            return _to_grey(ImageOps.exif_transpose(image))
+            if not _ORIENTATION_SOURCES.isdisjoint(image.info):
+                ImageOps.exif_transpose(image, in_place=True)
+            return _to_grey(image)
     except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
@@ -150,4 +170,4 @@ def _to_grey(image: Image.Image) -> Image.Image:
         image = Image.alpha_composite(black, opaque).convert("RGB")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
