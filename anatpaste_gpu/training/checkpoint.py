@@ -1,10 +1,13 @@
-"""The state of a run that is not finished yet."""
+"""The state of a run that is not finished yet: two generations of it, each with a checksum."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,10 @@ import torch
 
 from anatpaste_gpu.files import write_atomically
 
-FORMAT = "anatpaste-checkpoint-1"
+FORMAT = "anatpaste-checkpoint-2"
+# The file is this line, the SHA-256 of the rest in hexadecimal on a line, and what torch.save wrote.
+_MAGIC = f"{FORMAT}\n".encode()
+_DIGEST_LENGTH = 64
 
 
 @dataclasses.dataclass
@@ -25,6 +31,7 @@ class Progress:
         correct: correctly classified images and twins since then.
         best_auc: of the best validation so far, or -1.
         best_epoch: epochs done at that validation.
+        best_model: SHA-256 of the file of that validation's network, or empty.
         epochs: one record for every finished epoch.
         validations: one record for every validation, the untrained network's first.
         step_ms: milliseconds of every step.
@@ -36,6 +43,7 @@ class Progress:
     correct: int = 0
     best_auc: float = -1.0
     best_epoch: int = 0
+    best_model: str = ""
     epochs: list[dict[str, float]] = dataclasses.field(default_factory=list)
     validations: list[dict[str, float]] = dataclasses.field(default_factory=list)
     step_ms: list[float] = dataclasses.field(default_factory=list)
@@ -45,35 +53,82 @@ class Progress:
 def save_checkpoint(
     path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Writes the state of a run, whole or not at all. Synchronises."""
-    content = {
-        "format": FORMAT,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": dataclasses.asdict(progress),
-    }
+    """Writes the state of a run, whole or not at all, and keeps the state before as `previous_of(path)`.
+
+    At every moment one of the two files is whole: the new one is written and flushed to disk before the
+    names change. Synchronises.
+    """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": dataclasses.asdict(progress),
+        },
+        buffer,
+    )
+    payload = buffer.getvalue()
+    new = path.with_name(f".{path.name}.new")
+    write_atomically(new, _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+    if path.exists():
+        os.replace(path, previous_of(path))
+    os.replace(new, path)
 
 
-def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Puts the state of a run back into network and optimiser.
+def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Reads the newest whole state of a run, its tensors on the CPU; unpickles nothing but tensors.
+
+    Args:
+        path: the newest generation's file; the one before is looked for beside it.
+        say: told in a sentence where the newest is damaged and the one before is used.
+
+    Returns:
+        For `restore_checkpoint`; None where there is no file of either generation.
 
     Raises:
-        ValueError: the file is damaged or is not such a checkpoint.
+        ValueError: there are files, and none is whole.
     """
-    content = _read(path)
+    damage: list[str] = []
+    for file in (path, previous_of(path)):
+        if not file.exists():
+            continue
+        try:
+            content = _read(file)
+        except ValueError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            say(f"{damage[0]} The state before it is used instead, of step {content['progress']['step']}.")
+        return content
+    if damage:
+        raise ValueError(f"{' '.join(damage)} No whole state is left; --overwrite true starts anew.")
+    return None
+
+
+def restore_checkpoint(
+    content: dict[str, Any], network: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Puts what `read_checkpoint` read back into network and optimiser."""
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
     return Progress(**content["progress"])
 
 
+def previous_of(path: Path) -> Path:
+    """The generation before a checkpoint."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def _read(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    start = len(_MAGIC) + _DIGEST_LENGTH + 1
+    if not data.startswith(_MAGIC):
+        raise ValueError(f"{path}: the checkpoint is damaged or not of format {FORMAT}.")
+    payload = data[start:]
+    if hashlib.sha256(payload).hexdigest().encode() != data[len(_MAGIC) : start - 1]:
+        raise ValueError(f"{path}: the checkpoint is damaged (its checksum does not match).")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: the checkpoint is damaged ({type(error).__name__}).") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a checkpoint of format {FORMAT}.")
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: the checkpoint cannot be read ({type(error).__name__}).") from error
     return content

@@ -12,13 +12,15 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.config import PLACE_FIELDS, TrainConfig
 from anatpaste_gpu.training.interrupt import Interrupted
 from anatpaste_gpu.training.run import train
+from anatpaste_gpu.training.run_folder import RunFolder
 
 DEFAULT_PRESET = "paper"
 _PRESETS = Path(__file__).parent / "presets"
 _PROGRAM = "train.py"
+_MOVABLE = PLACE_FIELDS - {"output", "overwrite"}
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
@@ -28,7 +30,12 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         0 when the run is finished, 1 when it cannot be done, 128 + signal when it was interrupted; a wrong
         command line exits with 2.
     """
-    config = parse(sys.argv[1:] if arguments is None else arguments, program=program)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    config = parse(words, program=program)
+    folder = RunFolder(config.run_dir)
+    if _resumed(words) is not None and folder.metrics.exists():
+        print(f"{folder.path} holds a finished run: there is nothing to continue.", file=sys.stderr)
+        return 0
     try:
         train(config)
     except Interrupted as stopped:
@@ -46,12 +53,15 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
 def parse(arguments: Sequence[str], *, program: str = _PROGRAM) -> TrainConfig:
     """The config that a command line asks for; exits with 2 and one sentence if it is wrong."""
     words = [_with_underscores(word) for word in arguments]
-    parser = build_parser(_preset_of(words), program=program)
-    values = parser.parse_args(words)
+    run = _resumed(words)
+    parser = build_parser(_preset_of(words), program=program, run=run)
     try:
+        stored = None if run is None else RunFolder(run).stored_config()
+        values = parser.parse_args(words)
         content = vars(parser.instantiate(values))
         names = [field.name for field in dataclasses.fields(TrainConfig)]
-        return TrainConfig(**{name: content[name] for name in names})
+        config = TrainConfig(**{name: content[name] for name in names})
+        return config if stored is None else _continuing(config, stored, words, run)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
 
@@ -61,13 +71,16 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
 
-def build_parser(preset: str = DEFAULT_PRESET, *, program: str = _PROGRAM) -> ArgumentParser:
-    """The parser, with a preset's values as its defaults."""
+def build_parser(
+    preset: str = DEFAULT_PRESET, *, program: str = _PROGRAM, run: Path | None = None
+) -> ArgumentParser:
+    """The parser, with the values of a preset, or of a run to be continued, as its defaults."""
+    defaults = _PRESETS / f"{preset}.yaml" if run is None else RunFolder(run).config
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(
         prog=program,
         description="Trains an anomaly detector on normal chest radiographs and reports how well it does.",
-        default_config_files=[str(_PRESETS / f"{preset}.yaml")],
+        default_config_files=[str(defaults)],
     )
     parser.add_argument(
         "--preset",
@@ -76,6 +89,12 @@ def build_parser(preset: str = DEFAULT_PRESET, *, program: str = _PROGRAM) -> Ar
         help="Set of defaults; see anatpaste_gpu/training/presets.",
     )
     parser.add_argument("--config", action="config", help="YAML file of settings that override the preset's.")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help="Continue the unfinished run in this folder, exactly: its config.yaml has all settings. Only "
+        f"those that say where a run happens may be given beside it: {', '.join(sorted(_MOVABLE))}.",
+    )
     parser.add_class_arguments(TrainConfig)
     return parser
 
@@ -95,6 +114,31 @@ def _preset_of(words: Sequence[str]) -> str:
     chosen: str = scout.parse_known_args(words)[0].preset
     # The real parser refuses an unknown name, and says which ones there are.
     return chosen if chosen in preset_names() else DEFAULT_PRESET
+
+
+def _resumed(words: Sequence[str]) -> Path | None:
+    """The run to be continued, looked up before parsing because it supplies the parser's defaults."""
+    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scout.add_argument("--resume", type=Path)
+    chosen: Path | None = scout.parse_known_args(list(words))[0].resume
+    return chosen
+
+
+def _continuing(
+    config: TrainConfig, stored: TrainConfig, words: Sequence[str], run: Path | None
+) -> TrainConfig:
+    """The stored config with another place; ValueError where a word asks for another run."""
+    for option in ("--preset", "--output", "--overwrite"):
+        if any(word.partition("=")[0] == option for word in words):
+            raise ValueError(f"--resume {run} says all that {option} could; leave {option} out.")
+    recipe = stored.recipe()
+    for name, value in config.recipe().items():
+        if recipe[name] != value:
+            raise ValueError(
+                f"--resume {run} continues a run with {name} {recipe[name]!r}, which cannot become {value!r} "
+                "half-way; start another run for that."
+            )
+    return dataclasses.replace(config, output=str(run), overwrite=False)
 
 
 def _with_underscores(word: str) -> str:

@@ -20,7 +20,19 @@ from anatpaste_gpu.methods import Method, get_method
 from anatpaste_gpu.neighbours import NEIGHBOUR_DISTANCES
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
-PLACE_FIELDS = frozenset({"data_root", "output", "overwrite", "gpu", "threads", "workers", "log_every"})
+PLACE_FIELDS = frozenset(
+    {
+        "data_root",
+        "output",
+        "overwrite",
+        "gpu",
+        "threads",
+        "workers",
+        "log_every",
+        "checkpoint_every",
+        "checkpoint_seconds",
+    }
+)
 _MAX_SEED = 2**63 - 1
 
 
@@ -115,6 +127,13 @@ class TrainConfig:
     log_every: int = 20
     """Steps between log lines."""
 
+    checkpoint_every: int = 0
+    """Steps between checkpoints, so the most that a killed run loses; 0 leaves it to checkpoint_seconds. One
+    is written at the end of every epoch too."""
+
+    checkpoint_seconds: float = 300.0
+    """Seconds between checkpoints within an epoch."""
+
     augmentation: AnatPasteConfig = dataclasses.field(default_factory=AnatPasteConfig)
     """Lung segmentation, jitter and paste."""
 
@@ -136,10 +155,12 @@ class TrainConfig:
         self._check_integer("gpu", -1)
         self._check_integer("threads", 0)
         self._check_integer("neighbours", 1)
+        self._check_integer("checkpoint_every", 0)
         if self.workers is not None:
             self._check_integer("workers", 1)
         for name in ("learning_rate", "bandwidth"):
             self._check_real(name, 0.0, math.inf, open_low=True)
+        self._check_real("checkpoint_seconds", 0.0, math.inf)
         self._check_real("momentum", 0.0, 1.0)
         self._check_real("weight_decay", 0.0, 1.0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import Self
 
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.training.checkpoint import Progress as RunProgress
 
 
 class Display:
@@ -38,16 +41,21 @@ class Display:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._thread_hook = threading.excepthook
+        threading.excepthook = self._leave_out_log_errors
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # said already, or the disk is full at the very end
+                self._writer.close()
+        threading.excepthook = self._thread_hook
 
-    def open_log(self, step: int) -> None:
-        """Starts the log of a run after `step` steps; what a killed run logged beyond them is void."""
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+    def open_log(self, progress: RunProgress) -> None:
+        """Starts the log of a run, or goes on with it; what a killed run logged beyond its state is void."""
+        first = progress.step + 1 if progress.validations else 0
+        self._writer = SummaryWriter(str(self._folder), purge_step=first)
 
     def advance(self, step: int) -> None:
         """Moves the bar."""
@@ -97,6 +105,16 @@ class Display:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
+        except OSError as error:  # no reason to stop a run
+            self._writer = None
+            self.line(f"TensorBoard's log ends here: {error}.")
+
+    def _leave_out_log_errors(self, failure: threading.ExceptHookArgs) -> None:
+        """Keeps a traceback out of sight: TensorBoard's thread hands its error to the next `add_scalar`."""
+        if self._writer is None or not isinstance(failure.exc_value, OSError):
+            self._thread_hook(failure)

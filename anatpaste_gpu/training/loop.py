@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 
 import torch
 
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
-from anatpaste_gpu.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from anatpaste_gpu.training.checkpoint import (
+    Progress,
+    read_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
@@ -57,8 +63,11 @@ class Trainer:
         self.training_step = TrainingStep(self.network, self.optimizer, self.twins, dtype, self.clock)
         self.validator = Validator(config, self.source.images, splits.validation, folder, device)
         self.progress = Progress()
-        if folder.checkpoint.exists():
-            self.progress = load_checkpoint(folder.checkpoint, self.network, self.optimizer)
+        stored = read_checkpoint(folder.checkpoint, display.line)
+        if stored is not None:
+            self.progress = restore_checkpoint(stored, self.network, self.optimizer)
+        folder.settle_model(self.progress.best_model)
+        self.saved_at = time.monotonic()
         self.loss_sum = torch.tensor(self.progress.loss_sum, dtype=torch.float64, device=device)
         self.correct = torch.tensor(self.progress.correct, device=device)
 
@@ -74,11 +83,14 @@ class Trainer:
                 self.save_gallery()
             if not self.progress.validations:
                 self.validate(epochs_done=0)
+                self.save()
             while self.progress.step < self.config.total_steps:
                 self.train_step(self.progress.step)
                 self.progress.step += 1
                 if self.progress.step % self.config.steps_per_epoch == 0:
                     self.end_epoch(self.progress.step // self.config.steps_per_epoch)
+                elif self.checkpoint_is_due():
+                    self.save()
                 if stop.received is not None:
                     self.save()
                     raise Interrupted(
@@ -150,10 +162,19 @@ class Trainer:
             self.progress.augmentation_ms.append(augmentation)
             self.progress.step_ms.append(augmentation + rest)
 
+    def checkpoint_is_due(self) -> bool:
+        """Whether a state should be kept within an epoch."""
+        every = self.config.checkpoint_every
+        if every and self.progress.step % every == 0:
+            return True
+        return time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
+
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint; with it the best network so far is kept."""
         self.collect()
         save_checkpoint(self.folder.checkpoint, self.network, self.optimizer, self.progress)
+        self.folder.keep_model()
+        self.saved_at = time.monotonic()
 
     def save_gallery(self) -> None:
         """Draws what the first images of the first step become."""

@@ -38,6 +38,7 @@ def train(
 
     Raises:
         ValueError: the folder holds another run, the data cannot be used, or training diverged.
+        OSError: a file cannot be written; the state that was written before is intact.
         Interrupted: SIGINT or SIGTERM came; the same call continues.
     """
     console = console or Console()
@@ -53,18 +54,23 @@ def train(
         build_network(config)  # refuses weights that do not fit while nothing is written yet
     if splits is None:
         splits = _load(config, folder.stored_manifest() if continued else None)
-    if not continued:
-        folder.begin(config, splits.manifest)
-    with Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display:
+    with (
+        folder.explain_full_disk(),
+        Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display,
+    ):
+        if continued:
+            folder.sweep()
+        else:
+            folder.begin(config, splits.manifest)
         display.line(sentence)
         display.line(splits.summary())
         trainer = Trainer(config, splits, folder, device, display)
-        display.open_log(trainer.progress.step)
+        display.open_log(trainer.progress)
         verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
         display.line(f"{verb} {folder.path}.")
         progress = trainer.run()
         metrics = _finish(config, splits, folder, device, progress)
-        _show(display, metrics)
+        _show(display, metrics, _timing(progress))
     return metrics
 
 
@@ -105,7 +111,6 @@ def _finish(
         **results,
         "counts": _counts(splits, validation, test),
         "training": _training(progress),
-        "timing": _timing(progress),
         "device": {
             "type": device.type,
             "name": device_name(device),
@@ -115,8 +120,9 @@ def _finish(
         "versions": versions(),
         "recipe_hash": config.recipe_hash(),
     }
+    write_atomically(folder.timing, json.dumps(_timing(progress), indent=2) + "\n")
     write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
-    folder.checkpoint.unlink(missing_ok=True)
+    folder.remove_checkpoints()
     return metrics
 
 
@@ -154,8 +160,8 @@ def _timing(progress: Progress) -> dict[str, float]:
     }
 
 
-def _show(display: Display, metrics: dict[str, Any]) -> None:
-    test, timing = metrics["test"], metrics["timing"]
+def _show(display: Display, metrics: dict[str, Any], timing: dict[str, float]) -> None:
+    test = metrics["test"]
     low, high = test["auc_interval"]
     trained = "nothing was trained"
     if "step_ms" in timing:

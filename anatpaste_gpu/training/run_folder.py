@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.training.checkpoint import previous_of
 from anatpaste_gpu.training.config import TrainConfig
+
+# Disk full, quota used up, file larger than the process may write.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RunFolder:
@@ -19,10 +28,12 @@ class RunFolder:
         path: the folder.
         config: every setting, as YAML that `train.py --config` reads.
         manifest: which image is in which split.
-        checkpoint: state of an unfinished run; removed at its end.
+        checkpoint: state of an unfinished run; removed at its end, with the generation before it.
         model: the detector with the best validation AUC so far.
+        next_model: a better one, until a checkpoint knows of it.
         scores: score of every validation and test image.
-        metrics: results; its presence means that the run is finished.
+        metrics: results; its presence means that the run is finished. Equal for equal runs.
+        timing: how long the steps took: of the machine, not of the run.
         roc, histogram, gallery: pictures.
         tensorboard: scalars for TensorBoard.
     """
@@ -32,9 +43,12 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.manifest = path / "split_manifest.json"
         self.checkpoint = path / "checkpoint.pt"
+        self.previous_checkpoint = previous_of(self.checkpoint)
         self.model = path / "model.safetensors"
+        self.next_model = path / ".model.safetensors.next"
         self.scores = path / "scores.csv"
         self.metrics = path / "metrics.json"
+        self.timing = path / "timing.json"
         self.roc = path / "roc.png"
         self.histogram = path / "score_histogram.png"
         self.gallery = path / "augmentation_gallery.png"
@@ -52,10 +66,12 @@ class RunFolder:
         if self.config.exists():
             refusal = self._why_not_continue(config)
             if refusal is None:
-                return True
+                return self.manifest.exists()  # else it was killed while an older run was removed
             if not config.overwrite:
                 raise ValueError(refusal)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (
+            not self.path.is_dir() or any(map(self._is_foreign, self.path.iterdir()))
+        ):
             raise ValueError(f"{self.path} exists and is not a run folder; choose another --output.")
         return False
 
@@ -64,14 +80,91 @@ class RunFolder:
         if config.overwrite:
             self._remove_run()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.sweep()
         temporary = self.path / f".{self.manifest.name}"
         manifest.save(temporary)
         temporary.replace(self.manifest)
         write_atomically(self.config, config.to_yaml())  # last: with it, the folder holds a run
 
+    def stored_config(self) -> TrainConfig:
+        """The settings of the run in this folder.
+
+        Raises:
+            ValueError: there is none, or it cannot be read.
+        """
+        if not self.config.is_file():
+            raise ValueError(f"{self.path}: there is no run to continue here (no config.yaml).")
+        try:
+            return TrainConfig.from_yaml(self.config.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, yaml.YAMLError) as error:
+            raise ValueError(f"{self.path} holds a run whose config.yaml cannot be read ({error})") from error
+
     def stored_manifest(self) -> SplitManifest:
         """The split of the run to be continued."""
         return SplitManifest.load(self.manifest)
+
+    def sweep(self) -> None:
+        """Removes what writes left that were cut off."""
+        for file in self.path.glob(".*"):
+            if file != self.next_model and not self._is_foreign(file):
+                file.unlink(missing_ok=True)
+
+    def keep_model(self) -> None:
+        """Lets the next model be the model: for after a checkpoint was written that knows of it."""
+        if self.next_model.exists():
+            os.replace(self.next_model, self.model)
+
+    def settle_model(self, best_model: str) -> None:
+        """After a kill, keeps or drops the next model by whether the state to be continued knows of it.
+
+        Args:
+            best_model: SHA-256 of the best model's file as the state has it, or empty.
+        """
+        if self.next_model.exists():
+            if hashlib.sha256(self.next_model.read_bytes()).hexdigest() == best_model:
+                self.keep_model()
+            else:
+                self.next_model.unlink()
+
+    def remove_checkpoints(self) -> None:
+        """Removes both generations, of a run that is finished."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.previous_checkpoint.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def explain_full_disk(self) -> Iterator[None]:
+        """Turns the error of a full disk into a sentence that says what is left and what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            safe = self.checkpoint.exists() or self.previous_checkpoint.exists()
+            state = "the last checkpoint is intact" if safe else "no checkpoint had been written yet"
+            raise OSError(
+                f"{self.path}: nothing more can be written here ({error.strerror}); {state}. "
+                "Make room, and the same command continues the run."
+            ) from error
+
+    def _is_foreign(self, file: Path) -> bool:
+        """Whether a file is none that a run leaves behind when it is killed before it has a config.yaml."""
+        own = (self.config, self.metrics, *self._files())
+        return file != self.manifest and not file.name.startswith(tuple(f".{path.name}" for path in own))
+
+    def _files(self) -> tuple[Path, ...]:
+        """A run's own files but for metrics.json, TensorBoard's and config.yaml, which is the last to go."""
+        return (
+            self.timing,
+            self.checkpoint,
+            self.previous_checkpoint,
+            self.next_model,
+            self.model,
+            self.scores,
+            self.roc,
+            self.histogram,
+            self.gallery,
+            self.manifest,
+        )
 
     def _why_not_continue(self, config: TrainConfig) -> str | None:
         """None where the folder holds an unfinished run of the config's recipe, else a sentence."""
@@ -79,9 +172,9 @@ class RunFolder:
         if self.metrics.exists():
             return f"{self.path} already holds a finished run; {remedy}"
         try:
-            stored = TrainConfig.from_yaml(self.config.read_text(encoding="utf-8")).recipe()
-        except (ValueError, TypeError, yaml.YAMLError) as error:
-            return f"{self.path} holds a run whose config.yaml cannot be read ({error}); {remedy}"
+            stored = self.stored_config().recipe()
+        except ValueError as error:
+            return f"{error}; {remedy}"
         for name, value in config.recipe().items():
             if stored[name] != value:
                 found = f"{self.path} holds an unfinished run with {name} {stored[name]!r}, not {value!r}"
@@ -91,16 +184,7 @@ class RunFolder:
     def _remove_run(self) -> None:
         """Removes a run's own files and nothing else."""
         self.metrics.unlink(missing_ok=True)  # first, so that a half-removed run never looks finished
-        files = (
-            self.checkpoint,
-            self.model,
-            self.scores,
-            self.roc,
-            self.histogram,
-            self.gallery,
-            self.manifest,
-        )
-        for file in files:
+        for file in self._files():
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         self.config.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from anatpaste_gpu.training.run_folder import RunFolder
 
 
 class Validator:
-    """Scores the validation set; the best network so far becomes model.safetensors.
+    """Scores the validation set; the best network so far becomes model.safetensors with the next checkpoint.
 
     Args:
         config: the recipe.
@@ -75,5 +77,6 @@ class Validator:
                 "seed": config.seed,
                 "epoch": epochs_done,
             }
-            detector.save(self._folder.model, {**source, "recipe_hash": config.recipe_hash()})
+            detector.save(self._folder.next_model, {**source, "recipe_hash": config.recipe_hash()})
+            progress.best_model = hashlib.sha256(self._folder.next_model.read_bytes()).hexdigest()
         return area

@@ -1,0 +1,384 @@
+"""What a run survives: kills at any moment, damaged checkpoints, a full disk; and --resume."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training.checkpoint import (
+    Progress,
+    previous_of,
+    read_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from anatpaste_gpu.training.cli import main, parse
+from anatpaste_gpu.training.run_folder import RunFolder
+
+from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    return phantoms()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(tiny(folder), splits=splits, console=quiet())
+    return folder
+
+
+def killed_after(
+    step: int, folder: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> None:
+    stop_at(monkeypatch, step, kill)
+    with pytest.raises(Killed):
+        train(tiny(folder, **changes), splits=splits, console=quiet())
+    monkeypatch.undo()
+
+
+def continued(folder: Path, splits: DatasetSplits, **changes: Any) -> str:
+    console = quiet()
+    train(tiny(folder, **changes), splits=splits, console=console)
+    return printed(console)
+
+
+class TestCheckpoint:
+    def state(self, step: int) -> tuple[torch.nn.Module, torch.optim.Optimizer, Progress]:
+        """A network and its momentum that tell the step they are of."""
+        network = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+        with torch.no_grad():
+            network.weight.fill_(step)
+            network.bias.fill_(-step)
+        network(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        return network, optimizer, Progress(step=step, epochs=[{"loss": 0.1}], step_ms=[1.5])
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        network, optimizer, progress = self.state(3)
+        save_checkpoint(tmp_path / "checkpoint.pt", network, optimizer, progress)
+        content = read_checkpoint(tmp_path / "checkpoint.pt", pytest.fail)
+        assert content is not None
+        other, other_optimizer, _ = self.state(7)
+        assert restore_checkpoint(content, other, other_optimizer) == progress
+        assert torch.equal(other.weight, network.weight)
+        buffers = [o.state_dict()["state"][0]["momentum_buffer"] for o in (optimizer, other_optimizer)]
+        assert torch.equal(*buffers)
+
+    def test_no_file_is_no_state(self, tmp_path: Path) -> None:
+        assert read_checkpoint(tmp_path / "checkpoint.pt", pytest.fail) is None
+
+    def test_a_flipped_bit_anywhere_or_a_cut_brings_back_the_state_before(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.pt"
+        for step in (1, 2, 3):
+            save_checkpoint(path, *self.state(step))
+        whole = path.read_bytes()
+        generator = random.Random(0)
+        places = [0, 30, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(20))]
+        damages = [bytes([*whole[:at], whole[at] ^ 4, *whole[at + 1 :]]) for at in places]
+        for damaged in (b"", whole[:10], whole[: len(whole) // 2], whole[:-1], *damages):
+            path.write_bytes(damaged)
+            said: list[str] = []
+            content = read_checkpoint(path, said.append)
+            assert content is not None
+            assert content["progress"]["step"] == 2
+            assert len(said) == 1
+            assert "the checkpoint is damaged" in said[0]
+            assert said[0].endswith("The state before it is used instead, of step 2.")
+
+    def test_two_damaged_generations_are_an_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.pt"
+        path.write_bytes(b"PK\x03\x04 torn")
+        previous_of(path).write_bytes(b"")
+        with pytest.raises(ValueError, match=r"No whole state is left; --overwrite true starts anew\."):
+            read_checkpoint(path, pytest.fail)
+
+    def test_killed_between_the_two_renames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "checkpoint.pt"
+        save_checkpoint(path, *self.state(1))
+        original = os.replace
+
+        def replace(source: Any, target: Any) -> None:
+            if Path(target) == path:
+                raise Killed
+            original(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(Killed):
+            save_checkpoint(path, *self.state(2))
+        monkeypatch.undo()
+        content = read_checkpoint(path, pytest.fail)
+        assert content is not None
+        assert content["progress"]["step"] == 1
+
+    def test_nothing_but_tensors_is_unpickled(self, tmp_path: Path) -> None:
+        """A checksum protects from accidents only; whoever writes the file can write that too."""
+        import hashlib
+        import io
+
+        buffer = io.BytesIO()
+        torch.save({"network": os.system}, buffer)
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest().encode()
+        path = tmp_path / "checkpoint.pt"
+        path.write_bytes(b"anatpaste-checkpoint-2\n" + digest + b"\n" + buffer.getvalue())
+        with pytest.raises(ValueError, match=r"the checkpoint cannot be read \(UnpicklingError\)"):
+            read_checkpoint(path, pytest.fail)
+
+
+class TestContinuation:
+    def test_no_more_is_lost_than_an_interval(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "run"
+        killed_after(11, folder, splits, monkeypatch, checkpoint_every=2)
+        assert f"Continuing at step 10 in {folder}" in continued(folder, splits)
+        assert_same_run(folder, finished)
+
+    def test_seconds_between_checkpoints(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "run"
+        killed_after(11, folder, splits, monkeypatch, checkpoint_seconds=0.0)
+        assert f"Continuing at step 10 in {folder}" in continued(folder, splits)
+        assert_same_run(folder, finished)
+
+    def test_damaged_checkpoint_costs_one_interval(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        killed_after(8, folder.path, splits, monkeypatch)
+        with open(folder.checkpoint, "r+b") as file:
+            file.truncate(1000)
+        shown = continued(folder.path, splits)
+        assert "checkpoint.pt: the checkpoint is damaged" in shown
+        assert "Continuing at step 3" in shown
+        assert_same_run(folder.path, finished)
+
+    def test_a_better_model_counts_only_with_its_checkpoint(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed after a validation wrote its network, before or after the checkpoint that knows of it."""
+        for name in ("save_checkpoint", "keep_model"):
+            folder = RunFolder(tmp_path / name)
+            target = RunFolder if name == "keep_model" else "anatpaste_gpu.training.loop"
+
+            def die_at_the_validation(
+                *args: Any, folder: RunFolder = folder, name: str = name, **options: Any
+            ) -> None:
+                if folder.next_model.exists():
+                    raise Killed
+                if name == "save_checkpoint":
+                    save_checkpoint(*args, **options)
+
+            with monkeypatch.context() as patch:
+                if isinstance(target, str):
+                    patch.setattr(f"{target}.{name}", die_at_the_validation)
+                else:
+                    patch.setattr(target, name, die_at_the_validation)
+                with pytest.raises(Killed):
+                    train(tiny(folder.path), splits=splits, console=quiet())
+            assert folder.next_model.exists()
+            assert not folder.model.exists()
+            step = 3 if name == "save_checkpoint" else 6
+            assert f"Continuing at step {step}" in continued(folder.path, splits)
+            assert_same_run(folder.path, finished)
+
+    def test_killed_while_the_folder_was_made(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        folder = RunFolder(tmp_path)
+        splits.manifest.save(folder.manifest)
+        (tmp_path / ".config.yaml.x7").write_text("half")
+        assert folder.check(tiny(tmp_path)) is False
+        folder.begin(tiny(tmp_path), splits.manifest)
+        assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "split_manifest.json"}
+
+    def test_log_of_a_killed_run_has_every_step_once(
+        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        for step in (1, 5, 8, 8, 11):
+            killed_after(step, tmp_path / "run", splits, monkeypatch)
+        continued(tmp_path / "run", splits)
+        events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+        assert [event.step for event in events.Scalars("validation/auc")] == [0, 6, 12]
+        assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
+
+
+class TestFullDisk:
+    def test_the_state_before_is_intact_and_the_command_continues(
+        self,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        finished: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        killed_after(8, folder.path, splits, monkeypatch)
+        before = folder.checkpoint.read_bytes()
+        original = os.fsync
+
+        def no_room(handle: int) -> None:
+            if os.fstat(handle).st_size > 100_000:  # room for a small file only
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            original(handle)
+
+        monkeypatch.setattr(os, "fsync", no_room)
+        monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", lambda *args, **options: splits)
+        assert main(["--resume", str(folder.path)]) == 1
+        assert capsys.readouterr().err.splitlines() == [
+            f"train.py: error: {folder.path}: nothing more can be written here (No space left on device); "
+            "the last checkpoint is intact. Make room, and the same command continues the run."
+        ]
+        monkeypatch.undo()
+        assert folder.checkpoint.read_bytes() == before
+        assert not [path.name for path in folder.path.iterdir() if path.name.startswith(".")]
+        assert "Continuing at step 6" in continued(folder.path, splits)
+        assert_same_run(folder.path, finished)
+
+    @pytest.mark.slow
+    def test_a_process_that_may_write_no_large_file(self, tmp_path: Path) -> None:
+        """The kernel's own refusal, met by every way of writing; the reason is then EFBIG."""
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+        code = limit + "from anatpaste_gpu.training.cli import main; raise SystemExit(main())"
+        words = ["--dataset", "demo", "--preset", "smoke", "--gpu", "-1", "--output", str(tmp_path / "run")]
+        run = subprocess.run(
+            [sys.executable, "-c", code, *words, "--epochs", "1", "--steps_per_epoch", "1"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=REPOSITORY,
+        )
+        assert run.returncode == 1
+        assert run.stderr.count("\n") == 1
+        assert "nothing more can be written here (File too large); no checkpoint had been" in run.stderr
+
+
+class TestResumeOption:
+    def begun(self, folder: Path, splits: DatasetSplits, **changes: Any) -> TrainConfig:
+        config = tiny(folder, **changes)
+        RunFolder(folder).begin(config, splits.manifest)
+        return config
+
+    def test_config_comes_from_the_folder_and_places_may_change(
+        self, tmp_path: Path, splits: DatasetSplits
+    ) -> None:
+        config = self.begun(tmp_path / "run", splits, seed=5)
+        moved = tmp_path / "moved"
+        (tmp_path / "run").rename(moved)
+        assert parse(["--resume", str(moved)]) == tiny(moved, seed=5)
+        assert parse([f"--resume={moved}", "--workers", "3", "--log-every=9"]) == tiny(
+            moved, seed=5, workers=3, log_every=9
+        )
+        assert parse(["--resume", str(moved)]).recipe_hash() == config.recipe_hash()
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--batch-size", "8"], "continues a run with batch_size 4, which cannot become 8 half-way"),
+            (["--preset", "cpu"], "says all that --preset could; leave --preset out"),
+            (["--output=x"], "says all that --output could; leave --output out"),
+        ],
+    )
+    def test_another_run_is_refused(
+        self,
+        words: list[str],
+        message: str,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.begun(tmp_path / "run", splits)
+        with pytest.raises(SystemExit) as stopped:
+            main(["--resume", str(tmp_path / "run"), *words])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_no_run_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(["--resume", str(tmp_path)])
+        assert stopped.value.code == 2
+        assert f"{tmp_path}: there is no run to continue here" in capsys.readouterr().err
+
+    def test_finished_run_is_done(self, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["--resume", str(finished)]) == 0
+        shown = capsys.readouterr().err.strip()
+        assert shown == f"{finished} holds a finished run: there is nothing to continue."
+
+    def test_continues_to_the_same_end(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            train(tiny(tmp_path / "run"), splits=splits, console=quiet())
+        monkeypatch.undo()
+        monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", lambda *args, **options: splits)
+        assert main(["--resume", str(tmp_path / "run"), "--log_every", "1"]) == 0
+        assert_same_run(tmp_path / "run", finished)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    """SIGKILL, whatever the process is at: loading, learning, writing. One thread, so one order of sums."""
+    recipe = tiny(
+        Path("unused"), image_size=64, epochs=6, steps_per_epoch=60, log_every=20, checkpoint_every=5
+    )
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def start(name: str) -> subprocess.Popen[str]:
+        words = ["--config", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / name)]
+        command = [sys.executable, "train.py", *words]
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
+
+    began = time.monotonic()
+    whole = start("whole")
+    assert whole.wait() == 0, whole.communicate()
+    duration = time.monotonic() - began
+    generator = random.Random(0)
+    kills = 0
+    folder = RunFolder(tmp_path / "killed")
+    while kills < 20:
+        process = start("killed")
+        # Starting Python and decoding take seconds, in which most kills would fall: wait for the run itself,
+        # now and then, so that kills meet every part.
+        if kills % 4:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith(("Continuing", "Writing")):
+                    break
+            time.sleep(generator.uniform(0, duration / 20))
+        else:
+            time.sleep(generator.uniform(0, duration / 4))
+        process.send_signal(signal.SIGKILL)
+        _, error = process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0), error
+        if folder.metrics.exists():
+            break
+        kills += 1
+    last = start("killed")
+    _, error = last.communicate()
+    assert last.returncode == 0, error
+    assert kills == 20, "the run was over before it was killed often enough"
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    assert json.loads(folder.metrics.read_text())["training"]["steps"] == recipe.total_steps
