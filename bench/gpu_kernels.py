@@ -3,9 +3,9 @@
     python -m bench.gpu_kernels --output FILE      everything, as JSON
     python -m bench.gpu_kernels --once             each kernel once on small images, for compute-sanitizer
 
-Parity: masks and drawn parameters must equal the CPU kernels' to the bit, pixels to 1/255. Timing: CUDA
-events around one call, warmed up, inputs rotated so that they do not stay in the cache; medians. Both on
-radiograph phantoms made by code.
+Parity: masks, drawn parameters and CutPaste must equal the CPU kernels' to the bit, other pixels to 1/255.
+Timing: CUDA events around one call, warmed up, inputs rotated so that they do not stay in the cache; medians.
+Both on radiograph phantoms made by code.
 """
 
 from __future__ import annotations
@@ -66,11 +66,14 @@ def compare(images: Tensor) -> dict[str, Any]:
     jitter = (
         jittered.float() - anatpaste_gpu.image_jitter(images, seed=SEED).float()
     ).abs().max().item() / scale
+    cuts = [anatpaste_gpu.cut_paste(i, variant="union", seed=SEED).cpu() for i in (images.cuda(), images)]
     # one half or bfloat16 step near 1 is more than 1/255 for bfloat16 alone (2**-8)
     allowed = max(ONE_LEVEL, 2**-8 if images.dtype == torch.bfloat16 else 0.0)
-    passed = masks and drawn and max(difference, jitter) <= allowed
+    cuts_equal = torch.equal(*cuts)
+    passed = masks and drawn and cuts_equal and max(difference, jitter) <= allowed
     shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
     return {"shape": shape, "dtype": dtype, "masks_equal": masks, "params_equal": drawn, "passed": passed} | {
+        "cut_paste_equal": cuts_equal,
         "largest_pixel_difference": difference,
         "largest_jitter_difference": jitter,
     }
@@ -144,6 +147,7 @@ def timings(count: int, height: int, width: int) -> list[dict[str, Any]]:
         "anat_paste": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index, lung_masks=masks),
         "batch_augment": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index),
         "image_jitter": lambda x: anatpaste_gpu.image_jitter(x, seed=SEED, index=index),
+        "cut_paste": lambda x: anatpaste_gpu.cut_paste(x, variant="union", seed=SEED, index=index),
         "copy": torch.clone,
     }
     rows = []
@@ -163,6 +167,8 @@ def once() -> None:
             anatpaste_gpu.batch_augment(
                 anatpaste_gpu.image_jitter(images, seed=SEED), seed=SEED, return_aux=True
             )
+            for variant in ("normal", "scar"):
+                anatpaste_gpu.cut_paste(images, variant=variant, seed=SEED, return_aux=True)
     torch.cuda.synchronize()
 
 

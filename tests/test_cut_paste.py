@@ -41,12 +41,6 @@ WILD = CutPasteConfig(
 PAPER = CutPasteConfig()
 
 
-@pytest.fixture(params=[backends.NATIVE, backends.TORCH])
-def backend(request):
-    """Each backend in turn."""
-    return request.param
-
-
 def run(backend, image, variant="union", *, config=PAPER, params=(None, None), index=None, seed=SEED):
     """The operator of a backend; out, params_int, params_real, mask."""
     index = torch.arange(image.shape[0]) if index is None else index

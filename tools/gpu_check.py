@@ -47,6 +47,7 @@ OPERATOR_TESTS = [
         "segment_lungs",
         "image_jitter",
         "anat_paste",
+        "cut_paste",
         "random_draws",
     )
 ]

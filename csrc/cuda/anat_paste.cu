@@ -28,17 +28,6 @@ Outputs new_outputs(OnDevice& device, const Tensor& image, bool return_figure) {
                         : device.empty({0}, ScalarType::Float)};
 }
 
-void check_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
-                  const Tensor& image) {
-  STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
-  if (!ints.has_value()) return;
-  STD_TORCH_CHECK(
-      ints->scalar_type() == ScalarType::Int && ints->numel() == image.size(0) * kParamsInt &&
-          reals->scalar_type() == ScalarType::Float && reals->numel() == image.size(0) * kParamsReal &&
-          ints->is_contiguous() && reals->is_contiguous() && beside(*ints, image) && beside(*reals, image),
-      "params_int must be int32 (B,9) and params_real float32 (B,4), contiguous, on the image's device");
-}
-
 void check_lung_mask(const Tensor& mask, const Tensor& image) {
   STD_TORCH_CHECK(mask.scalar_type() == ScalarType::Bool && mask.dim() == 4 && mask.is_contiguous() &&
                       mask.size(0) == image.size(0) && mask.size(1) == 1 && mask.size(2) == image.size(2) &&
@@ -90,7 +79,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
     double jitter_low, double jitter_high, bool image_background, bool return_figure) {
   check_image(image);
   check_lung_mask(lung_mask, image);
-  check_params(params_int, params_real, image);
+  check_params(params_int, params_real, image, kParamsInt, kParamsReal);
   OnDevice device(image);
   Outputs out = new_outputs(device, image, return_figure);
   const int64_t batch = image.size(0);

@@ -10,6 +10,7 @@
 #include "device.h"
 #include "figure_tile.cuh"
 #include "lung_rank.cuh"
+#include "patch_sum.cuh"
 #include "pixel_run.cuh"
 #include "random_source.h"
 
@@ -143,24 +144,6 @@ __device__ __forceinline__ void copy_slice(const PasteJob<T>& job, int32_t centr
 }
 
 // ---- the patch ----
-
-// Fixed-point sums of the patch's channels, by whole warps a row. partial: shared, kRunWarps words.
-template <typename T>
-__device__ __forceinline__ void sum_patch(const PasteJob<T>& job, const PasteParams& p, uint64_t* partial,
-                                          uint64_t (&sums)[3]) {
-#pragma unroll
-  for (int32_t channel = 0; channel < 3; ++channel) {
-    sums[channel] = 0;
-    if (channel >= job.channels) continue;
-    uint64_t sum = 0;
-    for (int32_t row = warp_id(); row < p.cut_h; row += kRankWarps) {
-      const T* pixel = job.image + channel * job.pixels() + int64_t{p.top + row} * job.width + p.left;
-#pragma unroll 4
-      for (int32_t x = lane_id(); x < p.cut_w; x += kWarpSize) sum += to_fixed(pixel[x]);
-    }
-    sums[channel] = block_sum(sum, partial);
-  }
-}
 
 // What is pasted at each pixel of the image.
 struct Patch {
@@ -317,7 +300,8 @@ __global__ void __launch_bounds__(kPasteThreads) anat_paste_kernel(PasteArgument
   copy_slice(job, p.centre_y);
   fill_tables(p, extent, tables);
   uint64_t sums[3];
-  sum_patch(job, p, partial, sums);
+  sum_patch(job.image, job.channels, job.pixels(), job.width, {p.top, p.left, p.cut_h, p.cut_w}, partial,
+            sums);
   // By one thread, as doubles are slow where there are few units for them.
   if (thread_rank() == 0) {
     patch[0] = patch_of(p, mean_grey<T>(sums, job.channels, int64_t{p.cut_h} * p.cut_w));

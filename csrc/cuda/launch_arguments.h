@@ -1,6 +1,8 @@
 // Launchers' checks of their arguments, and blocks an image.
 #pragma once
 
+#include <optional>
+
 #include "../pixel_dispatch.h"
 #include "launcher.h"
 #include "random_source.h"
@@ -19,6 +21,19 @@ inline void check_image(const Tensor& image) {
   STD_TORCH_CHECK(image.size(2) <= (int64_t{1} << 30) / image.size(3),
                   "image must have at most 2**30 pixels an image");
   STD_TORCH_CHECK(image.size(0) < (int64_t{1} << 31), "image must hold fewer than 2**31 images");
+}
+
+// Parameters to replay: both tensors with a row an image, or neither.
+inline void check_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
+                         const Tensor& image, int int_columns, int real_columns) {
+  STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
+  if (!ints.has_value()) return;
+  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == image.size(0) * int_columns &&
+                      reals->scalar_type() == ScalarType::Float &&
+                      reals->numel() == image.size(0) * real_columns && ints->is_contiguous() &&
+                      reals->is_contiguous() && beside(*ints, image) && beside(*reals, image),
+                  "params_int must be int32 (B,", int_columns, ") and params_real float32 (B,", real_columns,
+                  "), contiguous, on the image's device");
 }
 
 // seed and step: one int64 each, on the CPU (read now) or beside the image (read by the kernel, with no

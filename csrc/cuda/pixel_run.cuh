@@ -52,14 +52,15 @@ __device__ __forceinline__ void copy_run(const T* __restrict__ in, T* __restrict
   for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = in[i];
 }
 
-__device__ __forceinline__ void fill_zero(float* out, int32_t count) {
+template <typename T>
+__device__ __forceinline__ void fill_zero(T* out, int32_t count) {
   const RunParts parts = split_run(out, count);
-  const int32_t tail = parts.head + parts.wide * 4;
-  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = 0.0f;
+  const int32_t tail = parts.head + parts.wide * kPixelsPer16<T>;
+  for (int32_t i = thread_rank(); i < parts.head; i += kRunThreads) out[i] = T{0};
   for (int32_t i = thread_rank(); i < parts.wide; i += kRunThreads) {
-    store16(out + parts.head + i * 4, uint4{0, 0, 0, 0});
+    store16(out + parts.head + i * kPixelsPer16<T>, uint4{0, 0, 0, 0});
   }
-  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = 0.0f;
+  for (int32_t i = tail + thread_rank(); i < count; i += kRunThreads) out[i] = T{0};
 }
 
 // This thread's part of the run's fixed-point sum.
