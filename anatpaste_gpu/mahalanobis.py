@@ -91,13 +91,14 @@ class Mahalanobis:
         if not hasattr(self, "location_"):
             raise RuntimeError("this Mahalanobis is not fitted yet; call fit first")
         points = check_queries(X, self.location_)
-        squared = [
-            torch.linalg.solve_triangular(self._factor, (chunk.double() - self.location_).T, upper=False)
-            .square()
-            .sum(0)
-            for chunk in points.split(self._rows())
-        ]
+        squared = [self.squared_distances(chunk) for chunk in points.split(self._rows())]
         return torch.cat([points.new_empty(0, dtype=torch.float64), *squared])
+
+    def squared_distances(self, points: Tensor) -> Tensor:
+        """`mahalanobis` at once, unchecked and with a gradient: float64 (M,) of (M, D)."""
+        centred = points.double() - self.location_
+        whitened: Tensor = torch.linalg.solve_triangular(self._factor, centred.T, upper=False)
+        return whitened.square().sum(0)
 
     def score_samples(self, X: Tensor) -> Tensor:
         """Minus the distance, not squared: higher is more normal. Otherwise as `mahalanobis`."""

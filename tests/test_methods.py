@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from anatpaste_gpu import AnatPasteConfig, batch_augment
+from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.model import AnatPasteNet, to_input
@@ -71,6 +71,22 @@ def test_anatpaste_and_its_ablations_are_the_paste_with_one_setting_changed(
     (twins,) = method.augment(phantoms(splits), **DRAWS)
     assert torch.equal(twins, batch_augment(phantoms(splits), config=config, **DRAWS))
     assert (method.copies, method.classes, method.trains) == (1, 2, True)
+
+
+@pytest.mark.parametrize("variant", ["normal", "scar", "union"])
+def test_cutpaste_is_its_variant(variant: str, splits: DatasetSplits) -> None:
+    method = get_method(f"cutpaste-{variant}")
+    (twins,) = method.augment(phantoms(splits), **DRAWS)
+    assert torch.equal(twins, cut_paste(phantoms(splits), variant=variant, **DRAWS))
+    assert not method.segments
+
+
+def test_three_way_makes_both_copies_of_every_image(splits: DatasetSplits) -> None:
+    method = get_method("cutpaste-3way")
+    normal, scar = method.augment(phantoms(splits), **DRAWS)
+    assert torch.equal(normal, cut_paste(phantoms(splits), variant="normal", **DRAWS))
+    assert torch.equal(scar, cut_paste(phantoms(splits), variant="scar", **DRAWS))
+    assert (method.copies, method.classes) == (2, 3)
 
 
 def test_an_ablation_keeps_the_other_settings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from anatpaste_gpu.model import AnatPasteNet
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure, changed_box
 from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
-from anatpaste_gpu.report.heatmap import heatmaps
+from anatpaste_gpu.report.heatmap import _Explained, as_map, heatmaps
 from anatpaste_gpu.report.runs import compare, load_runs
 
 from .test_evaluation import picture, random_images
@@ -124,6 +125,69 @@ def test_heatmap_is_grad_cam_by_its_definition(detector: Detector, target: str) 
     assert got.shape == (3, 3, 3), "96 pixels over a stride of 32"
     # Whole numbers on one side; the package's 1e-7 in the denominator is far below one of 255 steps.
     np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1.5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scorer": "mahalanobis"},
+        {"scorer": "knn", "neighbours": 3},
+        {"scorer": "knn", "neighbours": 3, "neighbour_distance": "kth"},
+    ],
+)
+def test_what_a_heatmap_explains_has_the_score_of_its_detector(detector: Detector, options: dict) -> None:
+    """Scores and explained numbers differ by one constant factor, whatever the scorer."""
+    other = dataclasses.replace(detector, **options)
+    images = random_images(4, 2).repeat(1, 1, 3, 3)
+    with torch.no_grad():
+        explained = _Explained(other, "score")(images)[:, 0].double()
+    # Float32 distances between unit vectors here, float64 ones there.
+    np.testing.assert_allclose(explained / 1e4, other.score(images), rtol=2e-3)
+    assert not np.array_equal(heatmaps(other, images), heatmaps(detector, images))
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "shape"),
+    [
+        ("vit_b_16", 64, (4, 4)),
+        ("swin_t", 64, (2, 2)),
+        ("squeezenet1_1", 64, (3, 3)),
+        ("convnext_tiny", 64, (2, 2)),
+        ("timm/test_vit", 64, (4, 4)),
+        ("timm/test_convnext", 64, (2, 2)),
+        ("timm/swin_tiny_patch4_window7_224", 64, (2, 2)),
+        ("timm/vit_tiny_patch16_224", 64, (4, 4)),
+    ],
+)
+def test_heatmap_of_other_backbones_and_three_classes(name: str, side: int, shape: tuple[int, int]) -> None:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = AnatPasteNet(name, (512, 128, 3), image_size=side).eval()
+    images = torch.randint(0, 256, (3, 1, side, side), dtype=torch.uint8)
+    embeddings = embed(network, images.flip(2), torch.device("cpu"))
+    detector = Detector(network, embeddings, side, name, calibration=Calibration(1, 0, 2))
+    for target in ("score", "logit"):
+        maps = heatmaps(detector, images, target=target)
+        assert maps.shape == (3, *shape)
+        assert maps.max() == 255, "something in the picture matters"
+
+
+def test_a_backbone_without_a_map_says_so() -> None:
+    network = AnatPasteNet("resnet18").eval()
+    embeddings = embed(network, random_images(4, 1), torch.device("cpu"))
+    detector = Detector(network, embeddings, 32, "resnet18", calibration=Calibration(1, 0, 2))
+    detector.network.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 512))
+    with pytest.raises(ValueError, match=r"this backbone has none with images of 32 pixels; .*--no-heatmaps"):
+        heatmaps(detector, random_images(1, 2))
+
+
+def test_tokens_are_put_back_in_their_places() -> None:
+    grid = torch.arange(2 * 5 * 9.0).view(2, 5, 3, 3)
+    tokens = torch.cat([torch.full((2, 2, 5), -1.0), grid.flatten(2).transpose(1, 2)], 1)
+    assert torch.equal(as_map(tokens), grid)
+    assert torch.equal(as_map(grid), grid)
+    assert torch.equal(as_map(grid.permute(0, 2, 3, 1)), grid)
 
 
 def test_heatmap_takes_an_earlier_layer_where_the_last_one_has_no_map(detector: Detector) -> None:

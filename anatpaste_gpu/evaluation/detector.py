@@ -47,6 +47,7 @@ class Detector:
         scorer: "kde", "mahalanobis" or "knn", as `build_scorer` takes it with the two that follow.
         neighbours: k of "knn".
         neighbour_distance: "mean" or "kth" of "knn".
+        fitted: the estimator, fitted to `embeddings`.
     """
 
     network: AnatPasteNet
@@ -61,7 +62,7 @@ class Detector:
 
     def __post_init__(self) -> None:
         self.network.eval()
-        self._scorer = build_scorer(
+        self.fitted = build_scorer(
             self.scorer,
             bandwidth=self.bandwidth,
             neighbours=self.neighbours,
@@ -87,7 +88,7 @@ class Detector:
                 f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
                 f"got {tuple(images.shape)}."
             )
-        normality = self._scorer.score_samples(embed(self.network, images, self.device))
+        normality = self.fitted.score_samples(embed(self.network, images, self.device))
         scores: NDArray[np.float64] = -normality.cpu().numpy()
         return scores
 

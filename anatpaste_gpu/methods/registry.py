@@ -5,18 +5,37 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from anatpaste_gpu.augmentation import batch_augment
+from torch import Tensor
+
+from anatpaste_gpu.augmentation import batch_augment, cut_paste
 from anatpaste_gpu.config import AnatPasteConfig
-from anatpaste_gpu.methods.method import Method
+from anatpaste_gpu.methods.method import Method, Paste
+
+
+def _cut_paste(variant: str) -> Paste:
+    """`cut_paste` as a method calls it: CutPaste knows no lungs, and its own settings are its paper's."""
+
+    def paste(images: Tensor, *, config: AnatPasteConfig, lung_masks: Tensor | None, **draws: Any) -> Tensor:
+        pasted: Tensor = cut_paste(images, variant=variant, **draws)
+        return pasted
+
+    return paste
+
 
 _PAPER = AnatPasteConfig()
 _ANATPASTE = (("AnatPaste", batch_augment),)
+_NORMAL, _SCAR = ("CutPaste", _cut_paste("normal")), ("CutPaste, scar", _cut_paste("scar"))
+_UNION = ("CutPaste, union", _cut_paste("union"))
 _METHODS = {
     method.name: method
     for method in (
         Method("anatpaste", "AnatPaste", _ANATPASTE, segments=True),
         Method("anatpaste-no-segmentation", "AnatPaste without segmentation", _ANATPASTE),
         Method("anatpaste-no-blur", "AnatPaste without blur", _ANATPASTE, segments=True),
+        Method("cutpaste-normal", "CutPaste", (_NORMAL,)),
+        Method("cutpaste-scar", "CutPaste, scar", (_SCAR,)),
+        Method("cutpaste-3way", "CutPaste, 3-way", (_NORMAL, _SCAR)),
+        Method("cutpaste-union", "CutPaste, union", (_UNION,)),
         Method("untrained", "Untrained network", (), weights="none"),
         Method("imagenet", "ImageNet weights", (), weights="required", imagenet_input=True),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,23 +13,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anatpaste_gpu.evaluation.detector import Detector
+from anatpaste_gpu.mahalanobis import Mahalanobis
+from anatpaste_gpu.neighbours import NearestNeighbours
 
 TARGETS = ("score", "logit")
 _BATCH = 32
 # The package divides by the maximum plus 1e-7, and the gradients of a log density of unit vectors are small.
 _SCALE = 1e4
+# The root has no gradient at 0.
+_TINY = 1e-12
+# A grid of 2 x 2.
+_LEAST_TOKENS = 4
 
 
 def heatmaps(detector: Detector, images: Tensor, *, target: str = "score") -> NDArray[np.uint8]:
-    """Grad-CAM on the output of the last convolution, at that layer's own resolution.
+    """Grad-CAM on the last layer with a map that the score depends on, at that layer's own resolution.
 
-    Selvaraju et al., ICCV 2017. Every map is scaled by its own maximum, so maps of two
-    images can be compared by place, not by strength. Synchronises.
+    Selvaraju et al., ICCV 2017. For a convolutional network that is the output of the last convolution; for a
+    transformer, whose tokens are put back in their places, the last normalisation before attention mixes
+    them. Every map is scaled by its own maximum, so maps of two images can be compared by place, not by
+    strength. Synchronises.
 
     Args:
         detector: from a finished run.
         images: uint8 (B, 1, S, S) on any device, S = the detector's `image_size`.
-        target: what is explained: "score" (the negative log density) or "logit" (the pretext task).
+        target: what is explained: "score" (the anomaly score), or "logit" (the pretext task: the logits of
+            all augmented classes together).
 
     Returns:
         uint8 (B, h, w), 255 where it matters most; 8 x 8 for a resnet18 at 256 x 256.
@@ -43,40 +53,72 @@ def heatmaps(detector: Detector, images: Tensor, *, target: str = "score") -> ND
     explained = _Explained(detector, target)
     size = detector.image_size
     blank = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=detector.device)
-    layer = last_map_layer(explained, blank)
-    with grad_cam(model=explained, target_layers=[layer]) as cam:
+    layer = last_map_layer(explained, images[:1].to(detector.device) if len(images) else blank)
+    with grad_cam(model=explained, target_layers=[layer], reshape_transform=as_map) as cam:
         batches = [cam(batch.to(detector.device), targets=_sum_of(batch)) for batch in images.split(_BATCH)]
     return np.concatenate([np.round(batch * 255).astype(np.uint8) for batch in batches])
 
 
 def last_map_layer(network: nn.Module, image: Tensor) -> nn.Module:
-    """The last layer that still puts out a map: (B, C, h, w) with h * w > 1.
+    """The last layer that still puts out a map (see `as_map`) of more than one cell, and whose map counts.
+
+    Behind a transformer's last attention only the class token may count, while all tokens are still there;
+    among normalisations of tokens the last one is taken whose map has a gradient.
 
     Args:
-        network: called as `network(image)`.
+        network: called as `network(image)`; its output is summed.
         image: one input.
 
     Raises:
         ValueError: there is none.
     """
-    found: list[nn.Module] = []
+    found: list[tuple[nn.Module, Tensor]] = []
 
     def remember(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.dim() == 4 and output.shape[2] * output.shape[3] > 1:
-            found.append(module)
+        if isinstance(output, Tensor) and len(output) == 1 and _may_be_map(module, output):
+            found.append((module, output))
 
     handles = [module.register_forward_hook(remember) for module in network.modules()]
     try:
-        with torch.no_grad():
-            network(image)
+        value = network(image).sum()
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
-        raise ValueError(
-            f"Grad-CAM needs a layer with a map, and images of {image.shape[-1]} pixels leave none."
-        )
-    return found[-1]
+    if found and found[-1][1].dim() == 4:
+        return found[-1][0]
+    for module, output in reversed(found):
+        (gradient,) = torch.autograd.grad(value, output, retain_graph=True, allow_unused=True)
+        if gradient is not None and bool(as_map(gradient).count_nonzero()):
+            return module
+    raise ValueError(
+        f"Grad-CAM needs a layer with a map, and this backbone has none with images of {image.shape[-1]} "
+        "pixels; a report can be made without (--no-heatmaps)."
+    )
+
+
+def as_map(output: Tensor) -> Tensor:
+    """A layer's output as (B, C, h, w).
+
+    Args:
+        output: (B, C, s, s) as convolutions put it out, (B, s, s, C) as windowed transformers do, or tokens
+            (B, p + s * s, C) with class and register tokens first.
+    """
+    if output.dim() == 3:
+        side = math.isqrt(output.shape[1])
+        grid: Tensor = output[:, output.shape[1] - side * side :].transpose(1, 2).unflatten(2, (side, side))
+        return grid
+    if output.shape[2] != output.shape[3] and output.shape[1] == output.shape[2]:
+        return output.permute(0, 3, 1, 2)
+    return output
+
+
+def _may_be_map(module: nn.Module, output: Tensor) -> bool:
+    if output.dim() == 3:  # inner layers of a block put out tokens too, by rows that mean something else
+        return "Norm" in type(module).__name__ and output.shape[1] >= _LEAST_TOKENS
+    if output.dim() != 4:
+        return False
+    height, width = as_map(output).shape[2:]
+    return height == width > 1  # images are square; attention's inner layers are (B, heads, tokens, C)
 
 
 class _Explained(nn.Module):
@@ -84,18 +126,28 @@ class _Explained(nn.Module):
 
     def __init__(self, detector: Detector, target: str) -> None:
         super().__init__()
-        self.network, self.bandwidth, self.target = detector.network, detector.bandwidth, target
+        self.detector, self.network, self.target = detector, detector.network, target
         # A tensor made in inference mode cannot take part in a gradient; its clone can.
         self.embeddings = detector.embeddings.clone()
 
     def forward(self, images: Tensor) -> Tensor:
         if self.target == "logit":
             logits: Tensor = self.network(images)
-            return logits[:, 1:]
-        rows = functional.normalize(self.network.embed(images))
-        # KernelDensity detaches what it is given; up to a constant, this is its negative log density.
-        exponents = torch.cdist(rows, self.embeddings).square() / (2 * self.bandwidth**2)
-        return -_SCALE * torch.logsumexp(-exponents, 1, keepdim=True)
+            return logits[:, 1:].sum(1, keepdim=True)
+        return _SCALE * self._score(functional.normalize(self.network.embed(images)))
+
+    def _score(self, rows: Tensor) -> Tensor:
+        """The detector's score up to a constant: its own scorer detaches what it is given."""
+        scorer = self.detector.fitted
+        if isinstance(scorer, Mahalanobis):
+            squared: Tensor = scorer.squared_distances(rows)
+            return squared.clamp(min=_TINY).sqrt()[:, None]
+        distances = torch.cdist(rows, self.embeddings)
+        if isinstance(scorer, NearestNeighbours):
+            nearest = distances.topk(scorer.n_neighbors, largest=False).values
+            return nearest.mean(1, keepdim=True) if scorer.distance == "mean" else nearest[:, -1:]
+        exponents = distances.square() / (2 * self.detector.bandwidth**2)
+        return -torch.logsumexp(-exponents, 1, keepdim=True)
 
 
 def _sum_of(batch: Tensor) -> list[Callable[[Tensor], Tensor]]:

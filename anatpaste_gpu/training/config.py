@@ -41,8 +41,9 @@ class TrainConfig:
     """Settings of one training run. The defaults are the paper's (Sato et al., arXiv 2205.04282)."""
 
     method: str = "anatpaste"
-    """What is trained: "anatpaste", an ablation of it ("anatpaste-no-segmentation", "anatpaste-no-blur"), or
-    nothing at all: "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
+    """What is trained: "anatpaste", an ablation of it ("anatpaste-no-segmentation", "anatpaste-no-blur"),
+    CutPaste ("cutpaste-normal", "cutpaste-scar", "cutpaste-3way", "cutpaste-union"), or nothing at all:
+    "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"
