@@ -18,6 +18,7 @@ from anatpaste_gpu.devices import PRECISIONS
 from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, SCORERS
 from anatpaste_gpu.methods import Method, get_method
 from anatpaste_gpu.neighbours import NEIGHBOUR_DISTANCES
+from anatpaste_gpu.training.mask_cache import SEGMENT, SEGMENT_EVERY_STEP
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
 PLACE_FIELDS = frozenset(
@@ -31,6 +32,7 @@ PLACE_FIELDS = frozenset(
         "log_every",
         "checkpoint_every",
         "checkpoint_seconds",
+        "device_budget",
     }
 )
 _MAX_SEED = 2**63 - 1
@@ -135,6 +137,14 @@ class TrainConfig:
     checkpoint_seconds: float = 300.0
     """Seconds between checkpoints within an epoch."""
 
+    segment: str = SEGMENT_EVERY_STEP
+    """When lungs are segmented: "every_step", after the image jitter, as the published code does, or "once":
+    at the start, before any jitter, the masks kept as bits (8 KB an image of 256 x 256) for every epoch."""
+
+    device_budget: int | None = None
+    """Mebibytes of the device that the training images may take; a larger set is streamed from the host's
+    memory while steps run, with the same result. null means half of what is free on the GPU."""
+
     augmentation: AnatPasteConfig = dataclasses.field(default_factory=AnatPasteConfig)
     """Lung segmentation, jitter and paste."""
 
@@ -159,6 +169,8 @@ class TrainConfig:
         self._check_integer("checkpoint_every", 0)
         if self.workers is not None:
             self._check_integer("workers", 1)
+        if self.device_budget is not None:
+            self._check_integer("device_budget", 0)
         for name in ("learning_rate", "bandwidth"):
             self._check_real(name, 0.0, math.inf, open_low=True)
         self._check_real("checkpoint_seconds", 0.0, math.inf)
@@ -228,6 +240,8 @@ class TrainConfig:
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
+        if self.segment not in SEGMENT:
+            raise ValueError(f"segment must be one of {', '.join(SEGMENT)}, got {self.segment!r}.")
         if self.scorer not in SCORERS:
             raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {self.scorer!r}.")
         if self.neighbour_distance not in NEIGHBOUR_DISTANCES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 
 from rich.console import Console
@@ -35,7 +35,7 @@ class Display:
         self._total = total_steps
         self._steps_per_epoch = steps_per_epoch
         self._writer: SummaryWriter | None = None
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("training", total=total_steps)
 
@@ -56,6 +56,13 @@ class Display:
         """Starts the log of a run, or goes on with it; what a killed run logged beyond its state is void."""
         first = progress.step + 1 if progress.validations else 0
         self._writer = SummaryWriter(str(self._folder), purge_step=first)
+
+    def track(self, numbers: Iterable[int], text: str) -> Iterable[int]:
+        """Passes numbers through; on a terminal a bar shows how far they are."""
+        total = len(numbers) if isinstance(numbers, Sized) else None
+        task = self._bar.add_task(text, total=total)
+        yield from self._bar.track(numbers, task_id=task)
+        self._bar.remove_task(task)
 
     def advance(self, step: int) -> None:
         """Moves the bar."""

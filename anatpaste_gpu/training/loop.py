@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
@@ -20,9 +23,10 @@ from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.interrupt import Interrupted, StopRequest
+from anatpaste_gpu.training.mask_cache import SEGMENT_ONCE, segment_all
 from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
-from anatpaste_gpu.training.source import ResidentImages
+from anatpaste_gpu.training.source import open_source
 from anatpaste_gpu.training.step import StepResult, TrainingStep, build_optimizer
 from anatpaste_gpu.training.twins import Twins
 from anatpaste_gpu.training.validation import Validator
@@ -54,7 +58,9 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.device, self.display = config, folder, device, display
         stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
-        self.source = ResidentImages(splits.train.images, stream, device)
+        self.source = open_source(
+            splits.train.images, self.cached_masks(splits), stream, device, config.device_budget
+        )
         self.twins = Twins(config, stream.share, device)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network, config)
@@ -78,7 +84,7 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             ValueError: the loss became infinite or NaN.
         """
-        with StopRequest() as stop:
+        with contextlib.closing(self.source), StopRequest() as stop:
             if self.config.augmenter.trains and not self.folder.gallery.exists():
                 self.save_gallery()
             if not self.progress.validations:
@@ -99,6 +105,17 @@ class Trainer:
                         stop.received,
                     )
         return self.progress
+
+    def cached_masks(self, splits: DatasetSplits) -> Tensor | None:
+        """Lung masks for every epoch, where they are to be made once and the method looks at any."""
+        method = self.config.augmenter
+        if self.config.segment != SEGMENT_ONCE or not method.segments:
+            return None
+
+        def track(numbers: Iterable[int]) -> Iterable[int]:
+            return self.display.track(numbers, "segmenting lungs once")
+
+        return segment_all(splits.train.images, method.config, self.device, track)
 
     def train_step(self, step: int) -> None:
         """One step. Synchronises only to log."""
@@ -180,7 +197,7 @@ class Trainer:
         """Draws what the first images of the first step become."""
         first = self.source.batch(0)
         rows = slice(self.config.gallery_rows)
-        self.twins.save_gallery(self.folder.gallery, first.images[rows], first.index[rows])
+        self.twins.save_gallery(self.folder.gallery, *(tensor[rows] for tensor in first.tensors()))
 
 
 def build_network(config: TrainConfig) -> AnatPasteNet:

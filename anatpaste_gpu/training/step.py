@@ -56,7 +56,7 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.clock.mark()
-        batch = self.twins(raw.images, raw.index)
+        batch = self.twins(raw.images, raw.index, raw.masks)
         self.clock.mark()
         result = self._learn(batch)
         self.clock.mark()

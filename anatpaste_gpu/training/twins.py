@@ -13,6 +13,7 @@ from anatpaste_gpu.evaluation.gallery import save_gallery
 from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
 from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.mask_cache import unpack_masks
 
 
 class Twins:
@@ -32,7 +33,7 @@ class Twins:
         self._method, self._seed = config.augmenter, config.seed
         self.labels = torch.arange(self._method.classes, device=device).repeat_interleave(batch_size)
 
-    def __call__(self, images: Tensor, index: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, index: Tensor, masks: Tensor | None = None) -> Tensor:
         """The step's batch. Does not synchronise.
 
         An image and its twins share one image jitter, so that it tells the network nothing.
@@ -40,18 +41,22 @@ class Twins:
         Args:
             images: uint8 (B, 1, S, S).
             index: int64 (B,), the images' absolute numbers in the training stream.
+            masks: uint8 (B, ceil(S * S / 8)), packed lung masks; None segments the images after their jitter.
 
         Returns:
             uint8 (2 B, 1, S, S), first the images, then their twins; (3 B, 1, S, S) with two copies each.
         """
+        lungs = None if masks is None else unpack_masks(masks, *images.shape[2:])
         images = self._jitter(images, index)
-        return torch.cat([images, *self._method.augment(images, seed=self._seed, index=index)])
+        copies = self._method.augment(images, seed=self._seed, index=index, lung_masks=lungs)
+        return torch.cat([images, *copies])
 
-    def save_gallery(self, path: Path, images: Tensor, index: Tensor) -> None:
+    def save_gallery(self, path: Path, images: Tensor, index: Tensor, masks: Tensor | None = None) -> None:
         """Draws what images become; with lungs and figures where the method is AnatPaste."""
+        lungs = None if masks is None else unpack_masks(masks, *images.shape[2:])
         images = self._jitter(images, index)
         method = self._method
-        draws: dict[str, Any] = {"seed": self._seed, "index": index}
+        draws: dict[str, Any] = {"seed": self._seed, "index": index, "lung_masks": lungs}
         if method.is_anatpaste:
             results, aux = batch_augment(images, config=method.config, return_aux=True, **draws)
             save_gallery(path, images, aux.lung_masks, aux.figure_masks, results)
