@@ -5,7 +5,7 @@
 
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
-from anatpaste_gpu.data.loading import dataset_names, load_dataset, plan_split, read_entries
+from anatpaste_gpu.data.loading import dataset_names, load_dataset, plan_split, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
 from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
 
@@ -22,6 +22,7 @@ __all__ = [
     "find_images",
     "load_dataset",
     "plan_split",
+    "prepare",
     "read_entries",
     "read_image",
 ]

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
 from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.cache import CachedImages, CacheRequest, Read, cached_images
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
@@ -67,9 +68,10 @@ def load_dataset(
     manifest: SplitManifest | str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
+    cache: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> DatasetSplits:
-    """Load a data set into memory, decoded and resized.
+    """Load a data set, decoded and resized: into memory, or mapped from a prepared cache.
 
     The result depends on the files, `image_size` and the manifest alone (which follows from `seed` and
     `options`), not on the number of workers. A file that cannot be read is left out, printed by name on
@@ -83,10 +85,14 @@ def load_dataset(
         manifest: a split (or the file that holds one) to use instead of drawing one.
         workers: decoding threads; None for one a core.
         progress: show a progress bar on stderr, where that is a terminal.
+        cache: folder of prepared data sets (see `anatpaste_gpu.data.cache`); what is missing in it is added,
+            and the images are mapped from there, so that a set may be larger than memory. None writes
+            nothing.
         **options: passed to the data set's `plan`, such as `validation_size` for "zhanglab".
 
     Raises:
-        DatasetError: a folder or class is missing, or no readable image is left in a class.
+        DatasetError: a folder or class is missing, no readable image is left in a class, or the cache cannot
+            be written.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
     if name not in _SOURCES:
@@ -100,7 +106,12 @@ def load_dataset(
         options = {**options, "workers": threads, "progress": progress}
     splits = _get_manifest(name, folder, seed, manifest, source, options)
     console = Console(stderr=True)
-    loaded, skipped = _read_all(folder, splits, image_size, source, threads, console, progress)
+    if cache is None:
+        loaded, skipped = _read_all(folder, splits, image_size, source, threads, console, progress)
+    else:
+        request = _cache_request(Path(cache), folder, splits, image_size, source)
+        read = _reader(folder, splits, image_size, source)
+        loaded, skipped = _map_all(request, splits, read, threads, progress)
     _report_skipped(console, skipped)
     result = DatasetSplits(
         train=loaded["train"],
@@ -130,6 +141,37 @@ def plan_split(
     check_seed(seed)
     source = _SOURCES[name]
     return _get_manifest(name, _check_root(name, root, source), seed, None, source, options)
+
+
+def prepare(
+    name: str,
+    root: str | os.PathLike[str] | None,
+    manifest: SplitManifest,
+    *,
+    image_size: int,
+    cache: str | os.PathLike[str],
+    workers: int | None = None,
+    progress: bool = True,
+) -> CachedImages:
+    """Decode a data set into a cache, or check that it is there, without loading it.
+
+    Args:
+        name, root, image_size, cache, workers, progress: as `load_dataset` takes them.
+        manifest: the split whose images are wanted.
+
+    Raises:
+        DatasetError: the root is missing, the manifest is another data set's, or the cache cannot be written.
+        ValueError, TypeError: an argument is out of range or of the wrong type.
+    """
+    if name not in _SOURCES:
+        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
+    check_image_size(image_size)
+    source = _SOURCES[name]
+    folder = _check_root(name, root, source)
+    splits = _get_manifest(name, folder, manifest.seed, manifest, source, {})
+    request = _cache_request(Path(cache), folder, splits, image_size, source)
+    read = _reader(folder, splits, image_size, source)
+    return cached_images(request, read, _worker_count(workers), progress)
 
 
 def read_entries(
@@ -256,11 +298,34 @@ def _collect(
         else:
             images[len(kept)] = result
             kept.append(entry)
-    labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
-    findings = [entry.findings for entry in kept]
-    return ImageSet(
-        images[: len(kept)], labels, [entry.path for entry in kept], findings if any(findings) else []
-    )
+    return _image_set(images[: len(kept)], kept)
+
+
+def _image_set(images: torch.Tensor, entries: Sequence[ManifestEntry]) -> ImageSet:
+    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    findings = [entry.findings for entry in entries]
+    return ImageSet(images, labels, [entry.path for entry in entries], findings if any(findings) else [])
+
+
+def _cache_request(
+    cache: Path, folder: Path, splits: SplitManifest, image_size: int, source: DatasetSource
+) -> CacheRequest:
+    root = folder if source.needs_root else None
+    entries = [entry for split in SPLITS for entry in splits.split(split)]
+    return CacheRequest(cache, splits.dataset, root, splits.seed, image_size, entries)
+
+
+def _map_all(
+    request: CacheRequest, splits: SplitManifest, read: Read, workers: int, progress: bool
+) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
+    """The splits as consecutive pieces of one mapped file."""
+    cached = cached_images(request, read, workers, progress)
+    images, loaded, first = torch.from_numpy(cached.images)[:, None], {}, 0
+    for split in SPLITS:
+        kept = [entry for entry in splits.split(split) if entry.path not in cached.skipped]
+        loaded[split] = _image_set(images[first : first + len(kept)], kept)
+        first += len(kept)
+    return loaded, cached.skipped_files(request.entries)
 
 
 def _report_skipped(console: Console, skipped: Sequence[SkippedFile]) -> None:
