@@ -13,9 +13,11 @@ from PIL import Image
 from anatpaste_gpu import batch_augment
 from anatpaste_gpu.cli import COMMANDS, main
 from anatpaste_gpu.cli.outcome import DONE, EXIT_CODES, FAILED, PARTLY_DONE, WRONG_USAGE
-from anatpaste_gpu.data import SplitManifest, load_dataset, read_image
+from anatpaste_gpu.data import SplitManifest, load_dataset, plan_split, read_image
 from anatpaste_gpu.data.demo import write_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+
+from .test_data_rsna import TWELVE, kaggle
 
 
 def exit_code(*words: str | Path) -> int:
@@ -114,6 +116,41 @@ class TestPrepare:
         file.write_text(json.dumps(content))
         assert exit_code("prepare", "--dataset", "demo", "--check", file) == FAILED
         assert "1 entries differ, the first is" in capsys.readouterr().err
+
+    def test_check_of_a_split_from_before_there_were_findings(self, tmp_path: Path) -> None:
+        file, root = tmp_path / "split.json", tmp_path / "data"
+        kaggle(root, TWELVE)
+        words = ("prepare", "--dataset", "rsna", "--data-root", root)
+        assert exit_code(*words, "-o", file) == DONE
+        content = json.loads(file.read_text())
+        content |= {"format": "anatpaste-split-1", "columns": content["columns"][:-1]}
+        content["entries"] = [row[:-1] for row in content["entries"]]
+        file.write_text(json.dumps(content))
+        assert exit_code(*words, "--check", file) == DONE
+        assert exit_code(*words, "--check", file, "--seed", 1) == FAILED
+
+    def test_cache(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root, cache = tmp_path / "data", tmp_path / "cache"
+        kaggle(root, TWELVE)
+        words = ("prepare", "--dataset", "rsna", "--data-root", root, "--cache", cache, "--image-size", 32)
+        assert exit_code(*words) == DONE
+        assert "8 images of 32 x 32 (0 MB) in" in (text := capsys.readouterr().out)
+        assert "8 decoded" in text
+        broken = next(iter(plan_split("rsna", root, progress=False).split("train"))).path
+        (root / broken).write_bytes((root / broken).read_bytes()[:-100])
+        assert exit_code(*words) == PARTLY_DONE
+        printed = capsys.readouterr()
+        assert "7 images of 32 x 32" in printed.out
+        assert "0 decoded" in printed.out
+        assert "skipped: " in printed.err
+        assert Path(broken).name in printed.err
+        cached = load_dataset("rsna", root, image_size=32, cache=cache, progress=False)
+        assert [file.name for file in cached.skipped] == [broken]
+
+    def test_cache_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "file").touch()
+        assert exit_code("prepare", "--dataset", "demo", "--cache", tmp_path / "file") == FAILED
+        assert "cannot be written" in capsys.readouterr().err
 
     def test_data_set_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert exit_code("prepare", "--dataset", "zhanglab", "--data-root", tmp_path) == FAILED

@@ -1,13 +1,15 @@
-"""anatpaste prepare: a data set's split, counted, saved and checked before anything is trained."""
+"""anatpaste prepare: a data set's split, counted, saved and checked, and its images decoded once."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from anatpaste_gpu.cli.outcome import DONE, FAILED, say, with_sentences
-from anatpaste_gpu.data import SplitManifest, dataset_names, plan_split
+from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
+from anatpaste_gpu.data import SplitManifest, dataset_names, plan_split, prepare
 from anatpaste_gpu.data.manifest import SPLITS
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.report.licences import data_licence
@@ -17,7 +19,7 @@ from anatpaste_gpu.report.licences import data_licence
 def run(arguments: Sequence[str]) -> int:
     """The command; returns its exit status."""
     options = _build_parser().parse_args(list(arguments))
-    manifest = plan_split(options.dataset, options.data_root, seed=options.seed)
+    manifest = plan_split(options.dataset, options.data_root, seed=options.seed, workers=options.workers)
     for line in _summary(manifest):
         print(line)
     if options.check is not None:
@@ -29,7 +31,31 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         _save(manifest, options.output)
         print(f"Written to {options.output}.")
+    if options.cache is not None:
+        return _prepare(manifest, options)
     return DONE
+
+
+def _prepare(manifest: SplitManifest, options: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    size = options.image_size
+    cached = prepare(
+        manifest.dataset,
+        options.data_root,
+        manifest,
+        image_size=size,
+        cache=options.cache,
+        workers=options.workers,
+    )
+    seconds = time.perf_counter() - start
+    print(
+        f"{len(cached.paths)} images of {size} x {size} ({len(cached.paths) * size * size / 1e6:.0f} MB) in "
+        f"{cached.place}: {cached.decoded} decoded, the others found there, in {seconds:.1f} s. "
+        f"Train with --cache {options.cache}."
+    )
+    for reason in cached.skipped.values():
+        say("prepare", f"skipped: {reason}")
+    return PARTLY_DONE if cached.skipped else DONE
 
 
 def _summary(manifest: SplitManifest) -> list[str]:
@@ -47,9 +73,12 @@ def _summary(manifest: SplitManifest) -> list[str]:
 def _difference(stored: SplitManifest, drawn: SplitManifest) -> str | None:
     if stored.dataset != drawn.dataset:
         return f"of data set {stored.dataset}, not {drawn.dataset}"
-    if stored.entries == drawn.entries:
+    kept, other_kept = set(stored.entries), set(drawn.entries)
+    if not any(entry.findings for entry in kept):  # as splits were saved before there were findings
+        other_kept = {dataclasses.replace(entry, findings=()) for entry in other_kept}
+    other = kept ^ other_kept
+    if not other:
         return None
-    other = set(stored.entries) ^ set(drawn.entries)
     first = min(other, key=lambda entry: entry.path)
     return f"{len(other)} entries differ, the first is {first.path} in {first.split}"
 
@@ -69,9 +98,9 @@ def _build_parser() -> argparse.ArgumentParser:
         prog="anatpaste prepare",
         description="Lists a data set as it was published, draws the split that training with the same seed "
         "would use, and says how many images and patients are in each part and under which licence they are. "
-        "No image is decoded.",
+        "With --cache it also decodes the images, once; interrupted, the same command goes on.",
         epilog="Exit status: 0 done, 1 the data set is not there or --check found another split, 2 wrong "
-        "command line.",
+        "command line, 3 some files could not be read; their names and the reasons are on standard error.",
     )
     parser.add_argument("--dataset", required=True, choices=dataset_names())
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="its folder; the demo needs none")
@@ -80,4 +109,9 @@ def _build_parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, metavar="FILE", help="save the split as a manifest (JSON)"
     )
     parser.add_argument("--check", type=Path, metavar="FILE", help="compare a saved manifest with this split")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="decode and resize the images into this folder, once"
+    )
+    parser.add_argument("--image-size", type=int, default=256, help="side of the cached images (default 256)")
+    parser.add_argument("--workers", type=int, help="threads that read files (default: one a core)")
     return parser

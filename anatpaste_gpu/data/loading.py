@@ -125,12 +125,18 @@ def load_dataset(
 
 
 def plan_split(
-    name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0, **options: Any
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+    **options: Any,
 ) -> SplitManifest:
     """Draw a data set's split as `load_dataset` would, without decoding an image.
 
     Args:
-        name, root, seed, **options: as `load_dataset` takes them.
+        name, root, seed, workers, progress, **options: as `load_dataset` takes them.
 
     Raises:
         DatasetError: a folder is missing, or a class has too few images.
@@ -140,7 +146,10 @@ def plan_split(
         raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
     check_seed(seed)
     source = _SOURCES[name]
-    return _get_manifest(name, _check_root(name, root, source), seed, None, source, options)
+    folder = _check_root(name, root, source)
+    if source.reads_files:
+        options = {**options, "workers": _worker_count(workers), "progress": progress}
+    return _get_manifest(name, folder, seed, None, source, options)
 
 
 def prepare(

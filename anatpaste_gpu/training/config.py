@@ -29,6 +29,7 @@ PLACE_FIELDS = frozenset(
         "gpu",
         "threads",
         "workers",
+        "cache",
         "log_every",
         "checkpoint_every",
         "checkpoint_seconds",
@@ -69,6 +70,10 @@ class TrainConfig:
 
     workers: int | None = None
     """Threads that decode images at the start; null means one a core."""
+
+    cache: str | None = None
+    """Folder of prepared data sets (see `anatpaste prepare`): images are decoded into it once and mapped from
+    there, so that a set may be larger than memory. Null decodes into memory and writes nothing."""
 
     seed: int = 0
     """Seed of the split, the initial weights, the order of the images and the augmentation."""

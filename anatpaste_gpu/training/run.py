@@ -82,6 +82,7 @@ def _load(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
         seed=config.seed,
         manifest=manifest,
         workers=config.workers,
+        cache=config.cache,
     )
 
 
