@@ -76,8 +76,9 @@ def check_numbers(page: Any, run: Run, threshold: float) -> None:
     assert int(role(page, "fn").text) == int((~called & (run.labels == 1)).sum())
     for name in ("sensitivity", "specificity", "accuracy", "f1"):
         text = page.find_element("css selector", f'[data-rate="{name.capitalize()}"]').text
-        # One digit after the point is shown.
-        assert float(text.removesuffix(" %")) == pytest.approx(100 * expected[name], abs=0.0501)
+        # One digit after the point of a percentage is shown, three of F1.
+        value = float(text) if name == "f1" else float(text.removesuffix(" %")) / 100
+        assert value == pytest.approx(expected[name], abs=5.01e-4)
 
 
 def test_it_opens_at_the_stored_threshold(page: Any, runs: list[Run]) -> None:
@@ -158,7 +159,22 @@ def test_filters(page: Any, runs: list[Run]) -> None:
     assert role(page, "count").text == "0 of 24 cases"
 
 
-def test_viewer_by_keyboard(page: Any) -> None:
+def check_verdict(page: Any, run: Run, name: str) -> None:
+    """What the viewer says of a case against the run itself."""
+    index = [case.name for case in run.test].index(name)
+    score, label = run.calibration.normalise(run.scores)[index], run.labels[index]
+    called = int(run.calibration.decide(run.scores)[index])
+    below = int((run.scores[run.labels == 0] < run.scores[index]).sum())
+    lines = role(page, "verdict").text.splitlines()
+    says = dict(zip(lines[::2], lines[1::2], strict=True))
+    assert says["Score"].startswith(f"{score:.3f} (threshold ")
+    assert says["Truth"] == ": ".join([("normal", "abnormal")[label], *run.findings[index]])
+    assert says["Called"].startswith(("normal", "abnormal")[called])
+    assert says["Called"].endswith("right" if called == label else "wrong")
+    assert says["Higher than"] == f"{below} of {(run.labels == 0).sum()} normal test images"
+
+
+def test_viewer_by_keyboard(page: Any, runs: list[Run]) -> None:
     def title() -> str:
         return str(page.find_element("id", "viewer-title").text)
 
@@ -170,7 +186,7 @@ def test_viewer_by_keyboard(page: Any) -> None:
     assert title() == order[1]
     page.switch_to.active_element.send_keys("\ue012")
     assert title() == order[0]
-    assert "Score" in role(page, "verdict").text
+    check_verdict(page, runs[0], order[0])
     loaded = "return arguments[0].complete && arguments[0].naturalWidth"
     assert page.execute_script(loaded, role(page, "image")) == 256
     inked = """const map = arguments[0];
@@ -232,12 +248,18 @@ def test_every_control_has_a_name(page: Any) -> None:
     assert page.execute_script(script) == []
 
 
-def test_print_shows_everything_but_the_controls(page: Any) -> None:
+def test_print_shows_everything_but_the_controls(page: Any, runs: list[Run]) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not role(page, "threshold").is_displayed()
         visible = [row.is_displayed() for row in page.find_elements("css selector", ".case-table tbody tr")]
         assert visible == [True] * 24
+        assert role(page, "at").text == f"{runs[0].metrics['threshold_normalised']:.3f}", (
+            "the threshold is told"
+        )
+        headings = page.find_elements("css selector", ".case-table thead th[data-heading]")
+        shown_text = "return getComputedStyle(arguments[0], '::before').content"
+        assert page.execute_script(shown_text, headings[0]) == '"Name"'
         scroll = page.find_element("css selector", ".cases-scroll")
         assert (
             page.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", scroll) <= 1

@@ -77,4 +77,5 @@ def _entry(split: str, label: int, number: int, finding: str) -> ManifestEntry:
     # The validation images live in the train folder, as in the published layout.
     folder = f"chest_xray/{'test' if split == 'test' else 'train'}/{'ABNORMAL' if label else 'NORMAL'}"
     suffix = f"_{finding}" if label else ""
-    return ManifestEntry(f"{folder}/phantom{number:07d}{suffix}.png", label, split, f"phantom{number:07d}")
+    name, known = f"phantom{number:07d}", (finding,) if label else ()
+    return ManifestEntry(f"{folder}/{name}{suffix}.png", label, split, name, known)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ KINDS = (
     ("abnormal, called abnormal", 1, 1),
     ("abnormal, called normal", 1, 0),
 )
+_OPACITY = 0.6
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class ScoredPicture:
         label: 0 normal, 1 abnormal.
         decision: 0 or 1.
         score: normalised score.
+        heatmap: uint8 (h, w), 255 where the score came from; None draws the picture alone.
     """
 
     picture: NDArray[np.uint8]
     label: int
     decision: int
     score: float
+    heatmap: NDArray[np.uint8] | None = None
 
 
 def choose_cases(
@@ -77,6 +82,8 @@ def case_figure(cases: Sequence[ScoredPicture], columns: int) -> Figure:
         band.suptitle(title, fontsize=10, x=0.01, ha="left")
         for axes, case in zip(band.subplots(1, columns, squeeze=False)[0], own, strict=False):
             axes.imshow(case.picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+            if case.heatmap is not None:
+                _overlay(axes, case.heatmap, case.picture.shape)
             right = case.label == case.decision
             colour = NORMAL_COLOUR if right else ABNORMAL_COLOUR
             axes.set_title(f"{'✓' if right else '✗'} {case.score:.2f}", fontsize=9, color=colour)
@@ -87,3 +94,11 @@ def case_figure(cases: Sequence[ScoredPicture], columns: int) -> Figure:
             axes.set_axis_off()
     figure.supxlabel(NOT_FOR_CLINICAL_USE, fontsize=7, color="0.5")
     return figure
+
+
+def _overlay(axes: Axes, heatmap: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    """A map over a picture: the stronger, the brighter and the less transparent, as on the report's page."""
+    colours = colormaps["inferno"](heatmap)
+    colours[..., 3] = _OPACITY * heatmap / 255
+    height, width = shape[:2]
+    axes.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")

@@ -92,6 +92,7 @@ class Cohort:
                 "index": index,
                 "name": run.test[index].name,
                 "label": run.test[index].label,
+                "findings": run.findings[index],
                 "score": float(normalised[index]),
                 "decision": int(decisions[index]),
                 "picture": self.pictures[index] if self.pictures else None,
@@ -104,6 +105,7 @@ class Cohort:
         return {
             "labels": self.runs[0].labels.tolist(),
             "names": [case.name for case in self.runs[0].test],
+            "findings": self.runs[0].findings,
             "runs": [
                 _run_data(run, insight) for run, insight in itertools.zip_longest(self.runs, self.insights)
             ],
@@ -150,7 +152,10 @@ def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
         "thresholds": [(name, float(calibration.normalise(value))) for name, value in thresholds],
     }
     if insight is not None and insight.heatmaps is not None:
-        data["heatmaps"] = {"shape": insight.heatmaps.shape[1:], "bytes": packed(insight.heatmaps)}
+        data["heatmaps"] = {
+            "shape": insight.heatmaps.shape[1:],
+            "bytes": packed(insight.heatmaps),
+        }
     return data
 
 

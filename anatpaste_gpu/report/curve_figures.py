@@ -19,11 +19,14 @@ from anatpaste_gpu.report.runs import Run
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")
 _DASHES = ("-", "--", "-.", ":")
 _PERPLEXITY = 30.0
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
+_LEGEND_INSIDE = 3  # runs; more would hide the curves, so the legend goes below
 
 
 def roc_figure(runs: Sequence[Run]) -> Figure:
     """The ROC curve of every run's test set in one plot, AUC and its interval in the legend."""
-    figure, axes = _one((5.2, 5.4))
+    below = len(runs) > _LEGEND_INSIDE
+    figure, axes = _one((5.2, 5.4 + 0.2 * len(runs) * below))
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     for number, run in enumerate(runs):
         false_rate, true_rate, _ = metrics.roc_curve(run.labels, run.scores)
@@ -33,13 +36,18 @@ def roc_figure(runs: Sequence[Run]) -> Figure:
         axes.plot(false_rate, true_rate, label=label, linewidth=1.8, **_look(number))
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_aspect("equal")
-    axes.legend(loc="lower right", frameon=False, fontsize=7, title="AUC (95 % interval)", title_fontsize=7)
+    look: dict[str, Any] = {"title": "AUC (95 % interval)", "title_fontsize": 8, **_LEGEND}
+    if below:
+        figure.legend(loc="outside lower center", **look)
+    else:
+        axes.legend(loc="lower right", **look)
     return figure
 
 
 def training_figure(runs: Sequence[Run]) -> Figure:
     """Training loss an epoch and validation AUC of every run, the untrained network's as epoch 0."""
-    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    below = len(runs) > _LEGEND_INSIDE
+    figure = Figure(figsize=(5.2, 5.4 + 0.2 * len(runs) * below), layout="constrained")
     loss, area = figure.subplots(2, 1)
     for number, run in enumerate(runs):
         training = run.metrics.get("training", {})
@@ -52,7 +60,10 @@ def training_figure(runs: Sequence[Run]) -> Figure:
         area.plot([p["epoch"] for p in points], [p["auc"] for p in points], marker="o", markersize=3, **look)
     loss.set(xlabel="epoch", ylabel="training loss")
     area.set(xlabel="epoch", ylabel="validation AUC")
-    loss.legend(frameon=False, fontsize=7)
+    if below:
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", **_LEGEND)
+    else:
+        loss.legend(**_LEGEND)
     for axes in (loss, area):
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(NOT_FOR_CLINICAL_USE, fontsize=7, color="0.5")

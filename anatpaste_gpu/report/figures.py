@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from anatpaste_gpu.evaluation.plots import save_figure
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
 from anatpaste_gpu.report.cohort import Cohort
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
-from anatpaste_gpu.report.pictures import test_images
+from anatpaste_gpu.report.pictures import Insight, test_images
 from anatpaste_gpu.report.runs import Run
 
 _COLUMNS = 6
@@ -17,10 +21,10 @@ _SIDE = 256
 
 
 def save_figures(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
-    """Writes, for each test set, ROC and training curves, and for each run its cases and embeddings.
+    """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
 
     Args:
-        cohorts: from `write_report`; without images there are neither cases nor embeddings.
+        cohorts: from `write_report`; what was left out there (images, Grad-CAM) is left out here.
         folder: made where it does not exist.
         data_root: as `write_report` takes it.
 
@@ -31,21 +35,38 @@ def save_figures(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | N
     written: list[Path] = []
     for cohort in cohorts:
         stem = f"{cohort.dataset}-{cohort.number}"
-        drawn = {f"{stem}-roc": roc_figure(cohort.runs), f"{stem}-training": training_figure(cohort.runs)}
+        title = cohort.licence.title
+        drawn: dict[str, tuple[Figure, str]] = {
+            f"{stem}-roc": (roc_figure(cohort.runs), title),
+            f"{stem}-training": (training_figure(cohort.runs), title),
+        }
         for number, (run, insight) in enumerate(zip(cohort.runs, cohort.insights, strict=False)):
-            drawn[f"{stem}-{number}-embeddings"] = embedding_figure(insight.embeddings, run.labels)
-            drawn[f"{stem}-{number}-cases"] = case_figure(_chosen(run, data_root), _COLUMNS)
-        for name, figure in drawn.items():
+            own, title = f"{stem}-{number}", run.title
+            drawn[f"{own}-embeddings"] = embedding_figure(insight.embeddings, run.labels), f"{title}, t-SNE"
+            chosen = _chosen(run, insight, data_root)
+            plain = [dataclasses.replace(case, heatmap=None) for case in chosen]
+            drawn[f"{own}-cases"] = case_figure(plain, _COLUMNS), f"{title}, normalised scores"
+            if insight.heatmaps is not None:
+                caption = f"{title}, normalised scores, Grad-CAM (each on its own scale)"
+                drawn[f"{own}-gradcam"] = case_figure(chosen, _COLUMNS), caption
+        for name, (figure, caption) in drawn.items():
+            figure.supxlabel(f"{caption}\n{NOT_FOR_CLINICAL_USE}", fontsize=7, color="0.35")
             written.append(folder / f"{name}.png")
             save_figure(figure, written[-1])
     return written
 
 
-def _chosen(run: Run, data_root: Path | None) -> list[ScoredPicture]:
+def _chosen(run: Run, insight: Insight, data_root: Path | None) -> list[ScoredPicture]:
     decisions = run.calibration.decide(run.scores)
     normalised = run.calibration.normalise(run.scores)
     images = test_images(run, data_root, _SIDE)[:, 0].numpy()
     return [
-        ScoredPicture(images[i], int(run.labels[i]), int(decisions[i]), float(normalised[i]))
+        ScoredPicture(
+            images[i],
+            int(run.labels[i]),
+            int(decisions[i]),
+            float(normalised[i]),
+            None if insight.heatmaps is None else insight.heatmaps[i],
+        )
         for i in choose_cases(run.labels, decisions, run.scores, _COLUMNS)
     ]

@@ -18,6 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import SUMMARY, Cohort, group
 from anatpaste_gpu.report.pictures import Insight, data_uris, look_into, test_images
 from anatpaste_gpu.report.runs import Run
+from anatpaste_gpu.report.sheet import Study
 
 PICTURE_SIZE = 256
 _SCRIPTS = ("numbers.js", "charts.js", "cases.js", "viewer.js", "main.js")
@@ -32,6 +33,7 @@ def write_report(
     images: bool = True,
     with_heatmaps: bool = True,
     picture_size: int = PICTURE_SIZE,
+    study: Study | None = None,
 ) -> list[Cohort]:
     """Makes the page of one or several finished runs.
 
@@ -43,6 +45,7 @@ def write_report(
         images: False leaves out all that needs the data set: pictures, Grad-CAM and embeddings.
         with_heatmaps: False leaves out Grad-CAM.
         picture_size: side of the pictures on the page, in pixels.
+        study: tables to show above the runs.
 
     Returns:
         What is on the page.
@@ -68,11 +71,11 @@ def write_report(
                 inputs = read(int(run.config["image_size"]))
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
         cohorts.append(Cohort(number, members, pictures, insights))
-    write_atomically(output, render(cohorts))
+    write_atomically(output, render(cohorts, study))
     return cohorts
 
 
-def render(cohorts: Sequence[Cohort]) -> str:
+def render(cohorts: Sequence[Cohort], study: Study | None = None) -> str:
     """The page as HTML. Every value that comes from a run is escaped; the one script is named by its hash."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,6 +84,7 @@ def render(cohorts: Sequence[Cohort]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.from_string(_resource("report.html.j2")).render(
         cohorts=cohorts,
+        study=study,
         data=[cohort.data() for cohort in cohorts],
         summary=SUMMARY,
         notice=NOT_FOR_CLINICAL_USE,

@@ -72,6 +72,22 @@ class Run:
         """Of the test set, float64 (N,)."""
         return np.array([case.score for case in self.test], np.float64)
 
+    @functools.cached_property
+    def training_seconds(self) -> float | None:
+        """How long its steps took in all; None where that was not kept."""
+        timing = self.metrics.get("timing")
+        if timing is None and (self.folder / "timing.json").is_file():
+            timing = json.loads((self.folder / "timing.json").read_text(encoding="utf-8"))
+        return None if timing is None else float(timing["training_seconds"])
+
+    @functools.cached_property
+    def findings(self) -> tuple[tuple[str, ...], ...]:
+        """What makes each image of the test set abnormal, as far as the split's manifest names it."""
+        if not (self.folder / "split_manifest.json").is_file():
+            return ((),) * len(self.test)
+        known = {entry.path: entry.findings for entry in self.manifest().split("test")}
+        return tuple(known.get(case.name, ()) for case in self.test)
+
     @property
     def test_set(self) -> tuple[str, tuple[tuple[str, int], ...]]:
         """Equal for runs whose scores can be compared image by image."""
@@ -154,6 +170,8 @@ def _read_cases(path: Path) -> tuple[Case, ...]:
 
 def _title(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     method = str(config.get("method", "anatpaste"))
+    scorer = str(config.get("scorer", "kde"))
+    method = method if scorer == "kde" else f"{method} with {scorer}"
     return f"{method}, {metrics['dataset']}, seed {metrics['seed']}"
 
 

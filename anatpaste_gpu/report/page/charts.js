@@ -16,7 +16,8 @@ function canvas(place, width, height, label) {
 
 // Normal images grow upwards from the middle line, abnormal ones downwards: neither hides the other.
 function drawHistogram(place, labels, scores, range, move) {
-  const width = 560, height = 300, left = 40, right = 10, middle = 140, room = 112, bins = 40;
+  // Few units across on a narrow screen, so that the text stays as large as the page's.
+  const width = Math.min(560, Math.max(320, place.clientWidth)), height = 300, left = 40, right = 10, middle = 140, room = 112, bins = 40;
   const svg = canvas(place, width, height, 'Histogram of the scores of normal and abnormal images');
   const x = (score) => left + (score - range.low) / (range.high - range.low) * (width - left - right);
   const counts = [new Array(bins).fill(0), new Array(bins).fill(0)];
@@ -37,11 +38,12 @@ function drawHistogram(place, labels, scores, range, move) {
     shape('text', { x: width - right, y: kind ? middle + room : middle - room + 8, 'text-anchor': 'end', class: `${name}-text` }, svg, `${name} (${total})`);
     shape('text', { x: left - 6, y: kind ? middle + room : middle - room + 8, 'text-anchor': 'end' }, svg, most);
   });
-  for (let part = 0; part <= 4; part += 1) {
-    const score = range.low + part / 4 * (range.high - range.low);
-    shape('text', { x: x(score), y: height - 16, 'text-anchor': part === 4 ? 'end' : 'middle' }, svg, score.toFixed(2));
+  shape('text', { x: 12, y: middle, 'text-anchor': 'middle', transform: `rotate(-90 12 ${middle})` }, svg, 'images');
+  for (const { value, text } of ticks(range.low, range.high, 5)) {
+    shape('line', { x1: x(value), x2: x(value), y1: height - 32, y2: height - 28, class: 'axis' }, svg);
+    shape('text', { x: x(value), y: height - 16, 'text-anchor': x(value) > width - 20 ? 'end' : 'middle' }, svg, text);
   }
-  shape('text', { x: (left + width) / 2, y: height - 2, 'text-anchor': 'middle' }, svg, 'normalised score');
+  shape('text', { x: (left + width) / 2, y: height - 2, 'text-anchor': 'middle' }, svg, 'anomaly score, normalised');
   const mark = shape('line', { y1: 6, y2: height - 30, class: 'mark' }, svg);
   const grip = shape('circle', { cy: middle, r: 6, class: 'grip' }, svg);
   const toScore = (event) => {

@@ -28,6 +28,7 @@ class CohortView {
       return { button, value };
     });
     this.find('presets').replaceChildren(...this.presets.map(({ button }) => button));
+    this.find('run-title').textContent = this.run.title;
     this.setThreshold(this.presets[0].value);
   }
 
@@ -36,6 +37,7 @@ class CohortView {
     this.slider.value = threshold;
     this.slider.setAttribute('aria-valuetext', threshold.toFixed(3));
     this.find('value').textContent = threshold.toFixed(3);
+    this.find('at').textContent = threshold.toFixed(3);
     for (const { button, value } of this.presets) button.setAttribute('aria-pressed', String(value === threshold));
     const counts = confusion(this.cohort.labels, this.run.scores, threshold);
     const shares = rates(counts);
@@ -43,7 +45,7 @@ class CohortView {
     this.find('rates').replaceChildren(...Object.entries(shares).flatMap(([name, share]) => {
       const term = document.createElement('dt'), value = document.createElement('dd');
       term.textContent = name;
-      value.textContent = percent(share);
+      value.textContent = name === 'F1' ? share.toFixed(3) : percent(share);
       value.dataset.rate = name;
       return [term, value];
     }));

@@ -36,10 +36,20 @@ function rocPoints(labels, scores) {
   return points;
 }
 
-// The share of normal images that score below.
-function aboveNormals(labels, scores, score) {
+// How many normal images score below, of how many.
+function normalsBelow(labels, scores, score) {
   const normals = scores.filter((_, index) => !labels[index]);
-  return normals.filter((value) => value < score).length / normals.length;
+  return { below: normals.filter((value) => value < score).length, normals: normals.length };
 }
 
 const percent = (share) => Number.isNaN(share) ? 'none' : `${(100 * share).toFixed(1)} %`;
+
+// Multiples of 1, 2 or 5 times a power of ten inside a range, about `wanted` of them.
+function ticks(low, high, wanted) {
+  const rough = (high - low) / wanted;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+  const digits = Math.max(0, -Math.floor(Math.log10(step)));
+  const first = Math.ceil(low / step), last = Math.floor(high / step);
+  return Array.from({ length: last - first + 1 }, (_, place) => ({ value: (first + place) * step, text: ((first + place) * step).toFixed(digits) }));
+}

@@ -45,14 +45,22 @@ class Viewer {
     this.index = index;
     const value = table.value(index);
     document.getElementById('viewer-title').textContent = value.name;
-    const verdict = this.find('verdict');
-    const result = document.createElement('span');
-    result.className = value.right ? 'right' : 'wrong';
-    result.textContent = value.right ? '✓ right' : '✗ wrong';
-    const share = aboveNormals(cohort.labels, run.scores, value.score);
-    verdict.replaceChildren(
-      `Truth: ${KINDS[value.label]}. Called ${KINDS[value.decision]} at a threshold of ${threshold.toFixed(3)}: `, result,
-      `. Score ${value.score.toFixed(3)}, above ${percent(share)} of this test set's normal images. Run: ${run.title}.`);
+    const { below, normals } = normalsBelow(cohort.labels, run.scores, value.score);
+    const findings = cohort.findings[index];
+    this.find('verdict').replaceChildren(...Object.entries({
+      'Truth': KINDS[value.label] + (findings.length ? `: ${findings.join(', ')}` : ''),
+      'Called': `${KINDS[value.decision]}, ${value.right ? '✓ right' : '✗ wrong'}`,
+      'Score': `${value.score.toFixed(3)} (threshold ${threshold.toFixed(3)})`,
+      'Higher than': `${below} of ${normals} normal test images`,
+      'Run': run.title,
+    }).map(([term, text]) => {
+      const pair = document.createElement('div'), name = document.createElement('dt'), own = document.createElement('dd');
+      name.textContent = term;
+      own.textContent = text;
+      if (term === 'Called') own.className = value.right ? 'right' : 'wrong';
+      pair.append(name, own);
+      return pair;
+    }));
     const picture = table.picture(index);
     this.dialog.classList.toggle('no-image', !picture);
     this.dialog.classList.toggle('no-map', !run.heatmaps);
@@ -65,6 +73,8 @@ class Viewer {
   }
 
   drawMap({ shape: [height, width], bytes }, index) {
+    this.find('map-caption').textContent =
+      `Grad-CAM: what raised the score. ${height} × ${width} cells, enlarged; each map has its own scale.`;
     this.decoded = this.decoded ?? new Map();
     if (!this.decoded.has(bytes)) this.decoded.set(bytes, Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)));
     const own = this.decoded.get(bytes).subarray(index * height * width, (index + 1) * height * width);

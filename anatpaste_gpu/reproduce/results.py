@@ -1,0 +1,163 @@
+"""The figures of a table, read from finished run folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatpaste_gpu.evaluation.bootstrap import auc_interval
+from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
+from anatpaste_gpu.evaluation.metrics import auc
+from anatpaste_gpu.report.runs import Run
+from anatpaste_gpu.reproduce.experiments import FULL_METHOD
+from anatpaste_gpu.reproduce.published import PUBLISHED, Published
+
+METRICS = ("auc", "accuracy", "f1", "average_precision", "sensitivity_at_90_specificity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One figure: a metric of a method on a data set, over all its seeds.
+
+    Attributes:
+        dataset: name.
+        method: name.
+        scorer: name.
+        finding: whose images are the abnormal ones; "" for all of them.
+        metric: as `classification_metrics` names it; "ensemble_auc" is the AUC of the seeds' mean normalised
+            score.
+        value: of the one seed, or the mean over the seeds.
+        deviation: standard deviation over the seeds; None for one seed.
+        interval: 95 % bootstrap interval; None for a mean over seeds, and where there is a single image.
+        seeds: of the runs.
+        normal: test images.
+        abnormal: test images.
+        published: the paper's figure, or None.
+    """
+
+    dataset: str
+    method: str
+    scorer: str
+    finding: str
+    metric: str
+    value: float
+    deviation: float | None
+    interval: tuple[float, float] | None
+    seeds: tuple[int, ...]
+    normal: int
+    abnormal: int
+    published: Published | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds:
+    """The runs of one method on one data set, one a seed.
+
+    Attributes:
+        runs: at least one.
+    """
+
+    runs: tuple[Run, ...]
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+        return method_of(self.runs[0])
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        return str(self.runs[0].metrics["dataset"])
+
+    @property
+    def shares_test_set(self) -> bool:
+        """Whether all seeds were tested on the same images."""
+        return len({run.test_set for run in self.runs}) == 1
+
+    def ensemble(self) -> NDArray[np.float64]:
+        """Mean normalised score of each image of the test set, which the seeds share; float64 (N,)."""
+        scores = [run.calibration.normalise(run.scores) for run in self.runs]
+        mean: NDArray[np.float64] = np.mean(scores, axis=0)
+        return mean
+
+    def records(self) -> list[Record]:
+        """Metrics of the whole test set, then the ensemble's AUC, then each finding's AUC."""
+        tests = [run.metrics["test"] for run in self.runs]
+        found = [self._record(metric, "", tests) for metric in METRICS if all(metric in t for t in tests)]
+        if len(self.runs) > 1 and self.shares_test_set:
+            labels, scores = self.runs[0].labels, self.ensemble()
+            whole: dict[str, Any] = {
+                "ensemble_auc": auc(labels, scores),
+                "intervals": {"ensemble_auc": auc_interval(labels, scores)},
+                "normal": int((labels == 0).sum()),
+                "abnormal": int((labels == 1).sum()),
+            }
+            found.append(self._record("ensemble_auc", "", [whole]))
+        by_finding = [run.metrics.get("findings", {}) for run in self.runs]
+        for finding in sorted(set.intersection(*map(set, by_finding))):
+            found.append(self._record("auc", finding, [own[finding] for own in by_finding]))
+        return found
+
+    def _record(self, metric: str, finding: str, sources: Sequence[dict[str, Any]]) -> Record:
+        values = [float(source[metric]) for source in sources]
+        one = len(values) == 1
+        ends = sources[0].get("intervals", {}).get(metric) if one else None
+        return Record(
+            self.dataset,
+            self.method,
+            str(self.runs[0].config.get("scorer", "kde")),
+            finding,
+            metric,
+            statistics.fmean(values),
+            None if one else statistics.stdev(values),
+            None if ends is None else (float(ends[0]), float(ends[1])),
+            self._numbers(),
+            int(sources[0]["normal"]),
+            int(sources[0]["abnormal"]),
+            None if finding else PUBLISHED.get((self.dataset, self.method, metric)),
+        )
+
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(int(run.metrics["seed"]) for run in self.runs)
+
+
+def method_of(run: Run) -> str:
+    """The name of a run's method."""
+    return str(run.config.get("method", FULL_METHOD))
+
+
+def group_seeds(runs: Iterable[Run]) -> list[Seeds]:
+    """Runs of one data set and method together, in the order of their first one."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((str(run.metrics["dataset"]), method_of(run)), []).append(run)
+    return [Seeds(tuple(own)) for own in groups.values()]
+
+
+def read_records(runs: Iterable[Run]) -> list[Record]:
+    """All figures of finished runs."""
+    return [record for seeds in group_seeds(runs) for record in seeds.records()]
+
+
+def compare_with_full(runs: Iterable[Run]) -> dict[tuple[str, str], DeLongResult]:
+    """DeLong's test of each method against the full one: (data set, method) -> full minus method.
+
+    Over several seeds the mean normalised scores are compared. Methods that were not tested on the same
+    images have no entry.
+    """
+    groups = group_seeds(runs)
+    full = {own.dataset: own for own in groups if own.method == FULL_METHOD}
+    found = {}
+    for own in groups:
+        other = full.get(own.dataset)
+        if other is None or own.method == FULL_METHOD:
+            continue
+        if {run.test_set for run in (*own.runs, *other.runs)} != {own.runs[0].test_set}:
+            continue
+        found[own.dataset, own.method] = delong_test(own.runs[0].labels, other.ensemble(), own.ensemble())
+    return found

@@ -1,0 +1,123 @@
+"""Making the runs of a table: finished ones are kept, an unfinished one goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
+from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.run import train
+from anatpaste_gpu.training.run_folder import RunFolder
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of the runs.
+
+    Attributes:
+        finished: folders of finished runs, in the plan's order.
+        missing: data set -> why it cannot be used, and where it comes from.
+        failed: a sentence for each run that could not be made.
+    """
+
+    finished: list[Path] = dataclasses.field(default_factory=list)
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
+    failed: list[str] = dataclasses.field(default_factory=list)
+
+
+def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
+    """Makes the runs that are not there yet.
+
+    All splits are drawn before the first run starts, so that a missing data set is told at once.
+
+    Args:
+        configs: from `plan_runs`.
+        console: where the runs' lines go.
+
+    Raises:
+        ValueError: a run folder holds a run of another recipe or something else; nothing was started.
+        Interrupted: SIGINT or SIGTERM came; the same call continues.
+    """
+    outcome = Outcome()
+    waiting = [config for config in configs if not is_finished(config)]
+    for config in waiting:
+        RunFolder(config.run_dir).check(config)
+    manifests: dict[tuple[str, int], SplitManifest] = {}
+    for config in waiting:
+        key = config.dataset, config.seed
+        if key in manifests or config.dataset in outcome.missing:
+            continue
+        try:
+            manifests[key] = plan_split(config.dataset, config.data_root, seed=config.seed)
+        except ValueError as error:
+            outcome.missing[config.dataset] = str(error)
+    waiting = [config for config in waiting if config.dataset not in outcome.missing]
+    numbers = {config.run_dir: f"run {number} of {len(waiting)}" for number, config in enumerate(waiting, 1)}
+    for key, group in itertools.groupby(waiting, lambda config: (config.dataset, config.seed)):
+        _make_group(list(group), manifests[key], numbers, outcome, console)
+    outcome.finished = [config.run_dir for config in configs if is_finished(config)]
+    return outcome
+
+
+def is_finished(config: TrainConfig) -> bool:
+    """Whether the config's run is there.
+
+    Raises:
+        ValueError: a finished run of another recipe is in its place.
+    """
+    folder = RunFolder(config.run_dir)
+    if not folder.metrics.exists():
+        return False
+    stored = TrainConfig.from_yaml(folder.config.read_text(encoding="utf-8")).recipe()
+    differing = [name for name, value in config.recipe().items() if stored[name] != value]
+    if differing:
+        raise ValueError(
+            f"{folder.path} holds a finished run with {differing[0]} {stored[differing[0]]!r}, not "
+            f"{config.recipe()[differing[0]]!r}; choose another -o."
+        )
+    return True
+
+
+def _make_group(
+    group: Sequence[TrainConfig],
+    manifest: SplitManifest,
+    numbers: Mapping[Path, str],
+    outcome: Outcome,
+    console: Console,
+) -> None:
+    """Makes the runs of one data set and seed, whose images are read once."""
+    try:
+        splits = _load(group[0], manifest)
+    except ValueError as error:
+        outcome.missing[group[0].dataset] = str(error)
+        return
+    for config in group:
+        console.rule(f"{numbers[config.run_dir]}: {config.run_dir.name}")
+        try:
+            _check_split(config, splits.manifest)
+            train(config, splits=splits, console=console)
+        except ValueError as error:
+            outcome.failed.append(f"{config.run_dir.name}: {error}")
+
+
+def _load(config: TrainConfig, manifest: SplitManifest) -> DatasetSplits:
+    return load_dataset(
+        config.dataset,
+        config.data_root,
+        image_size=config.image_size,
+        seed=config.seed,
+        manifest=manifest,
+        workers=config.workers,
+    )
+
+
+def _check_split(config: TrainConfig, drawn: SplitManifest) -> None:
+    """An unfinished run goes on with the images that it began with, or not at all."""
+    stored = RunFolder(config.run_dir).manifest
+    if stored.exists() and SplitManifest.load(stored).entries != drawn.entries:
+        raise ValueError("the data set has changed since this run began; choose another -o.")
