@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a detector on normal images and evaluate it (what train.py does)",
     "score": "score images with a trained detector",
     "report": "make one self-contained page, and figures, of finished runs",
+    "reproduce": "fill one of the paper's tables: all runs, the table, a page",
     "augment": "draw a gallery, or write a folder, of augmented images",
 }
 _EXAMPLE = """\
@@ -24,6 +25,8 @@ from nothing to a page:
   anatpaste train --dataset demo --preset smoke --gpu -1 --output runs/smoke
   anatpaste score runs/smoke IMAGE_OR_FOLDER...
   anatpaste report runs/smoke -o report.html
+one of the paper's tables:
+  anatpaste reproduce --table 1 --preset smoke --gpu -1 -o out --data-root zhanglab=DIR rsna=DIR
 """
 
 

@@ -12,8 +12,8 @@ EXIT_CODES = {
     "0": "done",
     "1": "it cannot be done; one sentence on standard error says why",
     "2": "the command line is wrong",
-    "3": "done in part: some files were skipped; their names and the reasons are on standard error",
-    "128+n": "stopped by signal n (130 is Ctrl-C); the same command continues a training run",
+    "3": "done in part: some files, data sets or runs were left out; names and reasons are on standard error",
+    "128+n": "stopped by signal n (130 is Ctrl-C); the same command continues a training run or a table",
 }
 
 Command = Callable[[Sequence[str]], int]

@@ -62,7 +62,7 @@ def budget(runs: Sequence[Run], preset: str) -> list[str]:
     ours = dict.fromkeys(_recipe(run.config) for run in trained or runs)
     seeds = sorted({int(run.metrics["seed"]) for run in runs})
     machines = dict.fromkeys(_machine(run.metrics.get("device", {})) for run in runs)
-    minutes = sum(run.metrics.get("timing", {}).get("training_seconds", 0.0) for run in runs) / 60
+    minutes = sum(run.training_seconds or 0.0 for run in runs) / 60
     paper = _recipe(TrainConfig().to_dict())
     lines = [
         f"Budget of a run, preset {preset}: {'; '.join(ours)}. Seeds {', '.join(map(str, seeds))}.",
@@ -95,7 +95,7 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
             "folder": run.folder.name,
             "recipe": {name: value for name, value in run.config.items() if name not in _PLACES},
             "device": run.metrics.get("device"),
-            "training_seconds": run.metrics.get("timing", {}).get("training_seconds"),
+            "training_seconds": run.training_seconds,
             "versions": run.metrics.get("versions"),
         }
         for run in runs
@@ -123,7 +123,7 @@ def _recipe(config: dict[str, Any]) -> str:
 
 def _machine(device: dict[str, Any]) -> str:
     name = str(device.get("name", "not recorded"))
-    threads = f", {device['cpu_threads']} threads" if device.get("type") == "cpu" else ""
+    threads = f", {device['cpu_threads']} CPU thread(s)" if device.get("type") == "cpu" else ""
     return f"{name}{threads}, {device.get('precision', 'unknown precision')}"
 
 
