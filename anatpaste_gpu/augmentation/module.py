@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from .. import checks
 from ..config import AnatPasteConfig
+from ..segmenters import Segmenter, apply_segmenter
 from .functional import batch_augment
 
 
@@ -33,6 +34,8 @@ class AnatPaste(IntensityAugmentationBase2D):
 
     Args:
         config: What is drawn, and from where.
+        segmenter: Images -> bool masks (B,1,H,W) of where to paste, in place of the built-in lung
+            segmentation; it gets the batch as it is augmented.
         p: Probability that an image is augmented at all.
         seed: In [0, 2**63); the calls are then steps 0, 1, 2, ... of it. None draws a seed for each call from
             torch's generator.
@@ -41,7 +44,7 @@ class AnatPaste(IntensityAugmentationBase2D):
         backend: "auto", "native" or "torch".
 
     Raises:
-        TypeError: `config` is no AnatPasteConfig, or `seed` no int.
+        TypeError: `config` is no AnatPasteConfig, `segmenter` not callable, or `seed` no int.
         ValueError: `seed` or `p` out of range.
     """
 
@@ -49,6 +52,7 @@ class AnatPaste(IntensityAugmentationBase2D):
         self,
         config: AnatPasteConfig | None = None,
         *,
+        segmenter: Segmenter | None = None,
         p: float = 1.0,
         seed: int | None = None,
         same_on_batch: bool = False,
@@ -57,6 +61,8 @@ class AnatPaste(IntensityAugmentationBase2D):
     ) -> None:
         if config is not None and not isinstance(config, AnatPasteConfig):
             raise TypeError(f"config must be an AnatPasteConfig, got {type(config).__name__}.")
+        if segmenter is not None and not callable(segmenter):
+            raise TypeError(f"segmenter must be a callable, got {type(segmenter).__name__}.")
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"p must lie in [0, 1], got {p!r}.")
         if seed is not None:
@@ -64,6 +70,8 @@ class AnatPaste(IntensityAugmentationBase2D):
         checks.check_backend(backend)
         super().__init__(p=p, same_on_batch=same_on_batch, keepdim=keepdim)
         self.config = AnatPasteConfig() if config is None else config
+        # In a tuple, so that a network is not registered as a submodule, moved and trained with this one.
+        self._segmenter = (segmenter,)
         self.seed = seed
         self.backend = backend
         self._calls = 0
@@ -105,8 +113,10 @@ class AnatPaste(IntensityAugmentationBase2D):
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
         """Augments every image; the base class puts back those that were not chosen. (Kornia's hook.)"""
+        (segmenter,) = self._segmenter
         augmented: Tensor = batch_augment(
             input,
+            lung_masks=None if segmenter is None else apply_segmenter(segmenter, input),
             seed=params["seed"],
             index=params["index"].to(input.device),
             step=params["step"],

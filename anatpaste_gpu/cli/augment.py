@@ -16,6 +16,7 @@ from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import ImageReadError, find_images, read_image
 from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
+from anatpaste_gpu.segmenters import check_masks, load_masks
 
 #: Name -> title of its column and the augmentation's settings.
 RECIPES = {
@@ -53,6 +54,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.copies < 1 or options.rows < 1:
         parser.error("--copies and --rows must be at least 1.")
     sources = find_sources(options.images)
+    if options.masks is not None:
+        check_masks(options.masks, _names(sources))
     skipped: list[str] = []
     if options.gallery is not None:
         _draw_gallery(sources, recipes, options, skipped)
@@ -95,11 +98,14 @@ def _draw_gallery(
     batch = next(_batches(chosen, options.image_size, len(chosen), skipped), None)
     if batch is None:
         raise ValueError("no image could be read for the gallery.")
-    numbers, images, _ = batch
+    numbers, images, kept = batch
     columns = {"original": images}
     for name in recipes:
         title, config = RECIPES[name]
-        columns[title] = batch_augment(images, seed=options.seed, index=numbers, config=config)
+        lungs = _masks(kept, options, config)
+        columns[title] = batch_augment(
+            images, seed=options.seed, index=numbers, lung_masks=lungs, config=config
+        )
     save_figure(augmentation_figure(columns), options.gallery)
     print(options.gallery)
 
@@ -109,8 +115,11 @@ def _write_folder(
 ) -> None:
     written = 0
     for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
+        lungs = _masks(batch, options, config)
         for copy in range(options.copies):
-            twins = batch_augment(images, seed=options.seed, index=numbers, step=copy, config=config)
+            twins = batch_augment(
+                images, seed=options.seed, index=numbers, step=copy, lung_masks=lungs, config=config
+            )
             for source, twin in zip(batch, twins, strict=True):
                 ending = f"-{copy}.png" if options.copies > 1 else ".png"
                 target = options.folder / source.target.with_name(source.target.name + ending)
@@ -118,6 +127,18 @@ def _write_folder(
                 Image.fromarray(twin[0].numpy()).save(target)
                 written += 1
     print(f"{written} images in {options.folder}.")
+
+
+def _masks(batch: list[Source], options: argparse.Namespace, config: AnatPasteConfig) -> torch.Tensor | None:
+    """Precomputed masks of a batch, or None: to be segmented, or not looked at."""
+    if options.masks is None or not config.use_segmentation:
+        return None
+    return load_masks(options.masks, _names(batch), options.image_size, progress=False)
+
+
+def _names(sources: list[Source]) -> list[str]:
+    """What a folder of masks calls the images."""
+    return [s.target.with_name(s.target.name + s.path.suffix).as_posix() for s in sources]
 
 
 def _batches(
@@ -155,6 +176,13 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--image-size", type=int, default=256, help="side that images are resized to (default 256)"
+    )
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="PATH",
+        help="where to paste, in place of the built-in lung segmentation: a folder of PNG masks with the "
+        "images' relative names, or one .npz or .safetensors file of them",
     )
     parser.add_argument("--copies", type=int, default=1, help="augmented copies of each image (default 1)")
     parser.add_argument("--rows", type=int, default=4, help="images in the gallery (default 4)")
