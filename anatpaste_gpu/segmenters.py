@@ -142,7 +142,7 @@ def _open(path: Path) -> tuple[frozenset[str], Callable[[str], NDArray[Any]]]:
     """Names in a .npz or .safetensors file, and what reads one of them."""
     try:
         if path.suffix == ".safetensors":
-            file = safetensors.safe_open(path, framework="np")
+            file: Any = safetensors.safe_open(path, framework="np")  # which has no types
             return frozenset(file.keys()), file.get_tensor
         archive = np.load(path, allow_pickle=False)
         return frozenset(archive.files), archive.__getitem__

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +18,14 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 
 from anatpaste_gpu import AnatPaste, batch_augment, segment_lungs
 from anatpaste_gpu.cli import main
+from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.segmenters import apply_segmenter, load_masks, lung_segmenter, segmenter_name
+from anatpaste_gpu.training import TrainConfig, train
 
 from .test_evaluation import random_images
 
@@ -119,7 +130,86 @@ def test_augment_writes_with_masks_from_files(tmp_path: Path) -> None:
     assert torch.equal(out[:, None], batch_augment(images, seed=0, lung_masks=left_half(images)))
 
 
+def tiny(folder: Path, **changes: Any) -> TrainConfig:
+    config = TrainConfig(gpu=-1, threads=1, image_size=32, batch_size=4, epochs=1, steps_per_epoch=2)
+    place = {"output": str(folder), "bootstrap_samples": 100, "gallery_rows": 1}
+    return dataclasses.replace(config, backbone="shufflenet_v2_x0_5", **place, **changes)
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    sizes = {"train_size": 8, "validation_size": 4, "test_size": 4}
+    return load_dataset("demo", image_size=32, seed=0, progress=False, **sizes)
+
+
+def run(config: TrainConfig, splits: DatasetSplits, **options: Any) -> dict[str, Any]:
+    return train(config, splits=splits, console=Console(file=io.StringIO()), **options)
+
+
+def test_runs_by_callable_by_files_and_once_are_one_run(splits: DatasetSplits, tmp_path: Path) -> None:
+    """Masks that do not depend on the image's jitter: every route must lead to the same network."""
+    names = splits.train.names
+    masks = left_half(splits.train.images)[:, 0].numpy()
+    np.savez(tmp_path / "masks.npz", **dict(zip(names, masks, strict=True)))
+    routes = {
+        "callable": run(tiny(tmp_path / "callable"), splits, segmenter=left_half),
+        "once": run(tiny(tmp_path / "once", segment="once"), splits, segmenter=left_half),
+        "files": run(tiny(tmp_path / "files", masks=str(tmp_path / "masks.npz")), splits),
+        "lungs": run(tiny(tmp_path / "lungs"), splits),
+    }
+    assert [route["segmenter"] for route in routes.values()] == [
+        "left_half",
+        "left_half",
+        f"masks from {tmp_path / 'masks.npz'}",
+        "segment_lungs",
+    ]
+    scores = {name: (tmp_path / name / "scores.csv").read_text() for name in routes}
+    assert scores["callable"] == scores["once"] == scores["files"] != scores["lungs"]
+    pictures = {name: (tmp_path / name / "augmentation_gallery.png").read_bytes() for name in routes}
+    assert pictures["callable"] == pictures["files"] != pictures["lungs"]
+
+
+def test_methods_that_do_not_segment_ignore_both(splits: DatasetSplits, tmp_path: Path) -> None:
+    def refuse(images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("nobody asked for lungs")
+
+    config = tiny(tmp_path / "run", method="cutpaste-normal", segment="once")
+    assert run(config, splits, segmenter=refuse)["segmenter"] is None
+    config = tiny(tmp_path / "other", method="cutpaste-normal", masks=str(tmp_path / "nowhere"))
+    assert run(config, splits)["segmenter"] is None
+
+
+@pytest.mark.parametrize("words", [[], ["--masks"]])
+def test_the_example_of_another_organ_runs(words: list[str], tmp_path: Path) -> None:
+    repository = Path(__file__).parent.parent
+    command = [sys.executable, "examples/knee_bones.py", "--folder", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--steps", "2", "--normal", "24", *words],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("run*")
+    content = json.loads((folder / "metrics.json").read_text())
+    expected = f"masks from {tmp_path / 'masks'}" if words else "segment_bones"
+    assert content["segmenter"] == expected
+    assert NOT_FOR_CLINICAL_USE in done.stdout
+
+
 class TestExceptions:
+    def test_a_run_starts_with_all_its_masks_or_not_at_all(
+        self, splits: DatasetSplits, tmp_path: Path
+    ) -> None:
+        (tmp_path / "masks").mkdir()
+        with pytest.raises(ValueError, match=r"masks: there is no mask .*\.png, and 7 more are missing"):
+            run(tiny(tmp_path / "run", masks=str(tmp_path / "masks")), splits)
+        with pytest.raises(ValueError, match="train takes a segmenter or masks from files, got both"):
+            run(tiny(tmp_path / "run", masks=str(tmp_path / "masks")), splits, segmenter=left_half)
+        assert not (tmp_path / "run").exists()
+
     @pytest.mark.parametrize("write", WRITERS)
     def test_missing_masks_are_named(self, write: Writer, tmp_path: Path) -> None:
         path = write(tmp_path, drawn(1))

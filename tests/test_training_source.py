@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter, segment_lungs
 from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.segmenters import lung_segmenter
 from anatpaste_gpu.training import train
 from anatpaste_gpu.training.mask_cache import pack_masks, segment_all, unpack_masks
 from anatpaste_gpu.training.order import TrainingStream
@@ -128,7 +129,7 @@ def test_packing_is_numpys_and_is_undone(batch: int, height: int, width: int, se
 
 def test_masks_of_real_radiographs_are_those_of_the_images_before_jitter(radiographs: torch.Tensor) -> None:
     config = AnatPasteConfig()
-    packed = segment_all(radiographs, config, CPU)
+    packed = segment_all(radiographs, lung_segmenter(config), CPU)
     assert packed.shape == (24, 8192)
     masks = segment_lungs(radiographs, config)
     assert torch.equal(unpack_masks(packed, 256, 256), masks)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anatpaste_gpu.augmentation import batch_augment
 from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.segmenters import Segmenter, apply_segmenter
 
 #: (images, config=, seed=, index=, step=, lung_masks=) -> augmented images of the same shape and dtype.
 Paste = Callable[..., Tensor]
@@ -29,6 +30,7 @@ class Method:
         config: the augmentation's settings, with what the method fixes of them.
         segments: whether `augment` looks at lung masks, given or its own.
         weights: "optional", "required" or "none": whether training starts from a file of weights.
+        segmenter: what finds the lungs, or another organ; None is the built-in segmentation.
         imagenet_input: whether grey values are normalised by ImageNet's means instead of by 0.5.
     """
 
@@ -39,6 +41,7 @@ class Method:
     segments: bool = False
     weights: str = "optional"
     imagenet_input: bool = False
+    segmenter: Segmenter | None = None
 
     @property
     def trains(self) -> bool:
@@ -76,15 +79,23 @@ class Method:
             seed: as `batch_augment` takes it.
             index: int64 (B,), the samples' numbers.
             step: as `batch_augment` takes it.
-            lung_masks: bool (B, 1, H, W) in place of the built-in segmentation; ignored by a method that
-                does not segment.
+            lung_masks: bool (B, 1, H, W) in place of a segmentation; ignored by a method that does not
+                segment.
 
         Returns:
             `copies` tensors like `images`.
         """
         draws: dict[str, Any] = {"seed": seed, "index": index, "step": step}
-        masks = lung_masks if self.segments else None
+        masks = self.lung_masks(images, lung_masks)
         return [paste(images, config=self.config, lung_masks=masks, **draws) for _, paste in self.pastes]
+
+    def lung_masks(self, images: Tensor, given: Tensor | None = None) -> Tensor | None:
+        """Masks that `augment` would use: those given, or the segmenter's; None leaves it to the paste."""
+        if not self.segments:
+            return None
+        if given is None and self.segmenter is not None:
+            return apply_segmenter(self.segmenter, images)
+        return given
 
     def check_weights(self, weights: str | None) -> None:
         """Raises ValueError where a file of weights is missing, or is given and cannot be meant."""

@@ -113,6 +113,10 @@ class TrainConfig:
     """Arithmetic of the training step: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the GPU or
     the CPU (AVX512-BF16, AMX) has the instructions, else float32. Scores are always computed in float32."""
 
+    masks: str | None = None
+    """Where to paste, in place of the built-in lung segmentation: a folder of PNG masks with the training
+    images' relative names, or one .npz or .safetensors file of them; see docs/segmenters.md."""
+
     scorer: str = "kde"
     """What scores an image by its embedding: "kde" (kernel density, as the paper), "mahalanobis" (distance
     with Ledoit and Wolf's covariance) or "knn" (distance to the nearest normal images)."""

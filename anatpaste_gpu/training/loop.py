@@ -13,6 +13,7 @@ from torch import Tensor
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
+from anatpaste_gpu.segmenters import Segmenter, lung_segmenter
 from anatpaste_gpu.training.checkpoint import (
     Progress,
     read_checkpoint,
@@ -23,7 +24,7 @@ from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.interrupt import Interrupted, StopRequest
-from anatpaste_gpu.training.mask_cache import SEGMENT_ONCE, segment_all
+from anatpaste_gpu.training.mask_cache import SEGMENT_ONCE, pack_all, segment_all
 from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
 from anatpaste_gpu.training.source import open_source
@@ -46,6 +47,8 @@ class Trainer:
         folder: begun; a checkpoint in it is continued.
         device: where to train.
         display: what the user sees.
+        segmenter: in place of the built-in one.
+        masks: bool (N, 1, S, S) of the training images, in place of any segmentation.
     """
 
     def __init__(
@@ -55,13 +58,15 @@ class Trainer:
         folder: RunFolder,
         device: torch.device,
         display: Display,
+        *,
+        segmenter: Segmenter | None = None,
+        masks: Tensor | None = None,
     ) -> None:
         self.config, self.folder, self.device, self.display = config, folder, device, display
         stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
-        self.source = open_source(
-            splits.train.images, self.cached_masks(splits), stream, device, config.device_budget
-        )
-        self.twins = Twins(config, stream.share, device)
+        packed = self.segmented_once(splits, segmenter) if masks is None else pack_all(masks)
+        self.source = open_source(splits.train.images, packed, stream, device, config.device_budget)
+        self.twins = Twins(config, stream.share, device, segmenter)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network, config)
         self.clock = StepClock(device)
@@ -106,7 +111,7 @@ class Trainer:
                     )
         return self.progress
 
-    def cached_masks(self, splits: DatasetSplits) -> Tensor | None:
+    def segmented_once(self, splits: DatasetSplits, segmenter: Segmenter | None) -> Tensor | None:
         """Lung masks for every epoch, where they are to be made once and the method looks at any."""
         method = self.config.augmenter
         if self.config.segment != SEGMENT_ONCE or not method.segments:
@@ -115,7 +120,9 @@ class Trainer:
         def track(numbers: Iterable[int]) -> Iterable[int]:
             return self.display.track(numbers, "segmenting lungs once")
 
-        return segment_all(splits.train.images, method.config, self.device, track)
+        return segment_all(
+            splits.train.images, segmenter or lung_segmenter(method.config), self.device, track
+        )
 
     def train_step(self, step: int) -> None:
         """One step. Synchronises only to log."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.config import AnatPasteConfig
-from anatpaste_gpu.segmentation import segment_lungs
+from anatpaste_gpu.segmenters import Segmenter, apply_segmenter
 
 SEGMENT_EVERY_STEP, SEGMENT_ONCE = "every_step", "once"
 #: What `TrainConfig.segment` takes.
@@ -19,7 +18,7 @@ _BITS = 8
 
 def segment_all(
     images: Tensor,
-    config: AnatPasteConfig,
+    segmenter: Segmenter,
     device: torch.device,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Tensor:
@@ -27,7 +26,7 @@ def segment_all(
 
     Args:
         images: uint8 (N, 1, H, W), on any device.
-        config: settings of the segmentation.
+        segmenter: finds the lungs, or another organ.
         device: where to segment.
         track: passes numbers of batches through and may show how far they are.
 
@@ -37,11 +36,16 @@ def segment_all(
     batches = images.split(_BATCH)
     height, width = images.shape[2:]
     packed = [
-        pack_masks(segment_lungs(batches[number].to(device), config)).to(images.device)
+        pack_masks(apply_segmenter(segmenter, batches[number].to(device))).to(images.device)
         for number in track(range(len(batches)))
     ]
     empty = torch.empty(0, -(-height * width // _BITS), dtype=torch.uint8, device=images.device)
     return torch.cat([empty, *packed])
+
+
+def pack_all(masks: Tensor) -> Tensor:
+    """`pack_masks` a few at a time, because what it makes on the way is larger than the masks."""
+    return torch.cat([pack_masks(few) for few in masks.split(_BATCH)])
 
 
 def pack_masks(masks: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset
 from anatpaste_gpu.devices import compute_dtype, device_name, select_device
@@ -16,6 +17,7 @@ from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
 from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.segmenters import Segmenter, load_masks, segmenter_name
 from anatpaste_gpu.training.checkpoint import Progress
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
@@ -24,7 +26,11 @@ from anatpaste_gpu.training.run_folder import RunFolder
 
 
 def train(
-    config: TrainConfig, *, splits: DatasetSplits | None = None, console: Console | None = None
+    config: TrainConfig,
+    *,
+    splits: DatasetSplits | None = None,
+    console: Console | None = None,
+    segmenter: Segmenter | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and writes the run folder; continues an unfinished run of the same recipe.
 
@@ -32,15 +38,19 @@ def train(
         config: the recipe and the place.
         splits: images to use instead of loading the config's data set; at the config's image size.
         console: where lines go; standard output by default.
+        segmenter: finds what is pasted into, in place of the built-in lung segmentation; see
+            docs/segmenters.md. The call that continues a run must hand it over again.
 
     Returns:
         The content of metrics.json.
 
     Raises:
-        ValueError: the folder holds another run, the data cannot be used, or training diverged.
+        ValueError: the folder holds another run, the data or masks cannot be used, or training diverged.
         OSError: a file cannot be written; the state that was written before is intact.
         Interrupted: SIGINT or SIGTERM came; the same call continues.
     """
+    if segmenter is not None and config.masks is not None:
+        raise ValueError("train takes a segmenter or masks from files, got both.")
     console = console or Console()
     device, sentence = select_device(config.gpu)
     if config.threads:
@@ -54,6 +64,7 @@ def train(
         build_network(config)  # refuses weights that do not fit while nothing is written yet
     if splits is None:
         splits = _load(config, folder.stored_manifest() if continued else None)
+    masks = _masks(config, splits)
     with (
         folder.explain_full_disk(),
         Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display,
@@ -64,12 +75,13 @@ def train(
             folder.begin(config, splits.manifest)
         display.line(sentence)
         display.line(splits.summary())
-        trainer = Trainer(config, splits, folder, device, display)
+        trainer = Trainer(config, splits, folder, device, display, segmenter=segmenter, masks=masks)
         display.open_log(trainer.progress)
         verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
         display.line(f"{verb} {folder.path}.")
         progress = trainer.run()
-        metrics = _finish(config, splits, folder, device, progress)
+        segmentation = _segmentation(config, segmenter)
+        metrics = _finish(config, splits, folder, device, progress, segmentation)
         _show(display, metrics, _timing(progress))
     return metrics
 
@@ -86,8 +98,29 @@ def _load(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
     )
 
 
+def _masks(config: TrainConfig, splits: DatasetSplits) -> Tensor | None:
+    """Precomputed masks of the training images, where there are any and the method looks at them."""
+    if config.masks is None or not config.augmenter.segments:
+        return None
+    return load_masks(config.masks, splits.train.names, config.image_size, workers=config.workers)
+
+
+def _segmentation(config: TrainConfig, segmenter: Segmenter | None) -> str | None:
+    """What metrics.json says about where masks came from."""
+    if not config.augmenter.segments:
+        return None
+    if config.masks is not None:
+        return f"masks from {config.masks}"
+    return "segment_lungs" if segmenter is None else segmenter_name(segmenter)
+
+
 def _finish(
-    config: TrainConfig, splits: DatasetSplits, folder: RunFolder, device: torch.device, progress: Progress
+    config: TrainConfig,
+    splits: DatasetSplits,
+    folder: RunFolder,
+    device: torch.device,
+    progress: Progress,
+    segmentation: str | None,
 ) -> dict[str, Any]:
     """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
     detector = Detector.load(folder.model, device)
@@ -107,6 +140,7 @@ def _finish(
         "notice": NOT_FOR_CLINICAL_USE,
         "method": config.method,
         "scorer": config.scorer,
+        "segmenter": segmentation,
         "dataset": config.dataset,
         "seed": config.seed,
         **results,

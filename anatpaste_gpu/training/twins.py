@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from anatpaste_gpu.augmentation import batch_augment, image_jitter
 from anatpaste_gpu.evaluation.gallery import save_gallery
 from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
+from anatpaste_gpu.segmenters import Segmenter
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.mask_cache import unpack_masks
 
@@ -23,14 +25,22 @@ class Twins:
         config: seed, method and augmentation.
         batch_size: images a batch that this process makes twins of.
         device: where to train.
+        segmenter: in place of the built-in one; called on the images after their jitter.
 
     Attributes:
         labels: int64 on the device: 0 for each of the B images, then 1 for every twin, then 2 for every
             second copy where the method makes one.
     """
 
-    def __init__(self, config: TrainConfig, batch_size: int, device: torch.device) -> None:
-        self._method, self._seed = config.augmenter, config.seed
+    def __init__(
+        self,
+        config: TrainConfig,
+        batch_size: int,
+        device: torch.device,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        self._method = dataclasses.replace(config.augmenter, segmenter=segmenter)
+        self._seed = config.seed
         self.labels = torch.arange(self._method.classes, device=device).repeat_interleave(batch_size)
 
     def __call__(self, images: Tensor, index: Tensor, masks: Tensor | None = None) -> Tensor:
@@ -53,9 +63,10 @@ class Twins:
 
     def save_gallery(self, path: Path, images: Tensor, index: Tensor, masks: Tensor | None = None) -> None:
         """Draws what images become; with lungs and figures where the method is AnatPaste."""
-        lungs = None if masks is None else unpack_masks(masks, *images.shape[2:])
+        unpacked = None if masks is None else unpack_masks(masks, *images.shape[2:])
         images = self._jitter(images, index)
         method = self._method
+        lungs = method.lung_masks(images, unpacked)
         draws: dict[str, Any] = {"seed": self._seed, "index": index, "lung_masks": lungs}
         if method.is_anatpaste:
             results, aux = batch_augment(images, config=method.config, return_aux=True, **draws)
