@@ -2,9 +2,10 @@
 
     python -m bench.prepare_speed DIR_WITH_DICOM_FILES --workers 2
 
-Both read the same files and resize them to the same squares; the loop decodes with pydicom's default decoder
-and with its Pillow one, which is the one that `prepare` uses and whose images must be equal to its own. Rounds
-of the three alternate and the best of each counts. Wall time needs a quiet machine; CPU time bears a busy one.
+Both read the same files and resize them to the same squares. The loop decodes with pydicom's default decoder
+and with its Pillow one, which is the one that `prepare` uses and whose images must be equal to its own.
+Rounds of the three alternate and the best of each counts. Wall time needs a quiet machine; CPU time bears a
+busy one.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 from anatpaste_gpu.data.display import byte_table, displayed
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import to_8_bits
+from anatpaste_gpu.data.streams import claimed_pixels
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -53,7 +54,7 @@ def read_dicom(path: Path, content: bytes, max_pixels: int) -> Image.Image:
     try:
         dataset = _open(path, content)
         _check_header(path, dataset, max_pixels)
-        return _to_grey(path, dataset)
+        return _to_grey(path, dataset, max_pixels)
     except (ImageReadError, MemoryError):
         raise
     except EOFError as error:
@@ -99,17 +100,20 @@ def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None
     photometric = dataset.get("PhotometricInterpretation")
     if photometric not in (*_GREY, *_COLOUR, _PALETTE):
         raise ImageReadError(f"{path}: PhotometricInterpretation {photometric} is not supported.")
+    samples, expected = int(dataset.SamplesPerPixel), 3 if photometric in _COLOUR else 1
+    if samples != expected:
+        raise ImageReadError(f"{path}: {photometric} needs SamplesPerPixel {expected}, got {samples}.")
 
 
-def _to_grey(path: Path, dataset: pydicom.Dataset) -> Image.Image:
+def _to_grey(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> Image.Image:
     photometric = dataset.PhotometricInterpretation
     if photometric in _GREY:
         plain = _plain_jpeg(dataset)
         if plain is None:
-            return Image.fromarray(displayed(path, dataset, _decode(path, dataset)))
+            return Image.fromarray(displayed(path, dataset, _decode(path, dataset, max_pixels)))
         table = byte_table(path, dataset)
         return plain if np.array_equal(table, np.arange(256)) else plain.point(table.tolist())
-    pixels = _decode(path, dataset)
+    pixels = _decode(path, dataset, max_pixels)
     bits = int(dataset.BitsStored)
     if photometric == _PALETTE:
         pixels = apply_color_lut(pixels, dataset)
@@ -137,7 +141,7 @@ def _plain_jpeg(dataset: pydicom.Dataset) -> Image.Image | None:
     return image
 
 
-def _decode(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
+def _decode(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> NDArray[Any]:
     # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
@@ -146,4 +150,8 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> NDArray[Any]:
             f"{path}: no installed decoder reads {syntax.name}; "
             "pip install pylibjpeg pylibjpeg-libjpeg adds one."
         )
+    if syntax.is_compressed:
+        stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        if (claimed_pixels(stream) or 0) > max_pixels:
+            raise ImageReadError(f"{path}: the stream claims more than the {max_pixels} pixels allowed.")
     return pixel_array(dataset, decoding_plugin=plugin)
