@@ -153,6 +153,7 @@ def test_every_kernel_in_the_sources_has_a_budget() -> None:
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 def test_launches_stay_within_the_budgets() -> None:
     """Threads and dynamic shared memory are asked for at launch: no compiler sees them, the executor does."""
+    from . import test_simt_cut_paste
     from .test_simt_anat_paste import STEP, WIDE, arguments, noise, two_lungs
 
     budgets = gates.read_budgets()
@@ -161,7 +162,8 @@ def test_launches_stay_within_the_budgets() -> None:
             image, lung = noise((1, 1, height, width), torch.uint8), two_lungs(1, height, width)
             simt.op("anat_paste", "count")(*arguments(image, lung, WIDE))
             simt.op("image_jitter", "count")(image, torch.arange(1), STEP, STEP, 0.5, 1.5)
-    assert {launch["name"] for launch in counts.launches} >= {"anat_paste", "image_jitter"}
+            simt.op("cut_paste", "count")(*test_simt_cut_paste.arguments(image))
+    assert {launch["name"] for launch in counts.launches} >= {"anat_paste", "image_jitter", "cut_paste"}
     for launch in counts.launches:
         if f"{launch['name']}_kernel" not in budgets:
             continue

@@ -18,8 +18,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from anatpaste_gpu import AnatPasteConfig, ops
+from anatpaste_gpu import AnatPasteConfig, CutPasteConfig, ops
 from anatpaste_gpu.ops.anat_paste import draw_arguments
+from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
 from tests import patterns
 
 MIN_AREA = 400
@@ -52,6 +53,10 @@ def calls(images: torch.Tensor) -> dict[str, tuple[Callable[..., Any], tuple[Any
             (images, lungs, numbers, seed, step, None, None, *drawn, False, False),
         ),
     }
+    for variant in ("normal", "scar"):
+        drawn = cut_paste_arguments(variant, CutPasteConfig(), height, width)
+        arguments = (images, numbers, seed, step, None, None, *drawn, False)
+        table[f"cut_paste: {variant}"] = (kernels.cut_paste, arguments)
     hard = {
         "checkerboard": patterns.checkerboard(height, width),
         "spiral": patterns.spiral(height),
