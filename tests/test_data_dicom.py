@@ -16,6 +16,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_windowing
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -93,6 +94,18 @@ def test_8_bits_without_window_are_unchanged(tmp_path: Path) -> None:
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     pixels = read(tmp_path, make(RAMP8, PhotometricInterpretation="MONOCHROME1"))
     assert np.array_equal(pixels, 255 - RAMP8)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("bits", range(9, 17))
+def test_each_depth_is_spread_between_the_extremes(tmp_path: Path, bits: int, photometric: str) -> None:
+    top = 2**bits - 1
+    stored = np.linspace(0, top, 1600).round().astype(np.uint16).reshape(40, 40)
+    expected = to_8_bits(stored / top)
+    if photometric == "MONOCHROME1":
+        expected = 255 - expected
+    dataset = make(stored, BitsStored=bits, PhotometricInterpretation=photometric)
+    assert np.array_equal(read(tmp_path, dataset), expected)
 
 
 @pytest.mark.parametrize("bits", [12, 16])
@@ -203,6 +216,26 @@ def test_lossless_compression(tmp_path: Path, syntax: str) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.BitsStored, dataset.HighBit = 16, 15
     assert np.array_equal(read(tmp_path, dataset), to_8_bits(RAMP12 / 4095))
+
+
+@pytest.mark.parametrize("pixels", [RAMP8, RAMP12])
+def test_lossy_jpeg_2000_equals_pillows_decoder(tmp_path: Path, pixels: np.ndarray) -> None:
+    stream = io.BytesIO()
+    options = {"irreversible": True, "quality_mode": "rates", "quality_layers": [10], "no_jp2": True}
+    Image.fromarray(pixels).save(stream, "JPEG2000", **options)
+    dataset = make(pixels, JPEG2000, PixelData=_encapsulated(stream.getvalue()))
+    shown = np.asarray(Image.open(stream)).astype(float)
+    assert not np.array_equal(shown, pixels), "the compression loses something"
+    low, high = (0, 255) if pixels.dtype == np.uint8 else (shown.min(), shown.max())
+    assert np.array_equal(read(tmp_path, dataset), to_8_bits((shown - low) / (high - low)))
+
+
+@pytest.mark.parametrize("pixels", [RAMP8, RAMP12, RAMP12.astype(np.int16) - 2048])
+def test_rle_equals_the_plain_file(tmp_path: Path, pixels: np.ndarray) -> None:
+    plain = read(tmp_path, make(pixels, WindowCenter="90", WindowWidth="77"))
+    dataset = make(pixels, WindowCenter="90", WindowWidth="77")
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    assert np.array_equal(read(tmp_path, dataset), plain)
 
 
 def test_file_without_preamble(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_in
 
 DATASET = "zhanglab"
 VALIDATION_SIZE = 100
+# Train, validation of each class, test normal and abnormal: the whole set has 1,349 normal training images.
+_PAPER_COUNTS = (1249, VALIDATION_SIZE, 234, 390)
 # Folder names that mean "normal"; every other class folder is abnormal.
 NORMAL_NAMES = ("normal", "good", "no finding")
 # "person1_bacteria_1" and "BACTERIA-1008087-0001" name a person; "NORMAL2-IM-0115-0001" an examination.
@@ -127,14 +129,17 @@ def _plan_published(base: Path, prefix: str, seed: int, validation_size: int) ->
     rng = np.random.Generator(np.random.Philox(key=seed))
     held_normal = _draw_patients(normal, validation_size, rng, avoid=set(), whole=True)
     held_abnormal = _draw_patients(abnormal, validation_size, rng, avoid=tested, whole=False)
+    left = sorted(set(normal) - held_normal)
     entries = [
-        *_entries(sorted(set(normal) - held_normal), 0, "train"),
+        *_entries(left, 0, "train"),
         *_entries(held_normal, 0, "validation"),
         *_entries(held_abnormal, 1, "validation"),
         *_entries(test_normal, 0, "test"),
         *_entries(test_abnormal, 1, "test"),
     ]
-    return SplitManifest.build(DATASET, seed, entries, _published_notes(entries))
+    counts = len(left), validation_size, len(test_normal), len(test_abnormal)
+    notes = [*_published_notes(entries), *_count_notes(counts, len(normal))]
+    return SplitManifest.build(DATASET, seed, entries, notes)
 
 
 def _draw_patients(
@@ -174,6 +179,21 @@ def _published_notes(entries: Sequence[ManifestEntry]) -> list[str]:
         f"Normal patients in both train and validation: {shared}.",
         f"Abnormal patient numbers in both validation and test: {met} (validation prefers numbers that test "
         "has not; the official folders may number their patients anew).",
+    ]
+
+
+def _count_notes(counts: tuple[int, int, int, int], normal: int) -> list[str]:
+    """A sentence where the counts are not those of the paper."""
+    if counts == _PAPER_COUNTS:
+        return []
+    found, paper = (
+        f"{train:,} normal train, {held:,} + {held:,} validation and {negative:,} + {positive:,} test images"
+        for train, held, negative, positive in (counts, _PAPER_COUNTS)
+    )
+    published = _PAPER_COUNTS[0] + _PAPER_COUNTS[1]
+    return [
+        f"{found}, where the paper has {paper}: the official train set has {normal:,} normal images in this "
+        f"folder, as published {published:,}."
     ]
 
 
