@@ -37,9 +37,9 @@ def test_real_set_follows_the_protocol(real_data: Path) -> None:
     expected = {("train", 0): 1241, ("validation", 0): 100, ("validation", 1): 100}
     assert counts(manifest) == expected | {("test", 0): 234, ("test", 1): 390}
     assert manifest.notes[-1] == (
-        "1,241 normal train, 100 + 100 validation and 234 + 390 test images, where the paper has 1,249 normal "
-        "train, 100 + 100 validation and 234 + 390 test images: the official train set has 1,341 normal images "
-        "in this folder, as published 1,349."
+        "1,241 normal train, 100 + 100 validation and 234 + 390 test images, where the paper has 1,249 "
+        "normal train, 100 + 100 validation and 234 + 390 test images: the official train set has 1,341 "
+        "normal images in this folder, as published 1,349."
     )
     for entry in manifest.entries:
         official = "test" if entry.split == "test" else "train"
