@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anatpaste_gpu import batch_augment
+from anatpaste_gpu import batch_augment, cut_paste
 from anatpaste_gpu.cli import COMMANDS, main
 from anatpaste_gpu.cli.outcome import DONE, EXIT_CODES, FAILED, PARTLY_DONE, WRONG_USAGE
 from anatpaste_gpu.data import SplitManifest, load_dataset, plan_split, read_image
@@ -169,6 +169,15 @@ class TestAugment:
                 written = tmp_path / path.relative_to(pictures).with_name(f"{path.stem}-{copy}.png")
                 assert np.array_equal(np.asarray(Image.open(written)), twin[0].numpy())
         assert len(list(tmp_path.rglob("*.png"))) == 2 * len(originals)
+
+    def test_cutpaste_writes_what_cut_paste_makes(self, pictures: Path, tmp_path: Path) -> None:
+        words = ("augment", pictures, "--folder", tmp_path, "--image-size", 64, "--recipe", "cutpaste-union")
+        assert exit_code(*words, "--seed", 5) == DONE
+        originals = sorted(pictures.rglob("*.png"))
+        twins = cut_paste(torch.stack([read_image(path, 64) for path in originals]), variant="union", seed=5)
+        for path, twin in zip(originals, twins, strict=True):
+            written = np.asarray(Image.open(tmp_path / path.relative_to(pictures)))
+            assert np.array_equal(written, twin[0].numpy())
 
     def test_gallery(self, pictures: Path, tmp_path: Path) -> None:
         file = tmp_path / "gallery.png"

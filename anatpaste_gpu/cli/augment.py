@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +11,25 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from anatpaste_gpu.augmentation import batch_augment
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
 from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import ImageReadError, find_images, read_image
 from anatpaste_gpu.evaluation.plots import save_figure
+from anatpaste_gpu.methods import Method, get_method
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
 from anatpaste_gpu.segmenters import check_masks, load_masks
 
-#: Name -> title of its column and the augmentation's settings.
+#: Name -> the method, whose title heads its column; each makes one copy of an image.
 RECIPES = {
-    "paper": ("AnatPaste", AnatPasteConfig.paper()),
-    "official": ("AnatPaste (published code)", AnatPasteConfig.official()),
-    "without-segmentation": ("without segmentation", AnatPasteConfig.without_segmentation()),
-    "without-blur": ("without blur", AnatPasteConfig.without_blur()),
+    "paper": get_method("anatpaste"),
+    "official": dataclasses.replace(
+        get_method("anatpaste", AnatPasteConfig.official()), title="AnatPaste (published code)"
+    ),
+    "without-segmentation": get_method("anatpaste-no-segmentation"),
+    "without-blur": get_method("anatpaste-no-blur"),
+    "cutpaste-normal": get_method("cutpaste-normal"),
+    "cutpaste-scar": get_method("cutpaste-scar"),
+    "cutpaste-union": get_method("cutpaste-union"),
 }
 _BATCH = 32
 
@@ -60,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.gallery is not None:
         _draw_gallery(sources, recipes, options, skipped)
     if options.folder is not None:
-        _write_folder(sources, RECIPES[recipes[0]][1], options, skipped)
+        _write_folder(sources, RECIPES[recipes[0]], options, skipped)
     for reason in dict.fromkeys(skipped):
         say("augment", f"skipped: {reason}")
     if len(set(skipped)) == len(sources):
@@ -101,25 +107,21 @@ def _draw_gallery(
     numbers, images, kept = batch
     columns = {"original": images}
     for name in recipes:
-        title, config = RECIPES[name]
-        lungs = _masks(kept, options, config)
-        columns[title] = batch_augment(
-            images, seed=options.seed, index=numbers, lung_masks=lungs, config=config
-        )
+        method = RECIPES[name]
+        lungs = _masks(kept, options, method)
+        (columns[method.title],) = method.augment(images, seed=options.seed, index=numbers, lung_masks=lungs)
     save_figure(augmentation_figure(columns), options.gallery)
     print(options.gallery)
 
 
 def _write_folder(
-    sources: list[Source], config: AnatPasteConfig, options: argparse.Namespace, skipped: list[str]
+    sources: list[Source], method: Method, options: argparse.Namespace, skipped: list[str]
 ) -> None:
     written = 0
     for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
-        lungs = _masks(batch, options, config)
+        lungs = _masks(batch, options, method)
         for copy in range(options.copies):
-            twins = batch_augment(
-                images, seed=options.seed, index=numbers, step=copy, lung_masks=lungs, config=config
-            )
+            (twins,) = method.augment(images, seed=options.seed, index=numbers, step=copy, lung_masks=lungs)
             for source, twin in zip(batch, twins, strict=True):
                 ending = f"-{copy}.png" if options.copies > 1 else ".png"
                 target = options.folder / source.target.with_name(source.target.name + ending)
@@ -129,9 +131,9 @@ def _write_folder(
     print(f"{written} images in {options.folder}.")
 
 
-def _masks(batch: list[Source], options: argparse.Namespace, config: AnatPasteConfig) -> torch.Tensor | None:
+def _masks(batch: list[Source], options: argparse.Namespace, method: Method) -> torch.Tensor | None:
     """Precomputed masks of a batch, or None: to be segmented, or not looked at."""
-    if options.masks is None or not config.use_segmentation:
+    if options.masks is None or not method.segments:
         return None
     return load_masks(options.masks, _names(batch), options.image_size, progress=False)
 
