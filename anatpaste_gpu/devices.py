@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ import torch
 from anatpaste_gpu import _extension
 
 #: What `compute_dtype` takes.
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def select_device(gpu: int) -> tuple[torch.device, str]:
@@ -40,12 +42,18 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type that a training step multiplies in.
 
     Args:
-        precision: "float32", "bfloat16", or "auto": bfloat16 where the device has instructions for it.
+        precision: "float32", "bfloat16", "float16", or "auto": bfloat16 where the device has instructions
+            for it.
         device: where the step runs.
+
+    Raises:
+        ValueError: float16 on the CPU, which has no instructions to gain by it.
     """
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError("precision float16 needs a GPU; on the CPU choose bfloat16, float32 or auto.")
     if precision == "auto":
         precision = "bfloat16" if _has_fast_bfloat16(device) else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
@@ -54,6 +62,14 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     # Not torch's own "bfloat16 is supported", which is also true where it is emulated at a loss.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the peak so far: of torch's tensors on a GPU, of the whole process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def device_name(device: torch.device) -> str:

@@ -26,11 +26,12 @@ class KernelDensity:
 
     Distances come from one matrix product a chunk, in the dtype of the training data (float32 never in TF32),
     around the training mean so that little cancels; everything after it is accumulated in float64 by a
-    running log-sum-exp. No matrix larger than `max_elements` is held.
+    running log-sum-exp. No matrix larger than `max_elements` is made, of distances or
+    of copies of points.
 
     Args:
         bandwidth: Standard deviation of the Gaussians, > 0, or "scott" or "silverman".
-        max_elements: Upper bound on the elements of any distance matrix, >= 1.
+        max_elements: Upper bound on the elements of any matrix, >= 1; `BYTES_PER_ELEMENT` is its price.
 
     Attributes:
         bandwidth_: The bandwidth in use.
@@ -90,7 +91,7 @@ class KernelDensity:
         """
         self._check_fitted()
         points = check_queries(X, self.training_data_)
-        rows = max(1, min(points.shape[0], self.max_elements // self.training_data_.shape[0]))
+        rows = max(1, min(points.shape[0], self.max_elements // max(self.training_data_.shape)))
         log_sums = [self._log_sum(chunk) for chunk in points.split(rows)] if len(points) else []
         dimensions = self.n_features_in_
         log_norm = dimensions * (0.5 * math.log(2 * math.pi) + math.log(self.bandwidth_))
@@ -147,7 +148,7 @@ class KernelDensity:
         """log(sum_j w_j exp(-|x - x_j|^2 / 2 h^2)) of (m, D) points, over chunks of training points."""
         centred = points.double() - self._centre
         total = torch.full((len(points),), -torch.inf, dtype=torch.float64, device=points.device)
-        columns = max(1, self.max_elements // len(points))
+        columns = max(1, self.max_elements // max(len(points), self.n_features_in_))
         weights = self.log_weights_.split(columns)
         for training, log_weights in zip(self.training_data_.split(columns), weights, strict=True):
             exponents = squared_distances(

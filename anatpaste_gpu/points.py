@@ -10,6 +10,9 @@ from torch import Tensor
 
 #: Elements of the largest matrix of distances or differences held at once: 64 MiB in float32.
 MAX_ELEMENTS = 1 << 24
+#: What an element of that matrix costs at the peak: products in float32 and float64, distances, a temporary
+#: of the sum of their exponentials, and the points they come from, which may be as large, in three copies.
+BYTES_PER_ELEMENT = 48
 
 
 def as_training_points(X: Tensor) -> Tensor:
@@ -76,7 +79,8 @@ def _as_points(X: Tensor) -> Tensor:
         raise TypeError(f"X must be a floating-point tensor, got {came}")
     if X.dim() != 2 or X.shape[1] == 0:
         raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}")
-    if not bool(torch.isfinite(X).all()):
+    # By the extremes, which NaN gets into too: torch.isfinite would make copies as large as X.
+    if X.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(X))).all()):
         raise ValueError("X must be finite, got NaN or infinity")
     points = X.detach()
     return points if points.dtype == torch.float64 else points.float()

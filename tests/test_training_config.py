@@ -96,7 +96,7 @@ def test_recipe_hash_tells_recipes_apart_and_not_places() -> None:
     [
         ("dataset", "cheese", r"dataset must be one of .*demo.*, got 'cheese'"),
         ("backbone", "resnet1", r"backbone must be a torchvision classification model .*got 'resnet1'"),
-        ("precision", "half", r"precision must be one of auto, float32, bfloat16, got 'half'"),
+        ("precision", "half", r"precision must be one of auto, float32, bfloat16, float16, got 'half'"),
         ("segment", "never", r"segment must be one of every_step, once, got 'never'"),
         ("device_budget", -1, r"device_budget must be at least 0, got -1"),
         ("checkpoint_seconds", -1.0, r"checkpoint_seconds must be in \[0\.0, inf\), got -1\.0"),

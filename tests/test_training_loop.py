@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.score import load_detector
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training.checkpoint import read_checkpoint
 from anatpaste_gpu.training.cli import main
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.interrupt import StopRequest
@@ -152,7 +154,12 @@ class TestRunFolder:
     def test_console(self, finished: tuple[Path, str]) -> None:
         printed = finished[1]
         assert "Running on the CPU" in printed
-        assert "step 2/12 | loss " in printed
+        line = next(line for line in printed.splitlines() if line.startswith("step 2/12 | loss "))
+        assert re.search(
+            r"accuracy [\d.]+% \| lr 0\.03000 \| \d+ images/s \| \d+ ms a step, [\d.]+ \([\d.]+%\) of them "
+            r"augmentation \| \d+ MiB$",
+            line,
+        ), line
         assert printed.count(NOT_FOR_CLINICAL_USE) >= 3, "wherever a score is shown"
 
     def test_tensorboard(self, finished: tuple[Path, str]) -> None:
@@ -305,11 +312,25 @@ class TestRefusal:
                 console=quiet(),
             )
 
-    def test_diverging_loss(self, tmp_path: Path, splits: DatasetSplits) -> None:
+    @pytest.mark.parametrize("log_every", [1, 2, 100])
+    def test_diverging_loss_names_the_step_and_its_batch(
+        self, log_every: int, tmp_path: Path, splits: DatasetSplits
+    ) -> None:
+        """Whenever it is noticed, the very step is named: here the second, after one far too large update."""
+        config = tiny(tmp_path / "run", learning_rate=1e30, log_every=log_every)
         with pytest.raises(
-            ValueError, match=r"the loss became (nan|inf) in epoch 1; a lower --learning_rate than"
+            ValueError,
+            match=r"the loss became (nan|inf) in step 2, whose batch held samples 4 to 7 of the training "
+            r"stream \(.+ and 1 more, all listed in .*diverged\.json\); a lower --learning_rate than 1e\+30",
         ):
-            train(tiny(tmp_path / "run", learning_rate=1e30), splits=splits, console=quiet())
+            train(config, splits=splits, console=quiet())
+        content = json.loads((tmp_path / "run" / "diverged.json").read_text())
+        rows, _ = TrainingStream(len(splits.train), 4, seed=0).batch(1)
+        assert content["images"] == [splits.train.names[row] for row in rows.tolist()]
+        assert content["samples"] == [4, 5, 6, 7]
+        state = read_checkpoint(tmp_path / "run" / "checkpoint.pt", pytest.fail)
+        assert state is not None
+        assert state["progress"]["step"] == 0, "what came after is not kept"
 
     def test_missing_data(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         words = [

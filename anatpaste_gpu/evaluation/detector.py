@@ -21,6 +21,7 @@ from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, build_scorer
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.points import BYTES_PER_ELEMENT, MAX_ELEMENTS
 
 FORMAT = "anatpaste-detector-2"
 #: Files of these formats are read. In the first, every score is a density and every head has two classes.
@@ -29,6 +30,12 @@ _METADATA = "detector"
 _EMBEDDINGS = "density.embeddings"
 _NETWORK = "network."
 _BATCH = 64
+#: Mebibytes that scoring may use at once, beyond images, network and embeddings, where nothing else is said.
+MEMORY_BUDGET = 1024
+_MEBIBYTE = 1 << 20
+# Bytes of activations for a pixel: three maps of 64 channels at half the resolution, in float32, as at a
+# ResNet's entrance, where they are largest.
+_BYTES_PER_PIXEL = 3 * 64 * 4 // 4
 
 
 @dataclasses.dataclass
@@ -47,6 +54,8 @@ class Detector:
         scorer: "kde", "mahalanobis" or "knn", as `build_scorer` takes it with the two that follow.
         neighbours: k of "knn".
         neighbour_distance: "mean" or "kth" of "knn".
+        memory_budget: mebibytes that scoring may use at once, beyond images, network and embeddings;
+            activations are estimated.
         fitted: the estimator, fitted to `embeddings`.
     """
 
@@ -59,6 +68,7 @@ class Detector:
     scorer: str = "kde"
     neighbours: int = NEIGHBOURS
     neighbour_distance: str = "mean"
+    memory_budget: int = MEMORY_BUDGET
 
     def __post_init__(self) -> None:
         self.network.eval()
@@ -67,6 +77,7 @@ class Detector:
             bandwidth=self.bandwidth,
             neighbours=self.neighbours,
             neighbour_distance=self.neighbour_distance,
+            max_elements=elements_within(self.memory_budget),
         ).fit(self.embeddings)
 
     @property
@@ -88,7 +99,7 @@ class Detector:
                 f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
                 f"got {tuple(images.shape)}."
             )
-        normality = self.fitted.score_samples(embed(self.network, images, self.device))
+        normality = self.fitted.score_samples(embed(self.network, images, self.device, self.memory_budget))
         scores: NDArray[np.float64] = -normality.cpu().numpy()
         return scores
 
@@ -126,7 +137,13 @@ class Detector:
         write_atomically(path, safetensors.torch.save(tensors, metadata))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str = "cpu",
+        *,
+        memory_budget: int = MEMORY_BUDGET,
+    ) -> Detector:
         """Reads what `save` wrote.
 
         Raises:
@@ -159,27 +176,42 @@ class Detector:
             content.get("scorer", "kde"),
             content.get("neighbours", NEIGHBOURS),
             content.get("neighbour_distance", "mean"),
+            memory_budget,
         )
 
 
 @torch.inference_mode()
-def embed(network: AnatPasteNet, images: Tensor, device: torch.device) -> Tensor:
+def embed(
+    network: AnatPasteNet, images: Tensor, device: torch.device, memory_budget: int = MEMORY_BUDGET
+) -> Tensor:
     """L2-normalised embeddings in evaluation mode, in full float32.
 
     Args:
         network: on `device`; put into evaluation mode and left so.
         images: uint8 (B, 1, S, S) on any device.
         device: where to compute.
+        memory_budget: mebibytes that the activations of a batch may take, as estimated.
 
     Returns:
         float32 (B, D) on `device`, rows of length 1.
     """
     network.eval()
+    size = embedding_batch(images.shape[-1], memory_budget)
     empty = torch.empty(0, network.embedding_size, device=device)
     # cuDNN would use TF32 by default, and scores would differ from the CPU's in the fourth digit.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        batches = [network.embed(batch.to(device, non_blocking=True)) for batch in images.split(_BATCH)]
+        batches = [network.embed(batch.to(device, non_blocking=True)) for batch in images.split(size)]
     return functional.normalize(torch.cat([empty, *batches]))
+
+
+def embedding_batch(side: int, memory_budget: int) -> int:
+    """Images of side x side that are embedded at once within a budget in mebibytes: 1 to 64."""
+    return max(1, min(_BATCH, memory_budget * _MEBIBYTE // (_BYTES_PER_PIXEL * side * side)))
+
+
+def elements_within(memory_budget: int) -> int:
+    """Elements of the largest matrix that an estimator may hold within a budget in mebibytes."""
+    return min(MAX_ELEMENTS, memory_budget * _MEBIBYTE // BYTES_PER_ELEMENT)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -10,6 +10,7 @@ from typing_extensions import Self
 from anatpaste_gpu.kde import KernelDensity
 from anatpaste_gpu.mahalanobis import Mahalanobis
 from anatpaste_gpu.neighbours import NearestNeighbours
+from anatpaste_gpu.points import MAX_ELEMENTS
 
 SCORERS = ("kde", "mahalanobis", "knn")
 #: k of "knn" where none is given.
@@ -32,6 +33,7 @@ def build_scorer(
     bandwidth: float = 1.0,
     neighbours: int = NEIGHBOURS,
     neighbour_distance: str = "mean",
+    max_elements: int = MAX_ELEMENTS,
 ) -> Scorer:
     """An estimator that is not fitted yet.
 
@@ -41,14 +43,15 @@ def build_scorer(
         bandwidth: of "kde".
         neighbours: k of "knn".
         neighbour_distance: "mean" of the k distances of "knn", or "kth", the largest.
+        max_elements: of the largest matrix that is held while scoring.
 
     Raises:
         ValueError: `name` is unknown.
     """
     if name == "kde":
-        return KernelDensity(bandwidth=bandwidth)
+        return KernelDensity(bandwidth=bandwidth, max_elements=max_elements)
     if name == "mahalanobis":
-        return Mahalanobis()
+        return Mahalanobis(max_elements=max_elements)
     if name == "knn":
-        return NearestNeighbours(neighbours, distance=neighbour_distance)
+        return NearestNeighbours(neighbours, distance=neighbour_distance, max_elements=max_elements)
     raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {name!r}.")

@@ -51,7 +51,11 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Writes the state of a run, whole or not at all, and keeps the state before as `previous_of(path)`.
 
@@ -64,6 +68,7 @@ def save_checkpoint(
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "progress": dataclasses.asdict(progress),
+            "scaler": {} if scaler is None else scaler.state_dict(),
         },
         buffer,
     )
@@ -106,11 +111,16 @@ def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict[str, Any] | 
 
 
 def restore_checkpoint(
-    content: dict[str, Any], network: torch.nn.Module, optimizer: torch.optim.Optimizer
+    content: dict[str, Any],
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Progress:
-    """Puts what `read_checkpoint` read back into network and optimiser."""
+    """Puts what `read_checkpoint` read back into network, optimiser and scaler."""
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
+    if scaler is not None and content.get("scaler"):
+        scaler.load_state_dict(content["scaler"])
     return Progress(**content["progress"])
 
 

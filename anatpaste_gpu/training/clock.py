@@ -36,7 +36,10 @@ class StepClock:
         self._current = []
 
     def drain(self) -> list[list[float]]:
-        """Milliseconds between the marks of every step since the last call. Synchronises."""
+        """Milliseconds between the marks of every step since the last call. Synchronises.
+
+        A step has as many numbers as it had marks, less one.
+        """
         if self._cuda:
             torch.cuda.synchronize()
         steps = [[self._milliseconds(*pair) for pair in itertools.pairwise(marks)] for marks in self._marks]

@@ -34,6 +34,9 @@ PLACE_FIELDS = frozenset(
         "checkpoint_every",
         "checkpoint_seconds",
         "device_budget",
+        "memory_budget",
+        "deterministic",
+        "cuda_graph",
     }
 )
 _MAX_SEED = 2**63 - 1
@@ -110,8 +113,20 @@ class TrainConfig:
     """File of weights to start from (a state dict); null starts from scratch, as the paper does."""
 
     precision: str = "auto"
-    """Arithmetic of the training step: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the GPU or
-    the CPU (AVX512-BF16, AMX) has the instructions, else float32. Scores are always computed in float32."""
+    """Arithmetic of the training step: "float32", "bfloat16" or "float16" (autocast; float16 on a GPU, with
+    scaled gradients), or "auto": bfloat16 where the GPU or the CPU (AVX512-BF16, AMX) has the instructions,
+    else float32. Scores are always computed in float32."""
+
+    compile: bool = False
+    """Let torch.compile make the network's step; needs a compiler on the CPU, and a minute at the start."""
+
+    cuda_graph: bool | None = None
+    """Replay the whole step, augmentation to update, as one CUDA graph: true insists on it, false does not,
+    null does where it can be done (a GPU, compiled kernels, no float16, no torch.compile)."""
+
+    deterministic: bool = False
+    """Same bits on every run on one GPU, at some cost in speed: torch's deterministic algorithms, none chosen
+    by timing. On the CPU runs are so anyway, at a fixed number of threads."""
 
     masks: str | None = None
     """Where to paste, in place of the built-in lung segmentation: a folder of PNG masks with the training
@@ -154,6 +169,10 @@ class TrainConfig:
     """Mebibytes of the device that the training images may take; a larger set is streamed from the host's
     memory while steps run, with the same result. null means half of what is free on the GPU."""
 
+    memory_budget: int = 1024
+    """Mebibytes that an evaluation may use at once, beyond images, network and embeddings: for a batch's
+    activations (estimated) and for distances between embeddings."""
+
     augmentation: AnatPasteConfig = dataclasses.field(default_factory=AnatPasteConfig)
     """Lung segmentation, jitter and paste."""
 
@@ -175,9 +194,15 @@ class TrainConfig:
         self._check_integer("gpu", -1)
         self._check_integer("threads", 0)
         self._check_integer("neighbours", 1)
+        self._check_integer("memory_budget", 1)
         self._check_integer("checkpoint_every", 0)
         if self.workers is not None:
             self._check_integer("workers", 1)
+        for name in ("compile", "deterministic"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+        if self.cuda_graph and (self.precision == "float16" or self.compile):
+            raise ValueError("cuda_graph true goes neither with precision float16 nor with compile true.")
         if self.device_budget is not None:
             self._check_integer("device_budget", 0)
         for name in ("learning_rate", "bandwidth"):

@@ -75,26 +75,37 @@ class Display:
         loss: float,
         accuracy: float,
         learning_rate: float,
+        images: int,
         step_ms: Sequence[float],
         augmentation_ms: Sequence[float],
+        memory: int,
     ) -> None:
-        """One dense line, and TensorBoard's training scalars."""
-        step_median, augmentation_median = statistics.median(step_ms), statistics.median(augmentation_ms)
+        """One dense line about the steps since the last one, and TensorBoard's training scalars.
+
+        Args:
+            step: steps done.
+            loss, accuracy: means over the steps.
+            learning_rate: of the last step.
+            images: images and twins a step.
+            step_ms: of each step, its input included.
+            augmentation_ms: of as many steps as are known; within a CUDA graph it cannot be told.
+            memory: bytes at the peak.
+        """
+        median = statistics.median(step_ms)
+        rate = images * 1000 * len(step_ms) / sum(step_ms)
+        times = {"time/step_ms": median, "time/images_per_second": rate}
+        share = ""
+        if augmentation_ms:
+            augmentation = statistics.median(augmentation_ms)
+            times["time/augmentation_ms"] = augmentation
+            share = f", {augmentation:.1f} ({augmentation / median:.1%}) of them augmentation"
         self.line(
             f"step {step}/{self._total} | loss {loss:.4f} | accuracy {accuracy:.1%} | "
-            f"lr {learning_rate:.5f} | {step_median:.0f} ms a step, "
-            f"{augmentation_median:.1f} of them augmentation"
+            f"lr {learning_rate:.5f} | {rate:.0f} images/s | {median:.0f} ms a step{share} | "
+            f"{memory / 2**20:.0f} MiB"
         )
-        self._scalars(
-            step,
-            {
-                "train/loss": loss,
-                "train/accuracy": accuracy,
-                "train/learning_rate": learning_rate,
-                "time/step_ms": step_median,
-                "time/augmentation_ms": augmentation_median,
-            },
-        )
+        learnt = {"train/loss": loss, "train/accuracy": accuracy, "train/learning_rate": learning_rate}
+        self._scalars(step, {**learnt, **times})
 
     def epoch(self, record: dict[str, float]) -> None:
         """TensorBoard's scalars of a finished epoch."""

@@ -6,12 +6,14 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from anatpaste_gpu import _extension
 from anatpaste_gpu.data import DatasetSplits
-from anatpaste_gpu.devices import compute_dtype
+from anatpaste_gpu.devices import compute_dtype, peak_memory
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.segmenters import Segmenter, lung_segmenter
 from anatpaste_gpu.training.checkpoint import (
@@ -23,14 +25,22 @@ from anatpaste_gpu.training.checkpoint import (
 from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.divergence import diverged
+from anatpaste_gpu.training.graph import CudaRecorder, GraphedStep
 from anatpaste_gpu.training.interrupt import Interrupted, StopRequest
 from anatpaste_gpu.training.mask_cache import SEGMENT_ONCE, pack_all, segment_all
 from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
 from anatpaste_gpu.training.source import open_source
-from anatpaste_gpu.training.step import StepResult, TrainingStep, build_optimizer
+from anatpaste_gpu.training.step import TrainingStep, build_optimizer
+from anatpaste_gpu.training.tally import Tally
 from anatpaste_gpu.training.twins import Twins
 from anatpaste_gpu.training.validation import Validator
+
+#: The most steps between two looks at the losses; a run whose loss is no number goes on for as many at most.
+_MOST_STEPS_UNSEEN = 1024
+# Input, augmentation, and the rest; a step within a CUDA graph has no moment between the last two.
+_TIMED_PARTS = 3
 
 
 class Trainer:
@@ -63,6 +73,7 @@ class Trainer:
         masks: Tensor | None = None,
     ) -> None:
         self.config, self.folder, self.device, self.display = config, folder, device, display
+        self.names = splits.train.names
         stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
         packed = self.segmented_once(splits, segmenter) if masks is None else pack_all(masks)
         self.source = open_source(splits.train.images, packed, stream, device, config.device_budget)
@@ -71,16 +82,26 @@ class Trainer:
         self.optimizer = build_optimizer(self.network, config)
         self.clock = StepClock(device)
         dtype = compute_dtype(config.precision, device)
-        self.training_step = TrainingStep(self.network, self.optimizer, self.twins, dtype, self.clock)
+        network: Any = torch.compile(self.network) if config.compile else self.network
+        self.training_step = TrainingStep(network, self.optimizer, self.twins, dtype, self.clock)
+        foreign = segmenter is not None and packed is None  # what it does on the host would happen once only
+        if not foreign and wants_graph(config, device):
+            self.training_step.capture_with(
+                lambda compute: GraphedStep(
+                    compute, CudaRecorder(device), strict=config.cuda_graph is True, say=display.line
+                )
+            )
         self.validator = Validator(config, self.source.images, splits.validation, folder, device)
         self.progress = Progress()
         stored = read_checkpoint(folder.checkpoint, display.line)
         if stored is not None:
-            self.progress = restore_checkpoint(stored, self.network, self.optimizer)
+            self.progress = restore_checkpoint(
+                stored, self.network, self.optimizer, self.training_step.scaler
+            )
         folder.settle_model(self.progress.best_model)
         self.saved_at = time.monotonic()
-        self.loss_sum = torch.tensor(self.progress.loss_sum, dtype=torch.float64, device=device)
-        self.correct = torch.tensor(self.progress.correct, device=device)
+        self.tally = Tally(min(config.log_every, _MOST_STEPS_UNSEEN), device)
+        self.window: list[tuple[float, int]] = []  # loss and correct answers of the steps since the last line
 
     def run(self) -> Progress:
         """Trains to the end.
@@ -96,8 +117,7 @@ class Trainer:
                 self.validate(epochs_done=0)
                 self.save()
             while self.progress.step < self.config.total_steps:
-                self.train_step(self.progress.step)
-                self.progress.step += 1
+                self.train_step()
                 if self.progress.step % self.config.steps_per_epoch == 0:
                     self.end_epoch(self.progress.step // self.config.steps_per_epoch)
                 elif self.checkpoint_is_due():
@@ -124,40 +144,33 @@ class Trainer:
             splits.train.images, segmenter or lung_segmenter(method.config), self.device, track
         )
 
-    def train_step(self, step: int) -> None:
-        """One step. Synchronises only to log."""
-        learning_rate = self.config.learning_rate_at(step // self.config.steps_per_epoch)
-        self.note(self.training_step(self.source.batch(step), learning_rate))
-        if (step + 1) % self.config.log_every == 0:
-            self.log(learning_rate)
-        self.display.advance(step + 1)
-
-    def note(self, result: StepResult) -> None:
-        """Adds a step's result to the epoch's sums, on the device."""
-        self.loss_sum += result.loss
-        self.correct += result.correct
+    def train_step(self) -> None:
+        """The next step. Synchronises only to log, or where the tally is full."""
+        step = self.progress.step
+        self.clock.mark()
+        raw = self.source.batch(step)
+        result = self.training_step(raw, self.config.learning_rate_at(step // self.config.steps_per_epoch))
+        self.tally.note(result)
+        self.progress.step += 1
+        if self.progress.step % self.config.log_every == 0:
+            self.log()
+        elif self.tally.full:
+            self.collect()
+        self.display.advance(self.progress.step)
 
     def end_epoch(self, epochs_done: int) -> None:
         """Notes the epoch's means, validates where it is time to, and writes a checkpoint."""
         self.collect()
         steps = self.config.steps_per_epoch
-        loss = self.progress.loss_sum / steps
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss became {loss} in epoch {epochs_done}; a lower --learning_rate than "
-                f"{self.config.learning_rate} may help."
-            )
         record = {
             "epoch": epochs_done,
-            "loss": loss,
+            "loss": self.progress.loss_sum / steps,
             "accuracy": self.progress.correct / (steps * len(self.twins.labels)),
             "learning_rate": self.config.learning_rate_at(epochs_done - 1),
         }
         self.progress.epochs.append(record)
         self.display.epoch(record)
         self.progress.loss_sum, self.progress.correct = 0.0, 0
-        self.loss_sum.zero_()
-        self.correct.zero_()
         if self.config.validates_after(epochs_done - 1):
             self.validate(epochs_done)
         self.save()
@@ -166,25 +179,42 @@ class Trainer:
         """Scores the validation set and shows the result."""
         self.display.validation(epochs_done, self.validator(self.network, self.progress, epochs_done))
 
-    def log(self, learning_rate: float) -> None:
-        """Shows the running means of the epoch. Synchronises."""
+    def log(self) -> None:
+        """Shows the steps since the last line. Synchronises."""
         self.collect()
-        done = self.progress.step % self.config.steps_per_epoch + 1
+        losses, correct = zip(*self.window, strict=True)
+        images, epoch = len(self.twins.labels), (self.progress.step - 1) // self.config.steps_per_epoch
         self.display.log(
-            step=self.progress.step + 1,
-            loss=self.progress.loss_sum / done,
-            accuracy=self.progress.correct / (done * len(self.twins.labels)),
-            learning_rate=learning_rate,
-            step_ms=self.progress.step_ms[-self.config.log_every :],
-            augmentation_ms=self.progress.augmentation_ms[-self.config.log_every :],
+            step=self.progress.step,
+            loss=sum(losses) / len(losses),
+            accuracy=sum(correct) / (len(correct) * images),
+            learning_rate=self.config.learning_rate_at(epoch),
+            images=images,
+            step_ms=self.progress.step_ms[-len(losses) :],
+            augmentation_ms=self.progress.augmentation_ms[-len(losses) :],
+            memory=peak_memory(self.device),
         )
+        self.window = []
 
     def collect(self) -> None:
-        """Brings sums and times from the device into `progress`. Synchronises."""
-        self.progress.loss_sum, self.progress.correct = float(self.loss_sum), int(self.correct)
-        for augmentation, rest in self.clock.drain():
-            self.progress.augmentation_ms.append(augmentation)
-            self.progress.step_ms.append(augmentation + rest)
+        """Brings losses, answers and times from the device into `progress`. Synchronises.
+
+        Raises:
+            ValueError: a loss is no number; it names the step and its batch.
+        """
+        losses, correct = (values.tolist() for values in self.tally.pending())
+        self.tally.clear()
+        first = self.progress.step - len(losses)
+        for step, loss in enumerate(losses, start=first):
+            if not math.isfinite(loss):
+                raise diverged(self.config, self.folder, self.names, step, loss)
+            self.progress.loss_sum += loss  # in float64, step by step, wherever a run was interrupted
+        self.progress.correct += sum(correct)
+        self.window += zip(losses, correct, strict=True)
+        for times in self.clock.drain():
+            self.progress.step_ms.append(sum(times))
+            if len(times) == _TIMED_PARTS:
+                self.progress.augmentation_ms.append(times[1])
 
     def checkpoint_is_due(self) -> bool:
         """Whether a state should be kept within an epoch."""
@@ -196,7 +226,8 @@ class Trainer:
     def save(self) -> None:
         """Writes the checkpoint; with it the best network so far is kept."""
         self.collect()
-        save_checkpoint(self.folder.checkpoint, self.network, self.optimizer, self.progress)
+        scaler = self.training_step.scaler
+        save_checkpoint(self.folder.checkpoint, self.network, self.optimizer, self.progress, scaler)
         self.folder.keep_model()
         self.saved_at = time.monotonic()
 
@@ -205,6 +236,19 @@ class Trainer:
         first = self.source.batch(0)
         rows = slice(self.config.gallery_rows)
         self.twins.save_gallery(self.folder.gallery, *(tensor[rows] for tensor in first.tensors()))
+
+
+def wants_graph(config: TrainConfig, device: torch.device) -> bool:
+    """Whether steps should be captured in a CUDA graph.
+
+    Raises:
+        ValueError: the config insists on it where there can be none.
+    """
+    possible = device.type == "cuda" and _extension.has_cuda_kernels()
+    if config.cuda_graph and not possible:
+        raise ValueError("cuda_graph true needs a GPU and the compiled CUDA kernels; leave --cuda_graph out.")
+    float16 = config.precision == "float16"
+    return possible and config.cuda_graph is not False and not float16 and not config.compile
 
 
 def build_network(config: TrainConfig) -> AnatPasteNet:

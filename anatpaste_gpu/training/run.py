@@ -20,8 +20,10 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.segmenters import Segmenter, load_masks, segmenter_name
 from anatpaste_gpu.training.checkpoint import Progress
 from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.determinism import check_device, determinism
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.loop import Trainer, build_network
+from anatpaste_gpu.training.memory import explain_out_of_memory
 from anatpaste_gpu.training.run_folder import RunFolder
 
 
@@ -51,13 +53,21 @@ def train(
     """
     if segmenter is not None and config.masks is not None:
         raise ValueError("train takes a segmenter or masks from files, got both.")
-    console = console or Console()
+    with determinism(config.deterministic):
+        return _train(config, splits, console or Console(), segmenter)
+
+
+def _train(
+    config: TrainConfig, splits: DatasetSplits | None, console: Console, segmenter: Segmenter | None
+) -> dict[str, Any]:
     device, sentence = select_device(config.gpu)
+    if config.deterministic:
+        check_device(device)
     if config.threads:
         torch.set_num_threads(config.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True  # every step has the same shapes
+        torch.backends.cudnn.benchmark = not config.deterministic  # every step has the same shapes
     folder = RunFolder(config.run_dir)
     continued = folder.check(config)
     if config.weights is not None:
@@ -66,6 +76,7 @@ def train(
         splits = _load(config, folder.stored_manifest() if continued else None)
     masks = _masks(config, splits)
     with (
+        explain_out_of_memory(config, device),
         folder.explain_full_disk(),
         Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display,
     ):
@@ -123,7 +134,7 @@ def _finish(
     segmentation: str | None,
 ) -> dict[str, Any]:
     """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
-    detector = Detector.load(folder.model, device)
+    detector = Detector.load(folder.model, device, memory_budget=config.memory_budget)
     calibration = detector.calibration
     assert calibration is not None, "a detector from a file has a calibration"
     validation = score_split(detector, "validation", splits.validation)
@@ -185,14 +196,19 @@ def _training(progress: Progress) -> dict[str, Any]:
 
 
 def _timing(progress: Progress) -> dict[str, float]:
-    """Medians, which a pause of the machine does not move; the augmentation's time is part of the step's."""
+    """Medians, which a pause of the machine does not move; the augmentation's time is part of the step's.
+
+    Within a CUDA graph the augmentation's time is known of the steps before the capture only.
+    """
     if not progress.step_ms:  # the method trains nothing
         return {"training_seconds": 0.0}
-    return {
+    times = {
         "step_ms": statistics.median(progress.step_ms),
-        "augmentation_ms_per_step": statistics.median(progress.augmentation_ms),
         "training_seconds": sum(progress.step_ms) / 1000,
     }
+    if progress.augmentation_ms:
+        times["augmentation_ms_per_step"] = statistics.median(progress.augmentation_ms)
+    return times
 
 
 def _show(display: Display, metrics: dict[str, Any], timing: dict[str, float]) -> None:
@@ -200,10 +216,9 @@ def _show(display: Display, metrics: dict[str, Any], timing: dict[str, float]) -
     low, high = test["auc_interval"]
     trained = "nothing was trained"
     if "step_ms" in timing:
-        trained = (
-            f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step, "
-            f"{timing['augmentation_ms_per_step']:.1f} of them augmentation"
-        )
+        trained = f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step"
+        if "augmentation_ms_per_step" in timing:
+            trained += f", {timing['augmentation_ms_per_step']:.1f} of them augmentation"
     display.line(
         f"test AUC {test['auc']:.4f} (95 % interval {low:.4f} to {high:.4f}) | "
         f"accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f} | {trained}"

@@ -34,6 +34,7 @@ class RunFolder:
         scores: score of every validation and test image.
         metrics: results; its presence means that the run is finished. Equal for equal runs.
         timing: how long the steps took: of the machine, not of the run.
+        diverged: the batch at which the loss was no number any more.
         roc, histogram, gallery: pictures.
         tensorboard: scalars for TensorBoard.
     """
@@ -49,6 +50,7 @@ class RunFolder:
         self.scores = path / "scores.csv"
         self.metrics = path / "metrics.json"
         self.timing = path / "timing.json"
+        self.diverged = path / "diverged.json"
         self.roc = path / "roc.png"
         self.histogram = path / "score_histogram.png"
         self.gallery = path / "augmentation_gallery.png"
@@ -155,6 +157,7 @@ class RunFolder:
         """A run's own files but for metrics.json, TensorBoard's and config.yaml, which is the last to go."""
         return (
             self.timing,
+            self.diverged,
             self.checkpoint,
             self.previous_checkpoint,
             self.next_model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,10 @@ class StepResult(NamedTuple):
     correct: Tensor
 
 
+#: (batch, timed) -> result, see `TrainingStep.compute`.
+Compute = Callable[[RawBatch, bool], StepResult]
+
+
 class TrainingStep:
     """Augmentation, forward, backward and update (equation 2). Never synchronises.
 
@@ -31,7 +36,11 @@ class TrainingStep:
         optimizer: of the network's parameters.
         twins: makes batch and labels.
         dtype: what the network multiplies in; float32, or another one by autocast.
-        clock: told when the augmentation begins and ends, and when the step ends.
+        clock: told when the augmentation begins and ends, and when the step ends; the caller notes when the
+            step's input is asked for.
+
+    Attributes:
+        scaler: keeps float16's gradients from vanishing; does nothing for other types.
     """
 
     def __init__(
@@ -49,19 +58,38 @@ class TrainingStep:
             dtype,
             clock,
         )
+        device = twins.labels.device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        # On a GPU in its memory, where a captured step reads it.
+        self._rate = torch.zeros((), device=device) if device.type == "cuda" else None
+        self._run: Callable[[RawBatch], StepResult] = self._timed
+
+    def capture_with(self, wrap: Callable[[Compute], Callable[[RawBatch], StepResult]]) -> None:
+        """Lets steps be run by what `wrap` makes of `compute`."""
+        self._run = wrap(self.compute)
 
     def __call__(self, raw: RawBatch, learning_rate: float) -> StepResult:
-        """Does the step."""
+        """Does the step. The result's memory may be that of the next step's."""
         self.network.train()
+        if self._rate is not None:
+            self._rate.fill_(learning_rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.clock.mark()
-        batch = self.twins(raw.images, raw.index, raw.masks)
-        self.clock.mark()
-        result = self._learn(batch)
+            group["lr"] = learning_rate if self._rate is None else self._rate
+        self.clock.mark()  # the input is there
+        result = self._run(raw)
         self.clock.mark()
         self.clock.end_step()
         return result
+
+    def compute(self, raw: RawBatch, timed: bool) -> StepResult:
+        """The step but for the learning rate; `timed` notes when the augmentation is done."""
+        batch = self.twins(raw.images, raw.index, raw.masks)
+        if timed:
+            self.clock.mark()
+        return self._learn(batch)
+
+    def _timed(self, raw: RawBatch) -> StepResult:
+        return self.compute(raw, True)
 
     def _learn(self, batch: Tensor) -> StepResult:
         labels = self.twins.labels
@@ -69,8 +97,9 @@ class TrainingStep:
         with torch.autocast(batch.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.network(batch).float()
         loss = functional.cross_entropy(logits, labels)
-        loss.backward()
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return StepResult(loss.detach(), (logits.detach().argmax(1) == labels).sum())
 
 

@@ -53,7 +53,7 @@ class Validator:
             The area under the ROC curve.
         """
         config = self._config
-        embeddings = embed(network, self._training_images, self._device)
+        embeddings = embed(network, self._training_images, self._device, config.memory_budget)
         detector = Detector(
             network,
             embeddings,
@@ -63,6 +63,7 @@ class Validator:
             scorer=config.scorer,
             neighbours=config.neighbours,
             neighbour_distance=config.neighbour_distance,
+            memory_budget=config.memory_budget,
         )
         labels = self._validation.labels.numpy()
         scores = detector.score(self._validation.images)

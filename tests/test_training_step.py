@@ -1,0 +1,263 @@
+"""The step and what surrounds it: tally, CUDA graph, compile, determinism, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from anatpaste_gpu import KernelDensity
+from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.devices import compute_dtype
+from anatpaste_gpu.evaluation.detector import elements_within, embed, embedding_batch
+from anatpaste_gpu.training import TrainConfig, train
+from anatpaste_gpu.training.clock import StepClock
+from anatpaste_gpu.training.determinism import determinism
+from anatpaste_gpu.training.graph import WARM_UP, GraphedStep
+from anatpaste_gpu.training.loop import build_network, wants_graph
+from anatpaste_gpu.training.memory import OutOfMemory, explain_out_of_memory
+from anatpaste_gpu.training.order import TrainingStream
+from anatpaste_gpu.training.source import ResidentImages
+from anatpaste_gpu.training.step import StepResult, TrainingStep, build_optimizer
+from anatpaste_gpu.training.tally import Tally
+from anatpaste_gpu.training.twins import Twins
+
+from .training_runs import assert_same_run, phantoms, quiet, tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    return phantoms()
+
+
+class Replayer:
+    """Captures as a GPU does: the work is noted, not done; replaying does it on the same memory."""
+
+    def __init__(self) -> None:
+        self.warmed = self.replayed = 0
+
+    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+        self.warmed += 1
+        return work()
+
+    def record(self, work: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
+        held = StepResult(torch.zeros(()), torch.zeros((), dtype=torch.int64))
+
+        def replay() -> None:
+            self.replayed += 1
+            for target, value in zip(held, work(), strict=True):
+                target.copy_(value)
+
+        return replay, held
+
+
+def losses_of(splits: DatasetSplits, recorder: Replayer | None, steps: int = 8) -> list[float]:
+    config = tiny(Path("unused"))
+    network = build_network(config)
+    step = TrainingStep(
+        network, build_optimizer(network, config), Twins(config, 4, CPU), torch.float32, StepClock(CPU)
+    )
+    if recorder is not None:
+        step.capture_with(lambda compute: GraphedStep(compute, recorder, strict=True, say=pytest.fail))
+    source = ResidentImages(splits.train.images, TrainingStream(len(splits.train), 4, 0), CPU)
+    tally = Tally(steps, CPU)
+    for number in range(steps):
+        tally.note(step(source.batch(number), 0.01 * (number + 1)))
+    losses, correct = tally.pending()
+    assert all(0 <= value <= 8 for value in correct.tolist())
+    values: list[float] = losses.tolist()
+    return values
+
+
+class TestGraph:
+    def test_captured_steps_learn_as_ordinary_ones(self, splits: DatasetSplits) -> None:
+        recorder = Replayer()
+        assert losses_of(splits, recorder) == losses_of(splits, None)
+        assert (recorder.warmed, recorder.replayed) == (WARM_UP, 8 - WARM_UP)
+
+    def test_what_cannot_be_captured_goes_on_or_is_an_error(self) -> None:
+        class Refusing(Replayer):
+            def record(self, work: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
+                raise RuntimeError("operation not permitted when stream is capturing\nCompile with ...")
+
+        raw = ResidentImages(
+            torch.zeros(2, 1, 16, 16, dtype=torch.uint8), TrainingStream(2, 2, 0), CPU
+        ).batch(0)
+        result = StepResult(torch.ones(()), torch.ones((), dtype=torch.int64))
+        said: list[str] = []
+        easy = GraphedStep(lambda raw, timed: result, Refusing(), strict=False, say=said.append)
+        assert [easy(raw) for _ in range(6)] == [result] * 6
+        assert not easy.captured
+        reason = r"(operation not permitted when stream is capturing)"
+        assert said == [f"The step runs without a CUDA graph, as it cannot be captured {reason}."]
+        strict = GraphedStep(lambda raw, timed: result, Refusing(), strict=True, say=pytest.fail)
+        for _ in range(WARM_UP):
+            strict(raw)
+        with pytest.raises(
+            ValueError, match=r"cannot be captured in a CUDA graph .* leave --cuda_graph out\."
+        ):
+            strict(raw)
+
+    def test_who_gets_one(self) -> None:
+        assert not wants_graph(TrainConfig(), CPU)
+        with pytest.raises(ValueError, match="cuda_graph true needs a GPU and the compiled CUDA kernels"):
+            wants_graph(TrainConfig(cuda_graph=True), CPU)
+        with pytest.raises(ValueError, match="goes neither with precision float16 nor with compile true"):
+            TrainConfig(cuda_graph=True, precision="float16")
+
+
+def test_float16_is_for_gpus() -> None:
+    with pytest.raises(
+        ValueError, match="precision float16 needs a GPU; on the CPU choose bfloat16, float32"
+    ):
+        compute_dtype("float16", CPU)
+    assert compute_dtype("float16", torch.device("cuda")) == torch.float16
+
+
+@pytest.mark.slow
+def test_compiled_step_learns_alike(tmp_path: Path, splits: DatasetSplits) -> None:
+    runs = [
+        train(tiny(tmp_path / str(on), compile=on, epochs=1), splits=splits, console=quiet())
+        for on in (False, True)
+    ]
+    plain, compiled = (run["training"]["epochs"][0]["loss"] for run in runs)
+    # Fused kernels round differently, about 1e-6 a step; three steps of learning enlarge that.
+    assert compiled == pytest.approx(plain, rel=1e-3)
+
+
+class TestDeterminism:
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+        yield
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+    def test_settings_hold_within_and_are_put_back(self) -> None:
+        with determinism(True):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.deterministic
+        with determinism(False):
+            assert not torch.are_deterministic_algorithms_enabled()
+
+    def test_started_too_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        with (
+            pytest.raises(
+                ValueError, match="needs CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment before"
+            ),
+            determinism(True),
+        ):
+            pass
+
+    def test_an_operator_without_an_implementation_is_named(self) -> None:
+        reason = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set"
+        with (
+            pytest.raises(
+                ValueError, match=r"network: adaptive_avg_pool2d_backward_cuda has no deterministic"
+            ),
+            determinism(True),
+        ):
+            raise RuntimeError(reason)
+
+    def test_run_is_the_ordinary_one_on_the_cpu_for_any_number_of_workers(
+        self, tmp_path: Path, splits: DatasetSplits
+    ) -> None:
+        train(tiny(tmp_path / "ordinary"), splits=splits, console=quiet())
+        train(tiny(tmp_path / "deterministic", deterministic=True, workers=3), splits=splits, console=quiet())
+        assert_same_run(tmp_path / "ordinary", tmp_path / "deterministic")
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        ("error", "where"),
+        [
+            (MemoryError(), "this machine"),
+            (
+                RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+                "this machine",
+            ),
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "the GPU"),
+        ],
+    )
+    def test_a_sentence_says_what_to_lower(self, error: Exception, where: str) -> None:
+        with (
+            pytest.raises(
+                OutOfMemory, match=rf"^{where} is out of memory; lower --batch_size \(now 64\), --image"
+            ),
+            explain_out_of_memory(TrainConfig(), CPU),
+        ):
+            raise error
+
+    def test_a_real_failure_of_the_cpu_allocator(self) -> None:
+        with pytest.raises(OutOfMemory, match="this machine"), explain_out_of_memory(TrainConfig(), CPU):
+            torch.empty(1 << 55)
+
+    def test_gpu_may_give_back_the_images(self) -> None:
+        gpu = torch.device("cuda")
+        with (
+            pytest.raises(OutOfMemory, match="keeps the training images"),
+            explain_out_of_memory(TrainConfig(), gpu),
+        ):
+            raise torch.OutOfMemoryError
+        spent = TrainConfig(device_budget=0)
+        with pytest.raises(OutOfMemory) as raised, explain_out_of_memory(spent, gpu):
+            raise torch.OutOfMemoryError
+        assert "device_budget" not in str(raised.value)
+
+    def test_other_errors_pass(self) -> None:
+        with (
+            pytest.raises(RuntimeError, match=r"^shape mismatch$"),
+            explain_out_of_memory(TrainConfig(), CPU),
+        ):
+            raise RuntimeError("shape mismatch")
+
+    def test_budgets(self) -> None:
+        assert embedding_batch(256, 1024) == 64
+        assert (embedding_batch(256, 120), embedding_batch(4096, 1)) == (10, 1)
+        assert elements_within(1024) == 1 << 24
+        assert elements_within(48) == 1 << 20
+
+    @pytest.mark.parametrize(
+        ("count", "queries", "width"), [(6000, 600, 512), (6000, 2, 512), (20, 20000, 512)]
+    )
+    def test_density_keeps_to_its_budget(self, count: int, queries: int, width: int) -> None:
+        """As the kernel counts it, whatever is many: training points, queries, or numbers a point."""
+        from bench.memory import peak_bytes
+
+        budget = 24
+        generator = torch.Generator().manual_seed(0)
+        points, asked = (torch.rand(n, width, generator=generator) for n in (count, queries))
+        density = KernelDensity(max_elements=elements_within(budget)).fit(points)
+        density.score_samples(asked[:2])
+        peak = peak_bytes(lambda: density.score_samples(asked), "cpu")
+        if peak is None:
+            pytest.skip("this system does not tell a process's peak")
+        # 8 MiB for the matrix product's own workspace and what the allocator keeps.
+        assert peak < (budget + 8) * 2**20
+        # The bound is one: with four times the budget it is exceeded.
+        if count * queries > elements_within(4 * budget):
+            density.max_elements = elements_within(4 * budget)
+            wide = peak_bytes(lambda: density.score_samples(asked), "cpu")
+            assert wide is not None
+            assert wide > peak
+
+    def test_embedding_keeps_to_its_budget(self) -> None:
+        from bench.memory import peak_bytes
+
+        network = build_network(TrainConfig())
+        images = torch.zeros(96, 1, 128, 128, dtype=torch.uint8)
+        embed(network, images[:2], CPU, 32)
+        peak = peak_bytes(lambda: embed(network, images, CPU, 32), "cpu")
+        if peak is None:
+            pytest.skip("this system does not tell a process's peak")
+        # The estimate is of the largest maps only; half as much again is convolution's workspace.
+        assert peak < 1.5 * 32 * 2**20 + 16 * 2**20
+        assert embed(network, images, CPU, 32).shape == (96, 512)
