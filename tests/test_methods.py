@@ -144,6 +144,21 @@ def test_every_method_runs_to_a_scored_folder(
     assert ("nothing was trained" in console.file.getvalue()) == (steps == 0)
 
 
+@pytest.mark.parametrize("scorer", ["mahalanobis", "knn"])
+def test_a_run_of_another_scorer_scores_new_images_alike(
+    scorer: str, tmp_path: Path, splits: DatasetSplits
+) -> None:
+    config = dataclasses.replace(TINY, method="untrained", scorer=scorer, neighbours=3)
+    config = dataclasses.replace(config, output=str(tmp_path / "run"))
+    metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
+    assert metrics["scorer"] == scorer
+    detector = load_detector(tmp_path / "run")
+    assert (detector.scorer, detector.neighbours) == (scorer, 3)
+    rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()[-len(splits.test) :]
+    stored = [float(row.split(",")[3]) for row in rows]
+    assert detector.score(splits.test.images).tolist() == stored
+
+
 def test_the_untrained_floor_is_the_network_that_training_starts_from(
     tmp_path: Path, splits: DatasetSplits
 ) -> None:
@@ -179,6 +194,12 @@ class TestExceptions:
             get_method("magic")
         with pytest.raises(ValueError, match=r"method must be one of anatpaste, .*imagenet, got 'magic'"):
             TrainConfig(method="magic")
+
+    def test_more_neighbours_than_images(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        config = dataclasses.replace(TINY, scorer="knn", neighbours=13, output=str(tmp_path / "run"))
+        with pytest.raises(ValueError, match="neighbours must be at most the 12 training images, got 13"):
+            train(config, splits=splits, console=Console(file=io.StringIO()))
+        assert not (tmp_path / "run").exists()
 
     def test_weights(self) -> None:
         with pytest.raises(

@@ -74,6 +74,10 @@ def _train(
         build_network(config)  # refuses weights that do not fit while nothing is written yet
     if splits is None:
         splits = _load(config, folder.stored_manifest() if continued else None)
+    if config.scorer == "knn" and config.neighbours > len(splits.train):
+        raise ValueError(
+            f"neighbours must be at most the {len(splits.train)} training images, got {config.neighbours}."
+        )
     masks = _masks(config, splits)
     with (
         explain_out_of_memory(config, device),
