@@ -1,79 +1,114 @@
 #include "cpu/components.h"
 
-#include <numeric>
+#include <algorithm>
 
 namespace anatpaste {
 namespace cpu {
 
 namespace {
 
-int32_t root_of(int32_t* parent, int32_t run) {
-  while (parent[run] != run) {
-    parent[run] = parent[parent[run]];  // halve the path
-    run = parent[run];
+int32_t root_of(int32_t* parent, int32_t part) {
+  while (parent[part] != part) {
+    parent[part] = parent[parent[part]];  // halve the path
+    part = parent[part];
   }
-  return run;
+  return part;
 }
 
-// The earlier root wins, so that a root is its component's first run.
-void join(int32_t* parent, int32_t a, int32_t b) {
+// Joins two parts and returns the root of both: the earlier one, so that a root is its component's first
+// part.
+int32_t join(int32_t* parent, int32_t a, int32_t b) {
   a = root_of(parent, a);
   b = root_of(parent, b);
-  parent[max_of(a, b)] = min_of(a, b);
+  const int32_t root = min_of(a, b);
+  parent[max_of(a, b)] = root;
+  return root;
 }
 
 }  // namespace
 
 void Components::find(const BitMask& mask) {
-  collect_runs(mask);
-  parent_.resize(row_start_.back());
-  std::iota(parent_.begin(), parent_.end(), 0);
-  for (int32_t y = 1; y < mask.height(); ++y) join_rows(y);
+  const auto most_in_row = static_cast<std::size_t>(mask.width() / 2 + 1 + kRunsAhead);
+  touched_.resize(most_in_row);
+  row_start_.assign(mask.height() + 1, 0);
+  part_count_ = 0;
+  for (int32_t y = 0; y < mask.height(); ++y) {
+    const auto first = static_cast<std::size_t>(row_start_[y]);
+    runs_.grow(first + most_in_row, first);
+    part_.grow(first + most_in_row, first);
+    parent_.grow(part_count_ + most_in_row, part_count_);
+    // Above the first row the mask has zeros.
+    const int32_t found =
+        kernels().collect_runs(mask.row(y), mask.row(y - 1), mask.stride(), &runs_[first], touched_.data());
+    row_start_[y + 1] = row_start_[y] + found;
+    join_row(y);
+  }
   number_roots();
 }
 
-void Components::collect_runs(const BitMask& mask) {
-  const auto most_in_row = static_cast<std::size_t>(mask.width() / 2 + 1 + kRunsAhead);
-  std::size_t count = 0;
-  row_start_.resize(mask.height() + 1);
-  for (int32_t y = 0; y < mask.height(); ++y) {
-    if (runs_.size() < count + most_in_row) runs_.resize(2 * runs_.size() + most_in_row);
-    row_start_[y] = static_cast<int32_t>(count);
-    count += kernels().collect_runs(mask.row(y), mask.stride(), &runs_[count]);
-  }
-  row_start_[mask.height()] = static_cast<int32_t>(count);
-}
-
-// Two runs of neighbouring rows touch, corners included, if neither ends before the other begins.
-void Components::join_rows(int32_t y) {
-  const Run* runs = runs_.data();
+// A run belongs to the part of the first run it touches, or begins a new one. Only if it touches others of
+// another part do roots have to be looked for.
+void Components::join_row(int32_t y) {
+  const int32_t first = row_start_[y], count = row_start_[y + 1] - first;
+  const Range* touched = touched_.data();
+  int32_t* part = &part_[first];
+  const int32_t* above = &part_[y > 0 ? row_start_[y - 1] : 0];
   int32_t* parent = parent_.data();
-  int32_t above = row_start_[y - 1], here = row_start_[y];
-  const int32_t above_end = row_start_[y], here_end = row_start_[y + 1];
-  while (above < above_end && here < here_end) {
-    const Run upper = runs[above], lower = runs[here];
-    if (upper.begin <= lower.end && lower.begin <= upper.end) join(parent, above, here);
-    // The run that ends first cannot touch anything further right, except that equal ends need only one step.
-    // Without a branch: which one it is cannot be predicted.
-    const int32_t step = upper.end < lower.end;
-    above += step;
-    here += 1 - step;
+  int32_t parts = part_count_;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t begin = touched[i].begin, end = touched[i].end;
+    const bool is_new = begin == end;
+    parent[parts] = parts;
+    int32_t own = is_new ? parts : above[begin];
+    parts += is_new;
+    for (int32_t other = begin + 1; other < end; ++other) {
+      if (above[other] != own) own = join(parent, own, above[other]);
+    }
+    part[i] = own;
   }
+  part_count_ = parts;
 }
 
 // Roots come first in raster order, so every parent is numbered before its children ask for it.
 void Components::number_roots() {
-  count_ = 0;
-  for (std::size_t i = 0; i < parent_.size(); ++i) {
-    const int32_t parent = parent_[i];
-    parent_[i] = parent == static_cast<int32_t>(i) ? count_++ : parent_[parent];
+  int32_t* parent = parent_.data();
+  int32_t count = 0;
+  for (int32_t part = 0; part < part_count_; ++part) {
+    // Without a branch: which parts are roots cannot be predicted.
+    const bool is_root = parent[part] == part;
+    parent[part] = is_root ? count : parent[parent[part]];
+    count += is_root;
   }
+  count_ = count;
 }
 
 const std::vector<int32_t>& Components::measure_areas() {
   areas_.assign(count_, 0);
-  for_each_run([&](int32_t, const Run& run, int32_t component) { areas_[component] += run.end - run.begin; });
+  if (count_ == 0) return areas_;
+  // Neighbouring runs are often of one part: their sum waits in a register until they are not.
+  int32_t current = 0, area = 0;
+  for (int32_t run = 0; run < row_start_.back(); ++run) {
+    if (part_[run] != current) {
+      areas_[parent_[current]] += area;
+      current = part_[run];
+      area = 0;
+    }
+    area += runs_[run].end - runs_[run].begin;
+  }
+  areas_[parent_[current]] += area;
   return areas_;
+}
+
+void Components::write_labels(int32_t* labels, int32_t width) const {
+  const auto last = static_cast<int32_t>(row_start_.size()) - 2;
+  for (int32_t y = 0; y < last; ++y, labels += width) {
+    const int32_t first = row_start_[y], count = row_start_[y + 1] - first;
+    kernels().write_labels(&runs_[first], &part_[first], parent_.data(), count, width, labels);
+  }
+  // Past the last row another thread may be writing.
+  std::fill(labels, labels + width, 0);
+  for (int32_t i = row_start_[last]; i < row_start_[last + 1]; ++i)
+    std::fill(labels + runs_[i].begin, labels + runs_[i].end, parent_[part_[i]] + 1);
 }
 
 void Components::clear_flagged(BitMask& mask) const {
@@ -85,7 +120,7 @@ void Components::clear_flagged(BitMask& mask) const {
 // All runs of the outermost rows, and of the others the first and the last run.
 void Components::flag_border(const BitMask& mask) {
   flagged_.assign(count_, 0);
-  const auto flag = [&](int32_t run) { flagged_[parent_[run]] = 1; };
+  const auto flag = [&](int32_t run) { flagged_[parent_[part_[run]]] = 1; };
   const int32_t bottom = mask.height() - 1;
   for (int32_t i = row_start_[0]; i < row_start_[1]; ++i) flag(i);
   for (int32_t i = row_start_[bottom]; i < row_start_[bottom + 1]; ++i) flag(i);

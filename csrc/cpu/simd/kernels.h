@@ -18,16 +18,21 @@ struct Extremes {
   int32_t high;
 };
 
-// Pixels begin .. end - 1 of one row.
-struct Run {
+// begin .. end - 1.
+struct Range {
   int32_t begin;
   int32_t end;
 };
 
+// Pixels of one row.
+using Run = Range;
+
 // Copies of a histogram, so that runs of one value do not wait for their own last increment.
 constexpr int32_t kCopies = 4;
 // Runs past its last one that collect_runs may scribble on.
-constexpr int32_t kRunsAhead = 2;
+constexpr int32_t kRunsAhead = 1;
+// Pixels past a row that write_labels may clear.
+constexpr int32_t kLabelsAhead = 1;
 using HistogramCopies = int32_t[kCopies][256];
 
 // One row of CLAHE's interpolation: the four maps at each pixel, 16 bits each in the order of Corners, and
@@ -82,7 +87,13 @@ struct Kernels {
   void (*dilate_columns)(const uint64_t* bits, int64_t words, uint64_t* out);
   void (*erode_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
   void (*dilate_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
-  int32_t (*collect_runs)(const uint64_t* bits, int32_t words, Run* runs);
+  // The runs of a row, and their number; and, for each of them, which runs of the row above it touches,
+  // corners included. The last word of both rows is 0.
+  int32_t (*collect_runs)(const uint64_t* bits, const uint64_t* above, int32_t words, Run* runs,
+                          Range* touched);
+  // Writes component_of[part] + 1 along each run of a row, which go from left to right, and 0 elsewhere.
+  void (*write_labels)(const Run* runs, const int32_t* parts, const int32_t* component_of, int32_t count,
+                       int32_t width, int32_t* row);
 
   // Paste (common/blend.h, common/figure_blur.h).
   int32_t (*count_set)(const uint8_t* row, int32_t width);

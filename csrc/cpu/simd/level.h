@@ -39,6 +39,7 @@ const Kernels ANATPASTE_KERNELS = {
     erode_rows,
     dilate_rows,
     collect_runs,
+    write_labels,
     count_set,
     scale,
     subtract,

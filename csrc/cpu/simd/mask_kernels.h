@@ -60,29 +60,63 @@ void dilate_rows(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* 
   for (int64_t i = 0; i < words; ++i) out[i] = bits[i - stride] | bits[i] | bits[i + stride];
 }
 
-// The runs of a row whose last word is 0, and their number. Up to kRunsAhead more may be scribbled on.
-int32_t collect_runs(const uint64_t* bits, int32_t words, Run* runs) {
-  static_assert(sizeof(Run) == 2 * sizeof(int32_t), "runs are written as a sequence of their ends");
-  constexpr int32_t kAtOnce = 4;
-  auto* ends = &runs->begin;
-  int64_t found = 0;
-  uint64_t last = 0;  // the pixel before this word
-  for (int32_t w = 0; w < words; ++w) {
-    // Bits where the row changes between 0 and 1: starts and ends of runs in turn.
-    uint64_t changes = bits[w] ^ (bits[w] << 1 | last);
-    last = bits[w] >> (kWordBits - 1);
-    // Four are written whether there are so many or not: their number is hard to predict, a word without any
-    // is not.
-    while (changes != 0) {
-      const int32_t count = __builtin_popcountll(changes);
-      for (int32_t i = 0; i < kAtOnce; ++i) {
-        ends[found + i] = w * kWordBits + __builtin_ctzll(changes | uint64_t{1} << (kWordBits - 1));
-        changes &= changes - 1;
-      }
-      found += min_of(count, kAtOnce);
+// As many are written at once, whether there are so many or not: their number is hard to predict.
+constexpr int32_t kAtOnce = 2;
+static_assert(kAtOnce - 1 <= kRunsAhead, "what is written past the last run");
+
+// Where the bits of `bits`, the word from pixel `x` on, are; and for each of them `before` and how many bits
+// of `others` come until it, itself included. Returns their number.
+ANATPASTE_HD int32_t rank_bits(uint64_t bits, int32_t x, uint64_t others, int32_t before,
+                               int32_t Range::* side, Run* runs, Range* touched) {
+  const int32_t count = __builtin_popcountll(bits);
+  for (int32_t i = 0; i < count; i += kAtOnce) {
+    for (int32_t k = i; k < i + kAtOnce; ++k) {
+      const uint64_t until = bits ^ (bits - 1);
+      runs[k].*side = x - 1 + __builtin_popcountll(until);
+      touched[k].*side = before + __builtin_popcountll(others & until);
+      bits &= bits - 1;
     }
   }
-  return static_cast<int32_t>(found / 2);
+  return count;
+}
+
+int32_t collect_runs(const uint64_t* bits, const uint64_t* above, int32_t words, Run* runs, Range* touched) {
+  int32_t begun = 0, ended = 0;
+  // In the words before this one, of the row above: starts of runs, and pixels after the ends of runs.
+  int32_t starts_before = 0, ends_before = 0;
+  uint64_t last = 0, last_above = 0, last_end = 0;  // the bits before this word
+  for (int32_t w = 0; w < words; ++w) {
+    const uint64_t here = bits[w], up = above[w];
+    const uint64_t previous = here << 1 | last, previous_up = up << 1 | last_above;
+    if (((here ^ previous) | (up ^ previous_up) | last_end) == 0) continue;  // nothing changes
+    // A run touches those above that do not end before the pixel before it, and do not start after the pixel
+    // after it.
+    const uint64_t starts = up & ~previous_up, end_pixels = previous_up & ~up;
+    const uint64_t ends = end_pixels << 1 | last_end;
+    begun += rank_bits(here & ~previous, w * kWordBits, ends, ends_before, &Range::begin, runs + begun,
+                       touched + begun);
+    ended += rank_bits(previous & ~here, w * kWordBits, starts, starts_before, &Range::end, runs + ended,
+                       touched + ended);
+    starts_before += __builtin_popcountll(starts);
+    ends_before += __builtin_popcountll(ends);
+    last = here >> (kWordBits - 1);
+    last_above = up >> (kWordBits - 1);
+    last_end = end_pixels >> (kWordBits - 1);
+  }
+  return begun;
+}
+
+// The first few pixels at once, also past the end of a run: what is there is written later or 0.
+void write_labels(const Run* runs, const int32_t* parts, const int32_t* component_of, int32_t count,
+                  int32_t width, int32_t* row) {
+  constexpr int32_t kFew = kLabelsAhead + 1;
+  std::memset(row, 0, width * sizeof *row);
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t label = component_of[parts[i]] + 1, length = runs[i].end - runs[i].begin;
+    int32_t* out = row + runs[i].begin;
+    for (int32_t x = 0; x < kFew; ++x) out[x] = x < length ? label : 0;
+    for (int32_t x = kFew; x < length; ++x) out[x] = label;
+  }
 }
 
 }  // namespace
