@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         outcome = carry_out(configs, console)
     except Interrupted as stopped:
-        say("reproduce", f"{stopped} Finished runs are kept; the same command continues.")
+        say("reproduce", f"{stopped} Finished runs are kept.")
         return 128 + stopped.signal_number
     gaps = [f"{name}: {why}" for name, why in outcome.missing.items()] + outcome.failed
     for gap in [*left_out, *gaps]:

@@ -101,7 +101,8 @@ def _make_group(
         try:
             _check_split(config, splits.manifest)
             train(config, splits=splits, console=console)
-        except ValueError as error:
+        # RuntimeError: a GPU's memory that is too small, for one; the other runs may still fit.
+        except (ValueError, RuntimeError) as error:
             outcome.failed.append(f"{config.run_dir.name}: {error}")
 
 

@@ -41,9 +41,9 @@ function drawHistogram(place, labels, scores, range, move) {
   shape('text', { x: 12, y: middle, 'text-anchor': 'middle', transform: `rotate(-90 12 ${middle})` }, svg, 'images');
   for (const { value, text } of ticks(range.low, range.high, 5)) {
     shape('line', { x1: x(value), x2: x(value), y1: height - 32, y2: height - 28, class: 'axis' }, svg);
-    shape('text', { x: x(value), y: height - 16, 'text-anchor': x(value) > width - 20 ? 'end' : 'middle' }, svg, text);
+    shape('text', { x: x(value), y: height - 17, 'text-anchor': x(value) > width - 20 ? 'end' : 'middle' }, svg, text);
   }
-  shape('text', { x: (left + width) / 2, y: height - 2, 'text-anchor': 'middle' }, svg, 'anomaly score, normalised');
+  shape('text', { x: (left + width) / 2, y: height - 4, 'text-anchor': 'middle' }, svg, 'anomaly score, normalised');
   const mark = shape('line', { y1: 6, y2: height - 30, class: 'mark' }, svg);
   const grip = shape('circle', { cy: middle, r: 6, class: 'grip' }, svg);
   const toScore = (event) => {
