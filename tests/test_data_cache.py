@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu.data import DatasetError, DatasetSplits, cache_files, load_dataset, plan_split, prepare
-from anatpaste_gpu.data.loading import _SOURCES
+from anatpaste_gpu.data.sources import SOURCES
 
 from .conftest import REPOSITORY
 from .test_data_zhanglab import fill
@@ -61,13 +61,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     import dataclasses
 
     seen: list[str] = []
-    source = _SOURCES["folder"]
+    source = SOURCES["folder"]
 
     def read(root, manifest, entry, size):  # type: ignore[no-untyped-def]
         seen.append(entry.path)
         return source.read(root, manifest, entry, size)
 
-    monkeypatch.setitem(_SOURCES, "folder", dataclasses.replace(source, read=read))
+    monkeypatch.setitem(SOURCES, "folder", dataclasses.replace(source, read=read))
     return seen
 
 
@@ -255,13 +255,13 @@ class TestInterruption:
         root = chests(tmp_path / "data")
         program = textwrap.dedent(f"""
             import time
-            from anatpaste_gpu.data import load_dataset, image_folder, loading
+            from anatpaste_gpu.data import load_dataset, image_folder, sources
             import dataclasses
-            source = loading._SOURCES["folder"]
+            source = sources.SOURCES["folder"]
             def slow(*args):
                 time.sleep(0.004)
                 return source.read(*args)
-            loading._SOURCES["folder"] = dataclasses.replace(source, read=slow)
+            sources.SOURCES["folder"] = dataclasses.replace(source, read=slow)
             print("go", flush=True)
             load_dataset("folder", {str(root)!r}, image_size=16, cache={str(tmp_path / "cache")!r}, workers=1)
         """)

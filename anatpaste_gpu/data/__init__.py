@@ -1,13 +1,14 @@
-"""Images, data sets and their splits, held in memory as uint8 tensors.
+"""Images, data sets and their splits, as uint8 tensors in memory or mapped from a prepared cache.
 
 `load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
 """
 
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
-from anatpaste_gpu.data.loading import dataset_names, load_dataset, plan_split, prepare, read_entries
+from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
 from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
+from anatpaste_gpu.data.sources import dataset_names, plan_split
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -1,13 +1,8 @@
-"""`load_dataset`: a name and a folder in, all images in memory out.
-
-A data set is a module with two functions, entered in `_SOURCES`: `plan` decides the split, `read` decodes one
-image.
-"""
+"""`load_dataset`: a name and a folder in, all images out, in memory or mapped from a prepared cache."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +10,20 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
-from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.cache import CachedImages, CacheRequest, Read, cached_images
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
 from anatpaste_gpu.data.progress import progress_bar
 from anatpaste_gpu.data.sets import ABNORMAL, NORMAL, DatasetSplits, ImageSet, SkippedFile
-
-# Decoding a file is short and mostly outside the interpreter's lock; more threads than this only add memory.
-_MAX_WORKERS = 16
-
-
-@dataclass(frozen=True)
-class DatasetSource:
-    """How to make one named data set.
-
-    Attributes:
-        plan: (root, seed, **options) -> SplitManifest; lists files and draws the split, decodes nothing.
-        read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError.
-        needs_root: whether `root` must be given.
-        reads_files: whether `plan` opens files and takes `workers` and `progress`.
-    """
-
-    plan: Callable[..., SplitManifest]
-    read: Callable[[Path, SplitManifest, ManifestEntry, int], torch.Tensor]
-    needs_root: bool = True
-    reads_files: bool = False
-
-
-_SOURCES: dict[str, DatasetSource] = {
-    "demo": DatasetSource(phantom_set.plan, phantom_set.read, needs_root=False),
-    "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
-    "rsna": DatasetSource(rsna.plan, rsna.read, reads_files=True),
-    "chexpert": DatasetSource(chexpert.plan, chexpert.read),
-    "folder": DatasetSource(image_folder.plan, image_folder.read, reads_files=True),
-}
-
-
-def dataset_names() -> tuple[str, ...]:
-    """Names that `load_dataset` knows."""
-    return tuple(_SOURCES)
+from anatpaste_gpu.data.sources import (
+    DatasetSource,
+    check_seed,
+    find_source,
+    get_manifest,
+    reader,
+    worker_count,
+)
 
 
 def load_dataset(
@@ -95,22 +62,19 @@ def load_dataset(
             be written.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    if name not in _SOURCES:
-        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
     check_image_size(image_size)
     check_seed(seed)
-    source = _SOURCES[name]
-    folder = _check_root(name, root, source)
-    threads = _worker_count(workers)
+    source, folder = find_source(name, root)
+    threads = worker_count(workers)
     if source.reads_files:
         options = {**options, "workers": threads, "progress": progress}
-    splits = _get_manifest(name, folder, seed, manifest, source, options)
+    splits = get_manifest(name, folder, seed, manifest, source, options)
     console = Console(stderr=True)
     if cache is None:
         loaded, skipped = _read_all(folder, splits, image_size, source, threads, console, progress)
     else:
         request = _cache_request(Path(cache), folder, splits, image_size, source)
-        read = _reader(folder, splits, image_size, source)
+        read = reader(folder, splits, image_size, source)
         loaded, skipped = _map_all(request, splits, read, threads, progress)
     _report_skipped(console, skipped)
     result = DatasetSplits(
@@ -122,34 +86,6 @@ def load_dataset(
     )
     _check_classes(result, folder)
     return result
-
-
-def plan_split(
-    name: str,
-    root: str | os.PathLike[str] | None = None,
-    *,
-    seed: int = 0,
-    workers: int | None = None,
-    progress: bool = True,
-    **options: Any,
-) -> SplitManifest:
-    """Draw a data set's split as `load_dataset` would, without decoding an image.
-
-    Args:
-        name, root, seed, workers, progress, **options: as `load_dataset` takes them.
-
-    Raises:
-        DatasetError: a folder is missing, or a class has too few images.
-        ValueError, TypeError: an argument is out of range or of the wrong type.
-    """
-    if name not in _SOURCES:
-        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
-    check_seed(seed)
-    source = _SOURCES[name]
-    folder = _check_root(name, root, source)
-    if source.reads_files:
-        options = {**options, "workers": _worker_count(workers), "progress": progress}
-    return _get_manifest(name, folder, seed, None, source, options)
 
 
 def prepare(
@@ -172,15 +108,12 @@ def prepare(
         DatasetError: the root is missing, the manifest is another data set's, or the cache cannot be written.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    if name not in _SOURCES:
-        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
     check_image_size(image_size)
-    source = _SOURCES[name]
-    folder = _check_root(name, root, source)
-    splits = _get_manifest(name, folder, manifest.seed, manifest, source, {})
+    source, folder = find_source(name, root)
+    splits = get_manifest(name, folder, manifest.seed, manifest, source, {})
     request = _cache_request(Path(cache), folder, splits, image_size, source)
-    read = _reader(folder, splits, image_size, source)
-    return cached_images(request, read, _worker_count(workers), progress)
+    read = reader(folder, splits, image_size, source)
+    return cached_images(request, read, worker_count(workers), progress)
 
 
 def read_entries(
@@ -206,58 +139,12 @@ def read_entries(
         DatasetError: the root is missing, or the manifest is another data set's.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    if name not in _SOURCES:
-        raise ValueError(f"Data set must be one of {', '.join(_SOURCES)}, got {name!r}.")
     check_image_size(image_size)
-    source = _SOURCES[name]
-    folder = _check_root(name, root, source)
-    splits = _get_manifest(name, folder, manifest.seed, manifest, source, {})
-    read = _reader(folder, splits, image_size, source)
-    with ThreadPoolExecutor(_worker_count(workers)) as pool:
+    source, folder = find_source(name, root)
+    splits = get_manifest(name, folder, manifest.seed, manifest, source, {})
+    read = reader(folder, splits, image_size, source)
+    with ThreadPoolExecutor(worker_count(workers)) as pool:
         yield from pool.map(read, entries)
-
-
-def check_seed(seed: int) -> None:
-    """Raise unless `seed` is an int in 0..2**63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an int, got {type(seed).__name__}.")
-    if not 0 <= seed < 1 << 63:
-        raise ValueError(f"seed must be in 0..2**63 - 1, got {seed}.")
-
-
-def _check_root(name: str, root: str | os.PathLike[str] | None, source: DatasetSource) -> Path:
-    if root is None:
-        if source.needs_root:
-            raise DatasetError(f"Data set {name} needs a data root, got none. {where_from(name)}")
-        return Path()
-    folder = Path(root)
-    if source.needs_root and not folder.is_dir():
-        raise DatasetError(f"Data root {folder} does not exist or is not a folder. {where_from(name)}")
-    return folder
-
-
-def _get_manifest(
-    name: str,
-    folder: Path,
-    seed: int,
-    manifest: SplitManifest | str | os.PathLike[str] | None,
-    source: DatasetSource,
-    options: dict[str, Any],
-) -> SplitManifest:
-    if manifest is None:
-        return source.plan(folder, seed, **options)
-    splits = manifest if isinstance(manifest, SplitManifest) else SplitManifest.load(Path(manifest))
-    if splits.dataset != name:
-        raise DatasetError(f"The split manifest is for data set {splits.dataset!r}, expected {name!r}.")
-    return splits
-
-
-def _worker_count(workers: int | None) -> int:
-    if workers is None:
-        return min(_MAX_WORKERS, os.cpu_count() or 1)
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}.")
-    return workers
 
 
 def _read_all(
@@ -269,7 +156,7 @@ def _read_all(
     console: Console,
     progress: bool,
 ) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
-    read = _reader(folder, splits, image_size, source)
+    read = reader(folder, splits, image_size, source)
     loaded: dict[str, ImageSet] = {}
     skipped: list[SkippedFile] = []
     with ThreadPoolExecutor(workers) as pool, progress_bar(progress, console) as bar:
@@ -278,18 +165,6 @@ def _read_all(
             results = bar.track(pool.map(read, entries), total=len(entries), description=f"Reading {split}")
             loaded[split] = _collect(split, entries, results, image_size, skipped)
     return loaded, skipped
-
-
-def _reader(
-    folder: Path, splits: SplitManifest, image_size: int, source: DatasetSource
-) -> Callable[[ManifestEntry], torch.Tensor | ImageReadError]:
-    def read(entry: ManifestEntry) -> torch.Tensor | ImageReadError:
-        try:
-            return source.read(folder, splits, entry, image_size)
-        except ImageReadError as error:
-            return error
-
-    return read
 
 
 def _collect(
