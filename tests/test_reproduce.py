@@ -15,6 +15,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, WRONG_USAGE
+from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.evaluation.delong import delong_test
 from anatpaste_gpu.methods import get_method, method_names
@@ -51,6 +52,7 @@ def write_run(config: TrainConfig, *, shift: float, names: str = "image") -> Pat
         "normaliser": {"minimum": -2.0, "maximum": 3.0},
         "findings": {"nodule": finding} if config.dataset == "rsna" else {},
         "training": {"steps": 6},
+        "counts": {"train": {"normal": 40}},
         "device": {"type": "cpu", "name": "A processor", "cpu_threads": 1, "precision": "float32"},
     }
     folder = config.run_dir
@@ -61,6 +63,8 @@ def write_run(config: TrainConfig, *, shift: float, names: str = "image") -> Pat
     ]
     header = "name,label,split,score,normalised_score,decision"
     (folder / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
+    notes = [f"{config.dataset} is small here."]
+    SplitManifest.build(config.dataset, config.seed, [], notes).save(folder / "split_manifest.json")
     (folder / "timing.json").write_text('{"training_seconds": 90.0}')
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
@@ -179,7 +183,8 @@ class TestSheets:
         names = ("untrained", "anatpaste", "anatpaste-no-blur")
         assert sheet.columns == ("Finding", *(get_method(name).title for name in names))
         half = two_sets[3].metrics["test"]["auc"] / 2
-        assert sheet.rows[0][:2] == ("nodule\n7 images", f"{half:.3f}\n0.010 to 0.990")
+        assert sheet.rows[0][:2] == ("all abnormal\n20 images", f"{2 * half:.3f}\n0.100 to 0.900")
+        assert sheet.rows[1][:2] == ("nodule\n7 images", f"{half:.3f}\n0.010 to 0.990")
 
     def test_every_published_figure_has_its_source(self) -> None:
         assert all("2205.04282" in own.source and 0.5 < own.value < 1 for own in PUBLISHED.values())
@@ -197,6 +202,8 @@ class TestStudy:
         assert "A processor, 1 CPU thread(s), float32; 9 minutes of training steps in all 6 runs" in text
         assert "these figures are not the paper's experiment" in text
         assert "Left out: chexpert is not there." in text
+        split = "Split of rsna: 40 normal images to train, 30 + 20 to test. rsna is small here."
+        assert split in text
         assert "not for clinical use" in text
         assert "CC BY 4.0" in text
 

@@ -89,6 +89,11 @@ class Run:
         return tuple(known.get(case.name, ()) for case in self.test)
 
     @property
+    def split_notes(self) -> tuple[str, ...]:
+        """What the split decided, sentence by sentence; empty without a manifest."""
+        return self.manifest().notes if (self.folder / "split_manifest.json").is_file() else ()
+
+    @property
     def test_set(self) -> tuple[str, tuple[tuple[str, int], ...]]:
         """Equal for runs whose scores can be compared image by image."""
         return str(self.metrics["dataset"]), tuple((case.name, case.label) for case in self.test)

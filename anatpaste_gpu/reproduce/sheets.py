@@ -65,7 +65,9 @@ def details(records: Sequence[Record]) -> list[Sheet]:
 def by_finding(records: Sequence[Record]) -> list[Sheet]:
     """AUC of each finding, methods in columns: the paper's Table II."""
     sheets = []
-    for dataset, own in _by_dataset([record for record in records if record.finding]).items():
+    with_findings = {record.dataset for record in records if record.finding}
+    chosen = [record for record in records if record.metric == "auc" and record.dataset in with_findings]
+    for dataset, own in _by_dataset(chosen).items():
         methods = list(dict.fromkeys(record.method for record in own))
         table = {(record.finding, record.method): record for record in own}
         rows = []
@@ -73,7 +75,7 @@ def by_finding(records: Sequence[Record]) -> list[Sheet]:
             count = next(record.abnormal for record in own if record.finding == finding)
             cells = [table.get((finding, method)) for method in methods]
             shown = ["" if record is None else figure(record) for record in cells]
-            rows.append((f"{finding}\n{count} images", *shown))
+            rows.append((f"{finding or 'all abnormal'}\n{count} images", *shown))
         columns = ("Finding", *(get_method(method).title for method in methods))
         sheets.append(Sheet(f"{_title(dataset)}: AUC by finding", columns, tuple(rows)))
     return sheets

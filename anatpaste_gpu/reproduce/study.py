@@ -45,6 +45,7 @@ def build_study(table: Table, runs: Sequence[Run], preset: str, left_out: Iterab
     licences = dict.fromkeys(data_licence(str(run.metrics["dataset"])) for run in runs)
     notes = [
         *budget(runs, preset),
+        *_splits(runs),
         "Ours: 95 % bootstrap intervals over the test images, or mean ± standard deviation over the seeds; "
         "ACC and F1 at the threshold with the best F1 on the validation set.",
         UNKNOWN_REASON,
@@ -65,7 +66,7 @@ def budget(runs: Sequence[Run], preset: str) -> list[str]:
     minutes = sum(run.training_seconds or 0.0 for run in runs) / 60
     paper = _recipe(TrainConfig().to_dict())
     lines = [
-        f"Budget of a run, preset {preset}: {'; '.join(ours)}. Seeds {', '.join(map(str, seeds))}.",
+        f"Budget of a run, preset {preset}: {'; '.join(ours)}. Seeds: {', '.join(map(str, seeds))}.",
         f"Machine: {'; '.join(machines)}; {minutes:.0f} minutes of training steps in all {len(runs)} runs.",
     ]
     if list(ours) != [paper] or len(seeds) < PAPER_SEEDS:
@@ -125,6 +126,18 @@ def _machine(device: dict[str, Any]) -> str:
     name = str(device.get("name", "not recorded"))
     threads = f", {device['cpu_threads']} CPU thread(s)" if device.get("type") == "cpu" else ""
     return f"{name}{threads}, {device.get('precision', 'unknown precision')}"
+
+
+def _splits(runs: Sequence[Run]) -> list[str]:
+    """What each data set's split decided, and where its counts differ from the paper's."""
+    first = {str(run.metrics["dataset"]): run for run in reversed(runs)}
+    lines = []
+    for dataset, run in first.items():
+        train = run.metrics.get("counts", {}).get("train", {}).get("normal", "an unknown number of")
+        normal, abnormal = ((run.labels == label).sum() for label in (0, 1))
+        counts = f"Split of {dataset}: {train} normal images to train, {normal} + {abnormal} to test."
+        lines.append(" ".join([counts, *run.split_notes]))
+    return lines
 
 
 def _sources(records: Sequence[Record]) -> list[str]:
