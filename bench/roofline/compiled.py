@@ -19,6 +19,7 @@ OUTPUT = REPOSITORY / "build" / "roofline"
 KERNELS = {
     "segment_lungs": "segment_lungs_kernel<uint8_t, Blend::kShift>",
     "anat_paste": "anat_paste_kernel<uint8_t, true>",
+    "cut_paste": "cut_paste_kernel<uint8_t>",
     "image_jitter": "image_jitter_kernel<uint8_t>",
     "image_jitter_sum": "image_jitter_sum_kernel<uint8_t>",
     "image_jitter_apply": "image_jitter_apply_kernel<uint8_t>",

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anatpaste_gpu import AnatPasteConfig
+from anatpaste_gpu import AnatPasteConfig, CutPasteConfig
 from anatpaste_gpu.ops.anat_paste import draw_arguments
+from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
 from tests import simt
 
 from ..pictures import radiographs, source
@@ -61,8 +62,8 @@ def slowest_draws(batch: Batch) -> list[int]:
 
 def ops(batch: Batch) -> dict[str, Callable[[Tensor, Tensor, int], Any]]:
     """Each op of the sheet on one image, its lung mask and its number."""
-    segment, paste, jitter = (
-        simt.op(name, "count") for name in ("segment_lungs", "anat_paste", "image_jitter")
+    segment, paste, cut, jitter = (
+        simt.op(name, "count") for name in ("segment_lungs", "anat_paste", "cut_paste", "image_jitter")
     )
     area = CONFIG.min_area(batch.side, batch.side)
     drawing = draw_arguments(CONFIG, batch.side, batch.side)
@@ -71,12 +72,19 @@ def ops(batch: Batch) -> dict[str, Callable[[Tensor, Tensor, int], Any]]:
         black = CONFIG.patch_background == "image"
         return paste(image, mask, torch.tensor([number]), SEED, STEP, None, None, *drawing, black, False)
 
+    # Normal patches, as they are larger than scars.
+    cutting = cut_paste_arguments("normal", CutPasteConfig(), batch.side, batch.side)
+
+    def cut_one(image: Tensor, mask: Tensor, number: int) -> Any:
+        return cut(image, torch.tensor([number]), SEED, STEP, None, None, *cutting, False)
+
     def jitter_one(image: Tensor, mask: Tensor, number: int) -> Any:
         return jitter(image, torch.tensor([number]), SEED, STEP, *CONFIG.image_jitter)
 
     return {
         "segment_lungs": lambda image, mask, number: segment(image, CONFIG.clip_limit, area, False),
         "anat_paste": paste_one,
+        "cut_paste": cut_one,
         "image_jitter": jitter_one,
     }
 

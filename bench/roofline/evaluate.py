@@ -14,7 +14,7 @@ from .executions import SourceLines, executions, instruction_count
 from .model import KernelTime, Launched, kernel_time
 
 #: Bytes that an op on uint8 images must move, by pixel: image and mask in, image or mask out.
-MINIMUM = {"segment_lungs": 2, "anat_paste": 3, "image_jitter": 2}
+MINIMUM = {"segment_lungs": 2, "anat_paste": 3, "cut_paste": 2, "image_jitter": 2}
 
 
 @dataclass

@@ -14,7 +14,12 @@ from .device import Device
 from .evaluate import OpRow
 
 MARKERS = {"64 x 256^2": "o", "64 x 512^2": "s", "16 x 1024^2": "^"}
-COLOURS = {"segment_lungs": "tab:blue", "anat_paste": "tab:orange", "image_jitter": "tab:green"}
+COLOURS = {
+    "segment_lungs": "tab:blue",
+    "anat_paste": "tab:orange",
+    "cut_paste": "tab:purple",
+    "image_jitter": "tab:green",
+}
 
 
 def draw(rows: list[OpRow], device: Device, path: Path) -> None:
