@@ -145,8 +145,9 @@ class TestRunFolder:
         assert [record["epoch"] for record in training["validations"]] == [2, 4]
         best = max(training["validations"], key=lambda record: record["auc"])
         assert training["best_epoch"] == best["epoch"]
-        # Scored again from the file: same numbers on the same machine.
-        assert content["validation"]["auc"] == best["auc"]
+        # Scored again from the file, same scores on the same machine; the areas, by ranks and by trapezoids,
+        # differ by the rounding of a few sums.
+        assert content["validation"]["auc"] == pytest.approx(best["auc"], abs=1e-12)
         assert content["notice"] == NOT_FOR_CLINICAL_USE
         assert content["versions"]["torch"] == torch.__version__
         assert content["recipe_hash"] == TINY.recipe_hash()

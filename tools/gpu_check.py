@@ -141,6 +141,20 @@ def plan(folder: Path) -> list[Step]:
             result=training / "metrics.json",
         ),
         python_step(
+            "training: graph, stream, resume",
+            [*PYTEST, "tests/test_training_gpu.py"],
+            120,
+            packages=(
+                "pytest",
+                "jsonargparse",
+                "tensorboard",
+                "rich",
+                "matplotlib",
+                "sklearn",
+                "safetensors",
+            ),
+        ),
+        python_step(
             "benchmarks",
             [*PYTEST, "bench", "--benchmark-only", "-k", "cuda", f"--benchmark-json={benchmarks}"],
             120,

@@ -94,14 +94,17 @@ class Detector:
         Returns:
             float64 (B,).
         """
+        scores: NDArray[np.float64] = self.score_on_device(images).cpu().numpy()
+        return scores
+
+    def score_on_device(self, images: Tensor) -> Tensor:
+        """The same scores where they are computed, float64 (B,) on `device`."""
         if tuple(images.shape[1:]) != (1, self.image_size, self.image_size):
             raise ValueError(
                 f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
                 f"got {tuple(images.shape)}."
             )
-        normality = self.fitted.score_samples(embed(self.network, images, self.device, self.memory_budget))
-        scores: NDArray[np.float64] = -normality.cpu().numpy()
-        return scores
+        return -self.fitted.score_samples(embed(self.network, images, self.device, self.memory_budget))
 
     def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
         """Writes one safetensors file, whole or not at all.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.evaluation.metrics import Calibration, auc
+from anatpaste_gpu.evaluation.metrics import Calibration, check_scored
+from anatpaste_gpu.evaluation.ranking import auc_by_ranks
 from anatpaste_gpu.model import AnatPasteNet
 from anatpaste_gpu.training.checkpoint import Progress
 from anatpaste_gpu.training.config import TrainConfig
@@ -25,6 +27,9 @@ class Validator:
         validation: both classes.
         folder: where the best network is written.
         device: where to compute.
+
+    Raises:
+        ValueError: a class is missing.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Validator:
         folder: RunFolder,
         device: torch.device,
     ) -> None:
+        check_scored(validation.labels.numpy(), np.zeros(len(validation)))
         self._config, self._training_images, self._validation, self._folder, self._device = (
             config,
             training_images,
@@ -65,13 +71,12 @@ class Validator:
             neighbour_distance=config.neighbour_distance,
             memory_budget=config.memory_budget,
         )
-        labels = self._validation.labels.numpy()
-        scores = detector.score(self._validation.images)
-        area = auc(labels, scores)
+        scores = detector.score_on_device(self._validation.images)
+        area = float(auc_by_ranks(self._validation.labels.to(scores.device), scores))
         progress.validations.append({"epoch": epochs_done, "auc": area})
         if (epochs_done > 0 or not config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
-            detector.calibration = Calibration.fit(labels, scores)
+            detector.calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
             source = {
                 "method": config.method,
                 "dataset": config.dataset,
