@@ -20,13 +20,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7
 _DASHES = ("-", "--", "-.", ":")
 _PERPLEXITY = 30.0
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
-_LEGEND_INSIDE = 3  # runs; more would hide the curves, so the legend goes below
+_LEGEND_INSIDE = 3  # runs; more would hide the curves, so the legend goes above
 
 
 def roc_figure(runs: Sequence[Run]) -> Figure:
     """The ROC curve of every run's test set in one plot, AUC and its interval in the legend."""
-    below = len(runs) > _LEGEND_INSIDE
-    figure, axes = _one((5.2, 5.4 + 0.2 * len(runs) * below))
+    above = len(runs) > _LEGEND_INSIDE
+    figure, axes = _one((5.2, 5.4 + 0.2 * len(runs) * above))
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     for number, run in enumerate(runs):
         false_rate, true_rate, _ = metrics.roc_curve(run.labels, run.scores)
@@ -37,8 +37,8 @@ def roc_figure(runs: Sequence[Run]) -> Figure:
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_aspect("equal")
     look: dict[str, Any] = {"title": "AUC (95 % interval)", "title_fontsize": 8, **_LEGEND}
-    if below:
-        figure.legend(loc="outside lower center", **look)
+    if above:
+        figure.legend(loc="outside upper center", **look)
     else:
         axes.legend(loc="lower right", **look)
     return figure
@@ -46,8 +46,8 @@ def roc_figure(runs: Sequence[Run]) -> Figure:
 
 def training_figure(runs: Sequence[Run]) -> Figure:
     """Training loss an epoch and validation AUC of every run, the untrained network's as epoch 0."""
-    below = len(runs) > _LEGEND_INSIDE
-    figure = Figure(figsize=(5.2, 5.4 + 0.2 * len(runs) * below), layout="constrained")
+    above = len(runs) > _LEGEND_INSIDE
+    figure = Figure(figsize=(5.2, 5.4 + 0.2 * len(runs) * above), layout="constrained")
     loss, area = figure.subplots(2, 1)
     for number, run in enumerate(runs):
         training = run.metrics.get("training", {})
@@ -60,8 +60,8 @@ def training_figure(runs: Sequence[Run]) -> Figure:
         area.plot([p["epoch"] for p in points], [p["auc"] for p in points], marker="o", markersize=3, **look)
     loss.set(xlabel="epoch", ylabel="training loss")
     area.set(xlabel="epoch", ylabel="validation AUC")
-    if below:
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", **_LEGEND)
+    if above:
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", **_LEGEND)
     else:
         loss.legend(**_LEGEND)
     for axes in (loss, area):
