@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
+from anatpaste_gpu.cli import main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.model import AnatPasteNet, to_input
@@ -157,6 +158,22 @@ def test_a_run_of_another_scorer_scores_new_images_alike(
     rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()[-len(splits.test) :]
     stored = [float(row.split(",")[3]) for row in rows]
     assert detector.score(splits.test.images).tolist() == stored
+
+
+def test_a_report_takes_floors_three_classes_and_other_scorers(tmp_path: Path, splits: DatasetSplits) -> None:
+    recipes = {
+        "untrained": {"method": "untrained"},
+        "three": {"method": "cutpaste-3way", "scorer": "mahalanobis"},
+        "near": {"method": "cutpaste-union", "scorer": "knn"},
+    }
+    for name, recipe in recipes.items():
+        config = dataclasses.replace(TINY, output=str(tmp_path / name), **recipe)
+        train(config, splits=splits, console=Console(file=io.StringIO()))
+    words = ["report", *(str(tmp_path / name) for name in recipes), "-o", str(tmp_path / "report.html")]
+    assert main([*words, "--figures", str(tmp_path / "figures"), "--gpu", "-1"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "cutpaste-3way with mahalanobis, demo, seed 0" in page
+    assert "untrained, demo, seed 0" in page
 
 
 def test_the_untrained_floor_is_the_network_that_training_starts_from(
