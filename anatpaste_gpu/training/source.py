@@ -145,6 +145,8 @@ class StreamedImages:
 
     def _produce(self, first: int) -> None:
         try:
+            if self._copies is not None:
+                torch.cuda.set_device(self._device)  # a new thread's is the first GPU, whoever uses that
             for step in itertools.count(first):
                 if not self._put(self._send(step)):
                     return
