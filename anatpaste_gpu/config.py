@@ -84,6 +84,7 @@ class AnatPasteConfig(CheckedConfig):
         if self.integer_draws:
             self._check_whole("blur_sigma", 1)
             self._check_whole("value_range", 255)
+        exact_logarithms(self.patch_aspect)
 
     @classmethod
     def paper(cls) -> AnatPasteConfig:
@@ -174,6 +175,7 @@ class CutPasteConfig(CheckedConfig):
         self._set_range("scar_length", 0.0, float(REFERENCE_SIDE))
         self._set_range("scar_rotation", -180.0, 180.0)
         self._set_range("patch_jitter", 0.0, 4.0)
+        exact_logarithms(self.patch_aspect)
 
     def log_aspect(self) -> tuple[float, float]:
         """Natural logarithms of ``patch_aspect``, correctly rounded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from decimal import Decimal
 from typing import Any
 
@@ -41,11 +40,16 @@ class CheckedConfig:
         return f"{type(self).__name__}.{field}"
 
 
-@functools.lru_cache(maxsize=64)
 def exact_logarithms(pair: tuple[float, float]) -> tuple[float, float]:
     """Natural logarithms, correctly rounded, so that every machine draws the same.
 
-    Kept here and not in the configs, whose attributes are all settings that the command line shows.
+    Kept here and not in the configs, whose attributes are all settings that the command line shows. A config
+    asks for its own when it is made: torch.compile can look up what is known, but not compute with decimals.
     """
-    low, high = (float(Decimal(bound).ln()) for bound in pair)
-    return low, high
+    for value in pair:
+        if value not in _LOGARITHMS:
+            _LOGARITHMS[value] = float(Decimal(value).ln())
+    return _LOGARITHMS[pair[0]], _LOGARITHMS[pair[1]]
+
+
+_LOGARITHMS: dict[float, float] = {}
