@@ -11,17 +11,20 @@ from .work import OURS
 
 AT_256 = "radiographs, 8 x 256, 1 thread"
 LARGE_BATCH = "batch_augment, radiographs, 64 x 256, 1 thread"
+TRAINING_STEP = "training step, radiographs, 16 x 256, 1 thread"
+PREPARE = "prepare, DICOM, 64 x 256, all threads"
 STEPS = ("Otsu", "opening", "border clearing", "dilation", "area filter")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal; `found` is None where it was not measured."""
+    """One goal; `found` is None where it was not measured. `beside` says what it is a ratio of."""
 
     what: str
     found: float | None
     limit: float
     at_most: bool = False
+    beside: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -33,7 +36,7 @@ class Goal:
 
 def goals(results: Results) -> list[Goal]:
     """All of them."""
-    return [*_speeds(results), *_labelling(results), _memory(results), *_growth(results)]
+    return [*_speeds(results), *_labelling(results), _training(results), _memory(results), *_growth(results)]
 
 
 def _speeds(results: Results) -> Iterator[Goal]:
@@ -48,6 +51,7 @@ def _speeds(results: Results) -> Iterator[Goal]:
         *((step, f"{step}, {AT_256}", "OpenCV", 1) for step in STEPS),
         (augment, LARGE_BATCH, "PIL + scikit-image", 40),
         ("KDE score", density, "scikit-learn", 10),
+        ("prepare on all cores", PREPARE, "pydicom + PIL", 3),
     ):
         row = results.row(case, peer)
         yield Goal(f"{what}, times {peer}", row.ours_times_faster.median if row else None, limit)
@@ -59,6 +63,19 @@ def _labelling(results: Results) -> Iterator[Goal]:
         rows = [r for r in results.rows if r.facts["work"] == "labelling" and r.entrant == peer]
         worst = min((row.ours_times_faster.median for row in rows), default=None)
         yield Goal(f"labelling, worst pattern, times {peer}", worst, 1)
+
+
+def _training(results: Results) -> Goal:
+    """Images a second with augmentation over those of the bare step, and the milliseconds of both."""
+    rows = [results.row(TRAINING_STEP, entrant) for entrant in (OURS, "bare step")]
+    what = "training step with augmentation, its images/s over the bare step's"
+    if any(row is None for row in rows):
+        return Goal(what, None, 0.995)
+    ours, bare = (row for row in rows if row is not None)
+    images = [f"{ours.facts['images'] / row.seconds.median:.2f}" for row in (ours, bare)]
+    steps = [f"{1e3 * row.seconds.median * row.facts['units']:.1f}" for row in (ours, bare)]
+    beside = f"{images[0]} against {images[1]} images/s; {steps[0]} against {steps[1]} ms a step"
+    return Goal(what, bare.ours_times_faster.median, 0.995, beside=beside)
 
 
 def _memory(results: Results) -> Goal:

@@ -71,7 +71,7 @@ def measure(case: Case, seconds: float) -> dict[str, Measured | Absent]:
 
     Args:
         case: what.
-        seconds: what its rounds may take.
+        seconds: what its rounds may take, times its patience.
 
     Raises:
         AssertionError: a result that should equal ours does not.
@@ -88,7 +88,7 @@ def measure(case: Case, seconds: float) -> dict[str, Measured | Absent]:
                 calls[entrant.name] = entrant.prepare(Inputs(batch[: entrant.most], threads, case.size))
         likeness = agreement(case, calls)
         peaks = {name: memory.peak_bytes(call, case.device) for name, call in calls.items()}
-        turns = take_turns(calls, seconds)
+        turns = take_turns(calls, seconds * case.patience)
     times = {
         entrant.name: [
             value / len(batch[: entrant.most])
@@ -128,6 +128,7 @@ def described(case: Case) -> dict[str, Any]:
         "batch": case.batch,
         "size": case.size,
         "unit": case.work.unit,
+        "images": case.work.images,
         "threads": case.threads or cores(),
         "device": case.device,
         "clock": "processor" if case.threads == 1 and case.device == "cpu" else "wall",

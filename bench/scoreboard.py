@@ -50,6 +50,7 @@ def goal_table(found: list[Goal]) -> str:
     for goal in found:
         sign = "at most" if goal.at_most else "at least"
         value = "not measured" if goal.found is None else number(goal.found)
+        value += f" ({goal.beside})" if goal.beside else ""
         verdict = {True: "met", False: "**missed**", None: ""}[goal.met]
         lines.append(f"| {goal.what} | {sign} {goal.limit:g} | {value} | {verdict} |")
     return "\n".join(lines)
@@ -80,8 +81,8 @@ def growth_list(results: Results) -> str:
 def case_table(rows: list[Row]) -> str:
     """All entrants in all cases of one piece of work."""
     lines = [
-        "| pictures | batch x size | on | entrant | ms | ratio | result | peak MB |",
-        "| --- | --- | --- | --- | ---: | ---: | --- | ---: |",
+        "| pictures | batch x size | on | entrant | ms | images/s | ratio | result | peak MB |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for row in rows:
         facts = row.facts
@@ -92,8 +93,8 @@ def case_table(rows: list[Row]) -> str:
         peak = "" if facts["peak_bytes"] is None else f"{facts['peak_bytes'] / 1e6:.1f}"
         shape = f"{facts['units']} x {facts['size']}"
         lines.append(
-            f"| {facts['setting']} | {shape} | {where} | {row.entrant} | {milliseconds(row)} | {ratio} "
-            f"| {result_of(row)} | {peak} |"
+            f"| {facts['setting']} | {shape} | {where} | {row.entrant} | {milliseconds(row)} "
+            f"| {images_a_second(row)} | {ratio} | {result_of(row)} | {peak} |"
         )
     return "\n".join(lines)
 
@@ -108,6 +109,12 @@ def milliseconds(row: Row) -> str:
         1e3 * value for value in (row.seconds.quartile1, row.seconds.median, row.seconds.quartile3)
     )
     return f"{number(middle)} ({number(low)} to {number(high)})"
+
+
+def images_a_second(row: Row) -> str:
+    """By the median; empty for work on something else."""
+    images = row.facts.get("images", 1)
+    return number(images / row.seconds.median) if images else ""
 
 
 def quartiles(row: Row) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .results_file import Row
-from .scoreboard import milliseconds, number, quartiles, result_of
+from .scoreboard import images_a_second, milliseconds, number, quartiles, result_of
 
 LOG_WIDTH = 150
 
@@ -26,6 +26,7 @@ def _table(work: str, rows: list[Row]) -> Table:
     table.add_column("case", no_wrap=True)
     table.add_column("entrant", no_wrap=True)
     table.add_column(f"ms a {rows[0].facts['unit']}", justify="right", no_wrap=True)
+    table.add_column("images/s", justify="right", no_wrap=True)
     table.add_column("times faster", justify="right", no_wrap=True)
     table.add_column("result")
     last = None
@@ -34,7 +35,8 @@ def _table(work: str, rows: list[Row]) -> Table:
         slower = not row.is_ours and row.ours_times_faster.median < 1
         ratio = "" if row.is_ours else f"{number(row.ours_times_faster.median)} {quartiles(row)}"
         style = "red" if slower else "bold" if row.is_ours else None
-        table.add_row(case, row.entrant, milliseconds(row), ratio, result_of(row), style=style)
+        cells = (case, row.entrant, milliseconds(row), images_a_second(row), ratio, result_of(row))
+        table.add_row(*cells, style=style)
         last = row.case
     return table
 

@@ -85,6 +85,7 @@ class Work:
         inputs: (setting, batch, size) -> a batch on the CPU.
         likeness: (ours, theirs) -> how near a differing result is, in words.
         unit: What the batch counts.
+        images: Images in one of those; 0: they are none.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Work:
     inputs: Callable[[str, int, int], Tensor]
     likeness: Callable[[Array, Array], str]
     unit: str = "image"
+    images: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Case:
         threads: 1, or :data:`ALL_THREADS`.
         device: "cpu" or "cuda".
         full: Whether it is left to the full sweep.
+        patience: How many times longer than others its rounds may take.
     """
 
     work: Work
@@ -115,6 +118,7 @@ class Case:
     threads: int = 1
     device: str = "cpu"
     full: bool = False
+    patience: float = 1.0
 
     @property
     def name(self) -> str:

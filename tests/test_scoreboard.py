@@ -262,6 +262,24 @@ def test_a_loss_is_printed_with_its_reason(tmp_path: Path) -> None:
     assert "| KDE score, times scikit-learn | at least 10 | not measured |  |" in sheet
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.997, "met"), (0.99, "**missed**")])
+def test_training_is_judged_by_images_a_second(tmp_path: Path, ratio: float, verdict: str) -> None:
+    shape = {"units": 16, "unit": "pair", "images": 2}
+    rows = [
+        facts(goals.TRAINING_STEP, work.OURS, 0.05, 1.0, **shape),
+        facts(goals.TRAINING_STEP, "bare step", 0.05 * ratio, ratio, **shape),
+    ]
+    sheet = scoreboard.markdown(results_file.load(write_results(tmp_path, rows) / results_file.NAME))
+    beside = f"40.00 against {40 / ratio:.2f} images/s; 800.0 against {800 * ratio:.1f} ms a step"
+    assert f"| at least 0.995 | {ratio} ({beside}) | {verdict} |" in sheet
+    assert "| 40 |" in sheet  # images/s of the case
+
+
+def test_goals_are_of_cases_that_exist() -> None:
+    names = {case.name for case in all_cases()}
+    assert {goals.TRAINING_STEP, goals.PREPARE, goals.LARGE_BATCH} <= names
+
+
 def test_growth_takes_one_row_a_size(tmp_path: Path) -> None:
     rows = [
         facts(f"lung segmentation, {batch} x {size}", work.OURS, size**2 * 1e-9, 1, batch=batch, size=size)

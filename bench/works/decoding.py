@@ -16,6 +16,7 @@ from torch import Tensor
 from anatpaste_gpu.data import read_image
 
 from .. import pictures
+from ..prepare_speed import fill, loop
 from ..timing import Call
 from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, cases_of, one_by_one, ours
 
@@ -136,8 +137,50 @@ DECODE_DICOM = Work(
     unit="file",
 )
 
+
+def our_cache(inputs: Inputs) -> Call:
+    """A cache filled anew, with as many workers as there may be threads."""
+    root, files = pictures.data_root(), asked_for(inputs)
+    assert root is not None  # or there would be no files
+    return lambda: fill(files, inputs.size, root / "rsna", inputs.threads)
+
+
+def plain_loop(plugin: str) -> Callable[[Inputs], Call]:
+    """One file after the other, in one process."""
+
+    def prepare(inputs: Inputs) -> Call:
+        files = asked_for(inputs)
+        return lambda: loop(files, inputs.size, plugin)
+
+    return prepare
+
+
+def asked_for(inputs: Inputs) -> list[Path]:
+    """The files of a batch."""
+    files = paths(DICOM)
+    return [files[int(number)] for number in inputs.batch.flatten()]
+
+
+PREPARE = Work(
+    "prepare",
+    (
+        ours(torch.clone, our_cache),
+        Entrant("pydicom + PIL", plain_loop("pillow"), ("pydicom",)),
+        Entrant(
+            "pydicom + PIL, decoder by default",
+            plain_loop(""),
+            ("pydicom",),
+            "another JPEG decoder may round",
+        ),
+    ),
+    numbers,
+    levels_apart,
+    unit="file",
+)
+
 CASES = [
     *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG),
     *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG, threads=ALL_THREADS),
     *cases_of(DECODE_DICOM, [(16, 256)], setting=DICOM),
+    *cases_of(PREPARE, [(64, 256)], setting=DICOM, threads=ALL_THREADS, patience=5),
 ]

@@ -89,6 +89,7 @@ SCORE = Work(
     queries,
     farthest,
     unit="query",
+    images=0,
 )
 FIT = Work(
     "KDE fit",
@@ -99,6 +100,7 @@ FIT = Work(
     queries,
     farthest,
     unit="fit",
+    images=0,
 )
 
 CASES = [
