@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -338,47 +336,11 @@ class TestResumeOption:
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    """SIGKILL, whatever the process is at: loading, learning, writing. One thread, so one order of sums."""
-    recipe = tiny(
-        Path("unused"), image_size=64, epochs=6, steps_per_epoch=60, log_every=20, checkpoint_every=5
-    )
-    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-
-    def start(name: str) -> subprocess.Popen[str]:
-        words = ["--config", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / name)]
-        command = [sys.executable, "train.py", *words]
-        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
-
-    began = time.monotonic()
-    whole = start("whole")
-    assert whole.wait() == 0, whole.communicate()
-    duration = time.monotonic() - began
-    generator = random.Random(0)
-    kills = 0
-    folder = RunFolder(tmp_path / "killed")
-    while kills < 20:
-        process = start("killed")
-        # Starting Python and decoding take seconds, in which most kills would fall: wait for the run itself,
-        # now and then, so that kills meet every part.
-        if kills % 4:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith(("Continuing", "Writing")):
-                    break
-            time.sleep(generator.uniform(0, duration / 20))
-        else:
-            time.sleep(generator.uniform(0, duration / 4))
-        process.send_signal(signal.SIGKILL)
-        _, error = process.communicate()
-        assert process.returncode in (-signal.SIGKILL, 0), error
-        if folder.metrics.exists():
-            break
-        kills += 1
-    last = start("killed")
-    _, error = last.communicate()
-    assert last.returncode == 0, error
-    assert kills == 20, "the run was over before it was killed often enough"
+    """SIGKILL, whatever the process is at: beginning, learning, writing. One thread, so one order of sums."""
+    command = [sys.executable, "-m", "tests.kill_often", str(tmp_path), "20"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout.split()[-1]) == 20, "the run was over before it was killed often enough"
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
-    assert json.loads(folder.metrics.read_text())["training"]["steps"] == recipe.total_steps
+    left = [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
+    assert not left, "writes that were cut off"

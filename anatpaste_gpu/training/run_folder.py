@@ -151,7 +151,10 @@ class RunFolder:
     def _is_foreign(self, file: Path) -> bool:
         """Whether a file is none that a run leaves behind when it is killed before it has a config.yaml."""
         own = (self.config, self.metrics, *self._files())
-        return file != self.manifest and not file.name.startswith(tuple(f".{path.name}" for path in own))
+        hidden = file.name.startswith(".")
+        # Of a file that is itself temporary, the temporary one has two dots.
+        named = file.name.lstrip(".").startswith(tuple(path.name.lstrip(".") for path in own))
+        return file != self.manifest and not (hidden and named)
 
     def _files(self) -> tuple[Path, ...]:
         """A run's own files but for metrics.json, TensorBoard's and config.yaml, which is the last to go."""
