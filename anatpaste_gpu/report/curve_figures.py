@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn import manifold, metrics
 
@@ -65,6 +66,7 @@ def training_figure(runs: Sequence[Run]) -> Figure:
     else:
         loss.legend(**_LEGEND)
     for axes in (loss, area):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(NOT_FOR_CLINICAL_USE, fontsize=7, color="0.5")
     return figure
