@@ -12,6 +12,7 @@ import torch
 from anatpaste_gpu import KernelDensity
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
+from anatpaste_gpu.distributed import Ranks
 from anatpaste_gpu.evaluation.detector import elements_within, embed, embedding_batch
 from anatpaste_gpu.training import TrainConfig, train
 from anatpaste_gpu.training.clock import StepClock
@@ -104,9 +105,9 @@ class TestGraph:
             strict(raw)
 
     def test_who_gets_one(self) -> None:
-        assert not wants_graph(TrainConfig(), CPU)
+        assert not wants_graph(TrainConfig(), CPU, Ranks())
         with pytest.raises(ValueError, match="cuda_graph true needs a GPU and the compiled CUDA kernels"):
-            wants_graph(TrainConfig(cuda_graph=True), CPU)
+            wants_graph(TrainConfig(cuda_graph=True), CPU, Ranks())
         with pytest.raises(ValueError, match="goes neither with precision float16 nor with compile true"):
             TrainConfig(cuda_graph=True, precision="float16")
 

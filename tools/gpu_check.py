@@ -121,6 +121,7 @@ def plan(folder: Path) -> list[Step]:
     timings, training, benchmarks = (
         folder / name for name in ("gpu_kernels.json", "training", "benchmarks.json")
     )
+    by_torchrun = folder / "training-by-torchrun"
     demo = ["train.py", "--dataset", "demo", "--preset", "smoke", "--gpu", "0", "--output"]
     return [
         python_step("build", ["setup.py", "build_ext", "--inplace"], 200, tools=("nvcc",)),
@@ -139,6 +140,13 @@ def plan(folder: Path) -> list[Step]:
             90,
             packages=("jsonargparse", "tensorboard", "rich", "matplotlib", "sklearn", "safetensors"),
             result=training / "metrics.json",
+        ),
+        python_step(
+            "short training run by torchrun",
+            ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", *demo, str(by_torchrun)],
+            90,
+            packages=("jsonargparse", "tensorboard", "rich", "matplotlib", "sklearn", "safetensors"),
+            result=by_torchrun / "metrics.json",
         ),
         python_step(
             "training: graph, stream, resume",

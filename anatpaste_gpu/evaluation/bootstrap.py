@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -47,24 +49,63 @@ def metric_intervals(
     Raises:
         ValueError: a class has fewer than two images, or labels or scores are invalid.
     """
-    truth, values = check_scored(labels, scores)
+    return mean_metric_intervals(labels, [scores], [threshold], samples=samples, seed=seed, level=level)
+
+
+def mean_metric_intervals(
+    labels: ArrayLike,
+    scores: Sequence[ArrayLike],
+    thresholds: Sequence[float],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Intervals of metrics averaged over detectors that scored the same images, such as those of some seeds.
+
+    All detectors score the same resampled images, so that an interval says how far the mean depends on which
+    images were tested, and not on which seeds were trained.
+
+    Args:
+        labels: (N,), 0 normal and 1 abnormal, both present.
+        scores: one (N,) a detector, higher is more abnormal.
+        thresholds: one a detector, held fixed.
+        samples, seed, level: as `metric_intervals` takes them.
+
+    Returns:
+        Lower and upper end of each of `INTERVAL_METRICS`.
+
+    Raises:
+        ValueError: a class has fewer than two images, or labels or scores are invalid.
+    """
+    checked = [check_scored(labels, values) for values in scores]
+    truth = checked[0][0]
     abnormal = int((truth == 1).sum())
     if min(abnormal, len(truth) - abnormal) < 2:
         raise ValueError(
             "a bootstrap interval needs at least two images of each class, "
             f"got {len(truth) - abnormal} normal and {abnormal} abnormal."
         )
-    distinct, ranks = np.unique(values, return_inverse=True)
-    called = int(np.searchsorted(distinct, threshold))
+    detectors = []
+    for (_, values), threshold in zip(checked, thresholds, strict=True):
+        distinct, ranks = np.unique(values, return_inverse=True)
+        called = int(np.searchsorted(distinct, threshold))
+        detectors.append((ranks[truth == 1], ranks[truth == 0], len(distinct), called))
 
     def statistic(
         abnormal: NDArray[np.int64], normal: NDArray[np.int64], axis: int = -1
     ) -> NDArray[np.float64]:
-        levels = len(distinct)
-        return metrics_of_counts(_count(abnormal, levels, axis), _count(normal, levels, axis), called)
+        """Of images given by their places in their class."""
+        metrics = [
+            metrics_of_counts(
+                _count(positives[abnormal], levels, axis), _count(negatives[normal], levels, axis), called
+            )
+            for positives, negatives, levels, called in detectors
+        ]
+        return np.asarray(np.mean(metrics, axis=0))
 
     result = stats.bootstrap(
-        (ranks[truth == 1], ranks[truth == 0]),
+        (np.arange(abnormal), np.arange(len(truth) - abnormal)),
         statistic,
         n_resamples=samples,
         batch=_BATCH,

@@ -104,7 +104,11 @@ class Detector:
                 f"images must have shape (B, 1, {self.image_size}, {self.image_size}), "
                 f"got {tuple(images.shape)}."
             )
-        return -self.fitted.score_samples(embed(self.network, images, self.device, self.memory_budget))
+        return self.score_embeddings(embed(self.network, images, self.device, self.memory_budget))
+
+    def score_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Scores, float64 (B,) on `device`, of float32 (B, D) embeddings as `embed` makes them."""
+        return -self.fitted.score_samples(embeddings)
 
     def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
         """Writes one safetensors file, whole or not at all.

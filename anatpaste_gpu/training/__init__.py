@@ -3,5 +3,6 @@
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.interrupt import Interrupted
 from anatpaste_gpu.training.run import train
+from anatpaste_gpu.training.seeds import train_seeds
 
-__all__ = ["Interrupted", "TrainConfig", "train"]
+__all__ = ["Interrupted", "TrainConfig", "train", "train_seeds"]

@@ -8,15 +8,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from anatpaste_gpu.distributed import RankLost, speaks
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.training.config import PLACE_FIELDS, TrainConfig
 from anatpaste_gpu.training.interrupt import Interrupted
 from anatpaste_gpu.training.run import train
 from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.training.seeds import seed_configs, train_seeds
 
 DEFAULT_PRESET = "paper"
 _PRESETS = Path(__file__).parent / "presets"
@@ -39,27 +41,45 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         command line exits with 2.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    config = parse(words, program=program)
+    config, seeds = _parse(words, program)
     folder = RunFolder(config.run_dir)
     if _resumed(words) is not None and folder.metrics.exists():
-        print(f"{folder.path} holds a finished run: there is nothing to continue.", file=sys.stderr)
+        _say(f"{folder.path} holds a finished run: there is nothing to continue.")
         return 0
     try:
-        train(config)
+        if seeds is None:
+            train(config)
+        else:
+            train_seeds(config, seeds.numbers, parallel=seeds.parallel)
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        _say(str(stopped))
         return 128 + stopped.signal_number
     except KeyboardInterrupt:
-        print("Stopped; the same command continues the run.", file=sys.stderr)
+        _say("Stopped; the same command continues the run.")
         return 128 + signal.SIGINT
-    except (ValueError, TypeError, OSError) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, RankLost) as error:
+        _say(f"{program}: error: {error}")
         return 1
     return 0
 
 
+def _say(sentence: str) -> None:
+    """Says why it ends: once, however many processes share the run."""
+    if speaks():
+        print(sentence, file=sys.stderr, flush=True)
+
+
 def parse(arguments: Sequence[str], *, program: str = _PROGRAM) -> TrainConfig:
     """The config that a command line asks for; exits with 2 and one sentence if it is wrong."""
+    return _parse(arguments, program)[0]
+
+
+class _Seeds(NamedTuple):
+    numbers: list[int]
+    parallel: bool
+
+
+def _parse(arguments: Sequence[str], program: str) -> tuple[TrainConfig, _Seeds | None]:
     words = [_with_underscores(word) for word in arguments]
     run = _resumed(words)
     parser = build_parser(_preset_of(words), program=program, run=run)
@@ -69,7 +89,10 @@ def parse(arguments: Sequence[str], *, program: str = _PROGRAM) -> TrainConfig:
         content = vars(parser.instantiate(values))
         names = [field.name for field in dataclasses.fields(TrainConfig)]
         config = TrainConfig(**{name: content[name] for name in names})
-        return config if stored is None else _continuing(config, stored, words, run)
+        seeds = None if content["seeds"] is None else _Seeds(content["seeds"], content["seeds_parallel"])
+        if seeds is not None:
+            seed_configs(config, seeds.numbers)  # refuses what cannot be used
+        return (config if stored is None else _continuing(config, stored, words, run)), seeds
     except (ValueError, TypeError) as error:
         parser.error(str(error))
 
@@ -105,6 +128,21 @@ def build_parser(
         help="Continue the unfinished run in this folder, exactly: its config.yaml has all settings. Only "
         f"those that say where a run happens may be given beside it: {', '.join(sorted(_MOVABLE))}.",
     )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="Train one run a seed, each in a folder of its own in the output (default: "
+        "runs/<dataset>-seeds), and write summary.json with means, standard deviations, intervals and the "
+        "ensemble. Finished runs are kept; the same command goes on with the others.",
+    )
+    parser.add_argument(
+        "--seeds_parallel",
+        type=bool,
+        default=False,
+        help="With --seeds under torchrun: every process trains runs of its own, in place of all processes "
+        "one run after the other.",
+    )
     parser.add_class_arguments(TrainConfig)
     return parser
 
@@ -113,7 +151,8 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One sentence in place of a usage text that hides it; exits with 2."""
         sentence = " ".join(str(message).split())
-        self.exit(2, f"{self.prog}: error: {sentence} (--help lists all options.)\n")
+        _say(f"{self.prog}: error: {sentence} (--help lists all options.)")
+        self.exit(2)
         raise SystemExit(2)
 
 
@@ -138,7 +177,7 @@ def _continuing(
     config: TrainConfig, stored: TrainConfig, words: Sequence[str], run: Path | None
 ) -> TrainConfig:
     """The stored config with another place; ValueError where a word asks for another run."""
-    for option in ("--preset", "--output", "--overwrite"):
+    for option in ("--preset", "--output", "--overwrite", "--seeds"):
         if any(word.partition("=")[0] == option for word in words):
             raise ValueError(f"--resume {run} says all that {option} could; leave {option} out.")
     recipe = stored.recipe()

@@ -79,7 +79,12 @@ class TrainConfig:
     there, so that a set may be larger than memory. Null decodes into memory and writes nothing."""
 
     seed: int = 0
-    """Seed of the split, the initial weights, the order of the images and the augmentation."""
+    """Seed of the initial weights, the order of the images and the augmentation, and of the split too unless
+    split_seed is given."""
+
+    split_seed: int | None = None
+    """Seed of the split alone, so that runs of several seeds share one test set; null means the seed. With
+    --seeds, null means the first of them."""
 
     image_size: int = 256
     """Side of the square that every image is resized to."""
@@ -191,6 +196,8 @@ class TrainConfig:
         check_backbone(self.backbone, self.image_size)
         self._check_integer("bootstrap_samples", 100)
         self._check_integer("seed", 0, _MAX_SEED)
+        if self.split_seed is not None:
+            self._check_integer("split_seed", 0, _MAX_SEED)
         self._check_integer("gpu", -1)
         self._check_integer("threads", 0)
         self._check_integer("neighbours", 1)
@@ -224,8 +231,18 @@ class TrainConfig:
     @property
     def run_dir(self) -> Path:
         """The run folder."""
+        return Path(self.output or f"{self.default_stem}-seed{self.seed}")
+
+    @property
+    def default_stem(self) -> str:
+        """What the names of folders without an `output` begin with."""
         method = "" if self.method == "anatpaste" else f"-{self.method}"
-        return Path(self.output or f"runs/{self.dataset}{method}-seed{self.seed}")
+        return f"runs/{self.dataset}{method}"
+
+    @property
+    def drawn_from(self) -> int:
+        """The seed that the split is drawn from."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def learning_rate_at(self, epoch: int) -> float:
         """The cosine: the full rate in epoch 0, towards zero after the last."""

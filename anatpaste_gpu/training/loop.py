@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from anatpaste_gpu import _extension
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype, peak_memory
+from anatpaste_gpu.distributed import Agreement, Ranks
+from anatpaste_gpu.distributed.parallel import in_parallel
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.segmenters import Segmenter, lung_segmenter
 from anatpaste_gpu.training.checkpoint import (
@@ -51,12 +54,16 @@ class Trainer:
     state after the step before it and from the number of the step; no random generator has a state. So a
     continued run equals an uninterrupted one, to the bit on a CPU with the same number of threads.
 
+    Ranks that share the run take equal parts of every batch; gradients and batch statistics are those of the
+    whole batch, so that the run differs from one process's by rounding alone.
+
     Args:
         config: the recipe.
         splits: the images.
         folder: begun; a checkpoint in it is continued.
         device: where to train.
         display: what the user sees.
+        ranks: who shares the run; None is nobody.
         segmenter: in place of the built-in one.
         masks: bool (N, 1, S, S) of the training images, in place of any segmentation.
     """
@@ -68,13 +75,15 @@ class Trainer:
         folder: RunFolder,
         device: torch.device,
         display: Display,
+        ranks: Ranks | None = None,
         *,
         segmenter: Segmenter | None = None,
         masks: Tensor | None = None,
     ) -> None:
         self.config, self.folder, self.device, self.display = config, folder, device, display
+        self.ranks = ranks = Ranks() if ranks is None else ranks
         self.names = splits.train.names
-        stream = TrainingStream(len(splits.train), config.batch_size, config.seed)
+        stream = TrainingStream(len(splits.train), config.batch_size, config.seed, ranks.rank, ranks.world)
         packed = self.segmented_once(splits, segmenter) if masks is None else pack_all(masks)
         self.source = open_source(splits.train.images, packed, stream, device, config.device_budget)
         self.twins = Twins(config, stream.share, device, segmenter)
@@ -82,23 +91,26 @@ class Trainer:
         self.optimizer = build_optimizer(self.network, config)
         self.clock = StepClock(device)
         dtype = compute_dtype(config.precision, device)
-        network: Any = torch.compile(self.network) if config.compile else self.network
+        network: Any = in_parallel(self.network, ranks, device)
+        if config.compile:
+            network = torch.compile(network)
         self.training_step = TrainingStep(network, self.optimizer, self.twins, dtype, self.clock)
         foreign = segmenter is not None and packed is None  # what it does on the host would happen once only
-        if not foreign and wants_graph(config, device):
+        if not foreign and wants_graph(config, device, ranks):
             self.training_step.capture_with(
                 lambda compute: GraphedStep(
                     compute, CudaRecorder(device), strict=config.cuda_graph is True, say=display.line
                 )
             )
-        self.validator = Validator(config, self.source.images, splits.validation, folder, device)
+        self.validator = Validator(config, self.source.images, splits.validation, folder, device, ranks)
         self.progress = Progress()
-        stored = read_checkpoint(folder.checkpoint, display.line)
+        stored = ranks.from_leader(lambda: read_checkpoint(folder.checkpoint, display.line))
         if stored is not None:
             self.progress = restore_checkpoint(
                 stored, self.network, self.optimizer, self.training_step.scaler
             )
-        folder.settle_model(self.progress.best_model)
+        if ranks.leads:
+            folder.settle_model(self.progress.best_model)
         self.saved_at = time.monotonic()
         self.tally = Tally(min(config.log_every, _MOST_STEPS_UNSEEN), device)
         self.window: list[tuple[float, int]] = []  # loss and correct answers of the steps since the last line
@@ -110,8 +122,9 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             ValueError: the loss became infinite or NaN.
         """
+        agreement = Agreement(self.ranks)
         with contextlib.closing(self.source), StopRequest() as stop:
-            if self.config.augmenter.trains and not self.folder.gallery.exists():
+            if self.ranks.leads and self.config.augmenter.trains and not self.folder.gallery.exists():
                 self.save_gallery()
             if not self.progress.validations:
                 self.validate(epochs_done=0)
@@ -120,15 +133,16 @@ class Trainer:
                 self.train_step()
                 if self.progress.step % self.config.steps_per_epoch == 0:
                     self.end_epoch(self.progress.step // self.config.steps_per_epoch)
-                elif self.checkpoint_is_due():
+                signal_number, due = agreement(stop.received or 0, self.checkpoint_is_due())
+                if due or signal_number:
                     self.save()
-                if stop.received is not None:
-                    self.save()
+                if signal_number:
                     raise Interrupted(
                         f"Stopped after step {self.progress.step} of {self.config.total_steps}; "
                         "the same command continues the run.",
-                        stop.received,
+                        signal_number,
                     )
+            agreement.close()
         return self.progress
 
     def segmented_once(self, splits: DatasetSplits, segmenter: Segmenter | None) -> Tensor | None:
@@ -165,7 +179,7 @@ class Trainer:
         record = {
             "epoch": epochs_done,
             "loss": self.progress.loss_sum / steps,
-            "accuracy": self.progress.correct / (steps * len(self.twins.labels)),
+            "accuracy": self.progress.correct / (steps * self.classified),
             "learning_rate": self.config.learning_rate_at(epochs_done - 1),
         }
         self.progress.epochs.append(record)
@@ -183,7 +197,7 @@ class Trainer:
         """Shows the steps since the last line. Synchronises."""
         self.collect()
         losses, correct = zip(*self.window, strict=True)
-        images, epoch = len(self.twins.labels), (self.progress.step - 1) // self.config.steps_per_epoch
+        images, epoch = self.classified, (self.progress.step - 1) // self.config.steps_per_epoch
         self.display.log(
             step=self.progress.step,
             loss=sum(losses) / len(losses),
@@ -196,18 +210,27 @@ class Trainer:
         )
         self.window = []
 
+    @property
+    def classified(self) -> int:
+        """Images and twins that all ranks classify in a step."""
+        return len(self.twins.labels) * self.ranks.world
+
     def collect(self) -> None:
-        """Brings losses, answers and times from the device into `progress`. Synchronises.
+        """Brings losses and answers, over all ranks, and times into `progress`. Synchronises.
 
         Raises:
             ValueError: a loss is no number; it names the step and its batch.
         """
-        losses, correct = (values.tolist() for values in self.tally.pending())
+        own_losses, own_correct = self.tally.pending()
+        losses = (self.ranks.sum(own_losses.double()) / self.ranks.world).tolist()
+        correct = self.ranks.sum(own_correct).tolist()
         self.tally.clear()
         first = self.progress.step - len(losses)
         for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):
-                raise diverged(self.config, self.folder, self.names, step, loss)
+                raise self.ranks.from_leader(
+                    partial(diverged, self.config, self.folder, self.names, step, loss)
+                )
             self.progress.loss_sum += loss  # in float64, step by step, wherever a run was interrupted
         self.progress.correct += sum(correct)
         self.window += zip(losses, correct, strict=True)
@@ -218,6 +241,8 @@ class Trainer:
 
     def checkpoint_is_due(self) -> bool:
         """Whether a state should be kept within an epoch."""
+        if self.progress.step % self.config.steps_per_epoch == 0:
+            return False  # it was saved just now
         every = self.config.checkpoint_every
         if every and self.progress.step % every == 0:
             return True
@@ -226,9 +251,10 @@ class Trainer:
     def save(self) -> None:
         """Writes the checkpoint; with it the best network so far is kept."""
         self.collect()
-        scaler = self.training_step.scaler
-        save_checkpoint(self.folder.checkpoint, self.network, self.optimizer, self.progress, scaler)
-        self.folder.keep_model()
+        if self.ranks.leads:
+            scaler = self.training_step.scaler
+            save_checkpoint(self.folder.checkpoint, self.network, self.optimizer, self.progress, scaler)
+            self.folder.keep_model()
         self.saved_at = time.monotonic()
 
     def save_gallery(self) -> None:
@@ -238,13 +264,15 @@ class Trainer:
         self.twins.save_gallery(self.folder.gallery, *(tensor[rows] for tensor in first.tensors()))
 
 
-def wants_graph(config: TrainConfig, device: torch.device) -> bool:
+def wants_graph(config: TrainConfig, device: torch.device, ranks: Ranks) -> bool:
     """Whether steps should be captured in a CUDA graph.
 
     Raises:
         ValueError: the config insists on it where there can be none.
     """
-    possible = device.type == "cuda" and _extension.has_cuda_kernels()
+    if config.cuda_graph and ranks.shares:
+        raise ValueError("cuda_graph true does not go with several ranks; leave --cuda_graph out.")
+    possible = device.type == "cuda" and _extension.has_cuda_kernels() and not ranks.shares
     if config.cuda_graph and not possible:
         raise ValueError("cuda_graph true needs a GPU and the compiled CUDA kernels; leave --cuda_graph out.")
     float16 = config.precision == "float16"

@@ -24,6 +24,19 @@ def pass_order(seed: int, number: int, size: int) -> np.ndarray:
     return np.argsort(words, kind="stable")
 
 
+def share_of_batch(batch_size: int, world: int) -> int:
+    """Images of a batch that each of `world` ranks takes.
+
+    Raises:
+        ValueError: they cannot all take equally many.
+    """
+    if batch_size % world:
+        raise ValueError(
+            f"batch_size must be divisible by the {world} ranks that share it, got {batch_size}."
+        )
+    return batch_size // world
+
+
 class TrainingStream:
     """The training set, shuffled without replacement, pass after pass, as one endless numbered stream.
 
@@ -46,15 +59,11 @@ class TrainingStream:
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        if batch_size % world:
-            raise ValueError(
-                f"batch_size must be divisible by the {world} ranks that share it, got {batch_size}."
-            )
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
-        self.share = batch_size // world
+        self.share = share_of_batch(batch_size, world)
         self._orders: dict[int, np.ndarray] = {}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset
+from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.devices import compute_dtype, device_name, select_device
+from anatpaste_gpu.distributed import Ranks, joined, local_gpu
 from anatpaste_gpu.evaluation.detector import Detector
 from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
 from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
@@ -24,6 +25,7 @@ from anatpaste_gpu.training.determinism import check_device, determinism
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.loop import Trainer, build_network
 from anatpaste_gpu.training.memory import explain_out_of_memory
+from anatpaste_gpu.training.order import share_of_batch
 from anatpaste_gpu.training.run_folder import RunFolder
 
 
@@ -33,8 +35,13 @@ def train(
     splits: DatasetSplits | None = None,
     console: Console | None = None,
     segmenter: Segmenter | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and writes the run folder; continues an unfinished run of the same recipe.
+
+    Processes that torchrun started share the run: each calls this with the same arguments and takes an equal
+    part of every batch; rank 0 alone writes and prints. The first process of a machine uses the config's GPU,
+    the next one the next GPU.
 
     Args:
         config: the recipe and the place.
@@ -42,6 +49,7 @@ def train(
         console: where lines go; standard output by default.
         segmenter: finds what is pasted into, in place of the built-in lung segmentation; see
             docs/segmenters.md. The call that continues a run must hand it over again.
+        ranks: who shares the run; None is whoever torchrun started.
 
     Returns:
         The content of metrics.json.
@@ -50,17 +58,21 @@ def train(
         ValueError: the folder holds another run, the data or masks cannot be used, or training diverged.
         OSError: a file cannot be written; the state that was written before is intact.
         Interrupted: SIGINT or SIGTERM came; the same call continues.
+        RankLost: a process that shares the run is gone; the same call continues.
     """
     if segmenter is not None and config.masks is not None:
         raise ValueError("train takes a segmenter or masks from files, got both.")
+    device, sentence = prepare_device(config)
     with determinism(config.deterministic):
-        return _train(config, splits, console or Console(), segmenter)
+        if ranks is not None:
+            return _train(config, device, ranks, sentence, splits, console, segmenter)
+        with joined(device) as met, met.watched():
+            return _train(config, device, met, sentence, splits, console, segmenter)
 
 
-def _train(
-    config: TrainConfig, splits: DatasetSplits | None, console: Console, segmenter: Segmenter | None
-) -> dict[str, Any]:
-    device, sentence = select_device(config.gpu)
+def prepare_device(config: TrainConfig) -> tuple[torch.device, str]:
+    """This process's device, made the current one, and one line about it."""
+    device, sentence = select_device(local_gpu(config.gpu))
     if config.deterministic:
         check_device(device)
     if config.threads:
@@ -68,45 +80,84 @@ def _train(
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not config.deterministic  # every step has the same shapes
+    return device, sentence
+
+
+def _train(
+    config: TrainConfig,
+    device: torch.device,
+    ranks: Ranks,
+    sentence: str,
+    splits: DatasetSplits | None,
+    console: Console | None,
+    segmenter: Segmenter | None,
+) -> dict[str, Any]:
+    share = share_of_batch(config.batch_size, ranks.world)
+    console = (console or Console()) if ranks.leads else Console(quiet=True)
     folder = RunFolder(config.run_dir)
-    continued = folder.check(config)
-    if config.weights is not None:
-        build_network(config)  # refuses weights that do not fit while nothing is written yet
-    if splits is None:
-        splits = _load(config, folder.stored_manifest() if continued else None)
+    continued, splits = _images(config, folder, ranks, splits)
     if config.scorer == "knn" and config.neighbours > len(splits.train):
         raise ValueError(
             f"neighbours must be at most the {len(splits.train)} training images, got {config.neighbours}."
         )
-    masks = _masks(config, splits)
+    with ranks.silence():
+        masks = _masks(config, splits)
     with (
         explain_out_of_memory(config, device),
         folder.explain_full_disk(),
         Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display,
     ):
-        if continued:
+        if ranks.leads and continued:
             folder.sweep()
-        else:
+        elif ranks.leads:
             folder.begin(config, splits.manifest)
         display.line(sentence)
+        if ranks.world > 1:
+            display.line(f"{ranks.world} ranks share every batch: {share} images each.")
         display.line(splits.summary())
-        trainer = Trainer(config, splits, folder, device, display, segmenter=segmenter, masks=masks)
-        display.open_log(trainer.progress)
+        trainer = Trainer(config, splits, folder, device, display, ranks, segmenter=segmenter, masks=masks)
+        if ranks.leads:
+            display.open_log(trainer.progress)
         verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
         display.line(f"{verb} {folder.path}.")
         progress = trainer.run()
         segmentation = _segmentation(config, segmenter)
-        metrics = _finish(config, splits, folder, device, progress, segmentation)
+        metrics = ranks.from_leader(
+            lambda: _finish(config, splits, folder, device, progress, segmentation, ranks.world)
+        )
         _show(display, metrics, _timing(progress))
     return metrics
 
 
-def _load(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
+def _images(
+    config: TrainConfig, folder: RunFolder, ranks: Ranks, splits: DatasetSplits | None
+) -> tuple[bool, DatasetSplits]:
+    """Whether the folder's run is continued, and the images; rank 0 looks and draws the split for all."""
+
+    def look() -> tuple[bool, SplitManifest | None]:
+        continued = folder.check(config)
+        if config.weights is not None:
+            build_network(config)  # refuses weights that do not fit while nothing is written yet
+        if splits is None and continued:
+            return continued, folder.stored_manifest()
+        if splits is None and ranks.world > 1:
+            return continued, plan_split(config.dataset, config.data_root, seed=config.drawn_from)
+        return continued, None
+
+    continued, manifest = ranks.from_leader(look)
+    if splits is None:
+        with ranks.silence():
+            splits = load_images(config, manifest)
+    return continued, splits
+
+
+def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
+    """The config's data set, by a given split or by the one that its seed draws."""
     return load_dataset(
         config.dataset,
         config.data_root,
         image_size=config.image_size,
-        seed=config.seed,
+        seed=config.drawn_from,
         manifest=manifest,
         workers=config.workers,
         cache=config.cache,
@@ -136,6 +187,7 @@ def _finish(
     device: torch.device,
     progress: Progress,
     segmentation: str | None,
+    ranks: int,
 ) -> dict[str, Any]:
     """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
     detector = Detector.load(folder.model, device, memory_budget=config.memory_budget)
@@ -165,6 +217,7 @@ def _finish(
             "type": device.type,
             "name": device_name(device),
             "cpu_threads": torch.get_num_threads(),
+            "ranks": ranks,
             "precision": str(compute_dtype(config.precision, device)).removeprefix("torch."),
         },
         "versions": versions(),

@@ -19,6 +19,7 @@ from anatpaste_gpu.training.config import TrainConfig
 
 # Disk full, quota used up, file larger than the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDY = "choose another --output, or --overwrite true to replace it."
 
 
 class RunFolder:
@@ -172,19 +173,35 @@ class RunFolder:
             self.manifest,
         )
 
+    def is_finished(self, config: TrainConfig) -> bool:
+        """Whether the folder holds a finished run of the config's recipe.
+
+        Raises:
+            ValueError: it holds a finished run of another recipe, or one that cannot be read.
+        """
+        if not self.metrics.exists():
+            return False
+        difference = self._difference(config, "a finished run")
+        if difference is not None:
+            raise ValueError(f"{difference}; {_REMEDY}")
+        return True
+
     def _why_not_continue(self, config: TrainConfig) -> str | None:
         """None where the folder holds an unfinished run of the config's recipe, else a sentence."""
-        remedy = "choose another --output, or --overwrite true to replace it."
         if self.metrics.exists():
-            return f"{self.path} already holds a finished run; {remedy}"
+            return f"{self.path} already holds a finished run; {_REMEDY}"
+        difference = self._difference(config, "an unfinished run")
+        return None if difference is None else f"{difference}; {_REMEDY}"
+
+    def _difference(self, config: TrainConfig, run: str) -> str | None:
+        """None where the folder's run has the config's recipe, else what is different or wrong."""
         try:
             stored = self.stored_config().recipe()
         except ValueError as error:
-            return f"{error}; {remedy}"
+            return str(error)
         for name, value in config.recipe().items():
             if stored[name] != value:
-                found = f"{self.path} holds an unfinished run with {name} {stored[name]!r}, not {value!r}"
-                return f"{found}; {remedy}"
+                return f"{self.path} holds {run} with {name} {stored[name]!r}, not {value!r}"
         return None
 
     def _remove_run(self) -> None:

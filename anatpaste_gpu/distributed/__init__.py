@@ -1,0 +1,16 @@
+"""One run on several processes, as torchrun starts them: ranks, joint batch statistics, a shared density."""
+
+from anatpaste_gpu.distributed.agreement import Agreement
+from anatpaste_gpu.distributed.joint_norm import JointBatchNorm, with_joint_statistics
+from anatpaste_gpu.distributed.ranks import RankLost, Ranks, joined, local_gpu, speaks
+
+__all__ = [
+    "Agreement",
+    "JointBatchNorm",
+    "RankLost",
+    "Ranks",
+    "joined",
+    "local_gpu",
+    "speaks",
+    "with_joint_statistics",
+]

@@ -1,0 +1,102 @@
+"""Several finished runs of one recipe as one result: means over seeds, and the ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS, mean_metric_intervals
+from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate
+from anatpaste_gpu.report.runs import Case, Run
+
+
+def mean_scores(runs: Sequence[Run], split: str) -> ScoredSplit:
+    """A split scored by the mean of the runs' normalised scores, each normalised as its run is.
+
+    Args:
+        runs: at least one.
+        split: "validation" or "test".
+
+    Raises:
+        ValueError: the runs did not score the same images.
+    """
+    first = _cases(runs[0], split)
+    names = list(first)
+    scores: list[NDArray[np.float64]] = []
+    for run in runs:
+        cases = _cases(run, split)
+        if {name: case.label for name, case in cases.items()} != {n: c.label for n, c in first.items()}:
+            raise ValueError(
+                f"{runs[0].folder} and {run.folder} scored different images in {split}; runs of one "
+                "--split_seed score the same ones."
+            )
+        scores.append(run.calibration.normalise([cases[name].score for name in names]))
+    findings = {entry.path: entry.findings for entry in runs[0].manifest().entries}
+    found = [findings.get(name, ()) for name in names]
+    labels = np.array([first[name].label for name in names], np.int64)
+    return ScoredSplit(split, names, labels, np.mean(scores, axis=0), found if any(found) else [])
+
+
+def summarise(
+    runs: Sequence[Run], *, bootstrap_samples: int, seed: int
+) -> tuple[dict[str, Any], list[ScoredSplit], Calibration]:
+    """Metrics of each run, their mean and standard deviation, and the ensemble's.
+
+    Args:
+        runs: of different seeds and one test set; at least one.
+        bootstrap_samples: resamplings of the test set for the 95 % intervals.
+        seed: of the resamplings.
+
+    Returns:
+        What summary.json holds of them; the ensemble's validation and test set; its calibration, which is
+        fitted to its validation scores as a single run's is.
+
+    Raises:
+        ValueError: the runs did not score the same images.
+    """
+    validation, test = mean_scores(runs, "validation"), mean_scores(runs, "test")
+    calibration = Calibration.fit(validation.labels, validation.scores)
+    intervals = mean_metric_intervals(
+        runs[0].labels,
+        [run.scores for run in runs],
+        [run.calibration.threshold for run in runs],
+        samples=bootstrap_samples,
+        seed=seed,
+    )
+    content = {
+        "runs": [_run_summary(run) for run in runs],
+        "metrics": {name: _statistics(runs, name, intervals[name]) for name in INTERVAL_METRICS},
+        "interval_method": f"95 % percentile bootstrap of the mean over seeds, {bootstrap_samples} "
+        "resamplings a class, every seed scoring the same resampled images",
+        "ensemble": evaluate(validation, test, calibration, bootstrap_samples=bootstrap_samples, seed=seed),
+    }
+    return content, [validation, test], calibration
+
+
+def _cases(run: Run, split: str) -> dict[str, Case]:
+    return {case.name: case for case in run.cases if case.split == split}
+
+
+def _run_summary(run: Run) -> dict[str, Any]:
+    test = run.metrics["test"]
+    return {
+        "seed": run.metrics["seed"],
+        "folder": run.folder.name,
+        "best_epoch": run.metrics["training"]["best_epoch"],
+        **{name: test[name] for name in INTERVAL_METRICS},
+        "intervals": test["intervals"],
+    }
+
+
+def _statistics(runs: Sequence[Run], name: str, interval: tuple[float, float]) -> dict[str, Any]:
+    values = [float(run.metrics["test"][name]) for run in runs]
+    return {
+        "mean": float(np.mean(values)),
+        # Of a sample: divided by one less than the number of seeds.
+        "standard_deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "interval": list(interval),
+    }

@@ -1,0 +1,177 @@
+"""Two ranks against one process: draws, statistics, gradients, losses, embeddings, density, detector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import torch.multiprocessing
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.neighbors import KernelDensity as SklearnDensity
+from torch import nn
+
+from anatpaste_gpu.distributed import JointBatchNorm, Ranks, with_joint_statistics
+from anatpaste_gpu.distributed.density import shards
+from anatpaste_gpu.training import TrainConfig
+from anatpaste_gpu.training.order import share_of_batch
+
+from . import rank_worker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def both(folder: Path) -> list[dict[str, Any]]:
+    """What each of two ranks computed."""
+    torch.multiprocessing.spawn(rank_worker.rank_main, (2, str(folder)), nprocs=2)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def one(folder: Path) -> dict[str, Any]:
+    """What one process computes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    results = rank_worker.everything(Ranks(), folder)
+    torch.set_num_threads(threads)
+    return results
+
+
+def test_draws_are_the_same_to_the_bit(both: list[dict[str, Any]], one: dict[str, Any]) -> None:
+    for number, (index, batch) in enumerate(one["batches"]):
+        parts = [rank["batches"][number] for rank in both]
+        assert torch.equal(torch.cat([part[0] for part in parts]), index)
+        halves = [part[1].chunk(2) for part in parts]
+        # A rank's batch is its images and then their twins.
+        assert torch.equal(torch.cat([half[0] for half in halves] + [half[1] for half in halves]), batch)
+
+
+class TestJointBatchNorm:
+    @pytest.mark.parametrize("name", ["norm1d", "norm2d"])
+    def test_equals_one_process(self, name: str, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
+        expected = one[name]
+        for key, value in expected.items():
+            found = [rank[name][key] for rank in both]
+            if key in ("output", "input_gradient", "evaluated"):
+                result = torch.cat(found)
+            elif key.endswith("_gradient"):
+                result = found[0] + found[1]  # a loss that is a sum; DDP averages, of losses that are means
+            else:
+                assert torch.equal(found[0], found[1]), key
+                result = found[0]
+            # float64, other orders of summation, of values up to 1e4.
+            torch.testing.assert_close(result, value, rtol=1e-10, atol=1e-10, msg=key)
+
+    def test_bfloat16_keeps_its_statistics_in_float32(
+        self, both: list[dict[str, Any]], one: dict[str, Any]
+    ) -> None:
+        expected, found = one["bfloat16"], [rank["bfloat16"] for rank in both]
+        assert all(part["output"].dtype == torch.bfloat16 for part in found)
+        for key in ("0.running_mean", "0.running_var"):
+            torch.testing.assert_close(found[0][key], expected[key], rtol=1e-6, atol=1e-6)
+        gradient = torch.cat([part["input_gradient"] for part in found])
+        # bfloat16 rounds to 2^-8 of a value; the gradients reach about 6.
+        torch.testing.assert_close(gradient, expected["input_gradient"], rtol=2**-7, atol=0.05)
+
+    def test_takes_over_tensors_and_names(self) -> None:
+        network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
+        before = dict(network.named_parameters())
+        names = list(network.state_dict())
+        with_joint_statistics(network)
+        assert isinstance(network[1][0], JointBatchNorm)
+        assert all(value is before[name] for name, value in network.named_parameters())
+        assert list(network.state_dict()) == names
+
+    def test_evaluation_needs_no_group(self) -> None:
+        plain = nn.BatchNorm1d(3)
+        plain.running_var.mul_(3)  # type: ignore[union-attr]
+        network, points = nn.Sequential(plain), torch.randn(4, 3)
+        expected = network.eval()(points)
+        with_joint_statistics(network)
+        assert torch.equal(network.eval()(points), expected)
+
+
+class TestLosses:
+    def test_twenty_steps_in_float32(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
+        assert torch.equal(both[0]["small"], both[1]["small"])
+        assert one["small"][-1] < one["small"][0], "it learns"
+        torch.testing.assert_close(both[0]["small"], one["small"], rtol=1e-4, atol=0)
+
+    def test_whole_network_in_float64(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
+        # At this learning rate a rounding grows about tenfold a step, in one process as in two: 1e-15 becomes
+        # 1e-12. A gradient or a statistic that were wrong by 0.1 % would show at once.
+        torch.testing.assert_close(both[0]["whole"], one["whole"], rtol=1e-9, atol=0)
+
+
+class TestDensity:
+    def test_equals_one_process(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
+        assert torch.equal(both[0]["density"], both[1]["density"])
+        # float64 products and sums in another order.
+        torch.testing.assert_close(both[0]["density"], one["density"], rtol=1e-12, atol=0)
+        # float32 products around other means: 1e-7 of exponents of about 10.
+        torch.testing.assert_close(both[0]["density32"], one["density32"], rtol=0, atol=1e-5)
+
+    def test_equals_scikit_learn(self, both: list[dict[str, Any]]) -> None:
+        training = nn.functional.normalize(torch.randn(150, 16, generator=torch.Generator().manual_seed(3)))
+        reference = SklearnDensity(bandwidth=0.3, rtol=0).fit(training.double().numpy())
+        expected = torch.from_numpy(reference.score_samples((training[:30] * 1.5).double().numpy()))
+        # The training points are float32 numbers; scaling them in float32 costs their last digit.
+        torch.testing.assert_close(both[0]["density"], expected, rtol=1e-6, atol=1e-6)
+
+    @given(st.integers(0, 500), st.integers(1, 9), st.integers(1, 70))
+    def test_shards_are_runs_of_whole_blocks(self, count: int, world: int, block: int) -> None:
+        parts = shards(count, world, block)
+        assert len(parts) == world
+        rows = [row for part in parts for row in range(part.start, part.stop)]
+        assert rows == list(range(count))
+        assert all(part.start % block == 0 or part.start == count for part in parts)
+        blocks = [-(-(part.stop - part.start) // block) for part in parts]
+        assert max(blocks) - min(blocks) <= 1
+
+    def test_embeddings_are_the_same_to_the_bit(
+        self, both: list[dict[str, Any]], one: dict[str, Any]
+    ) -> None:
+        assert torch.equal(both[0]["embeddings"], both[1]["embeddings"])
+        assert torch.equal(both[0]["embeddings"], one["embeddings"])
+
+
+def test_the_detector_holds_all_embeddings(
+    folder: Path, both: list[dict[str, Any]], one: dict[str, Any]
+) -> None:
+    assert both[0]["areas"] == both[1]["areas"] == one["areas"], "AUCs by density, Mahalanobis and neighbours"
+    files = [folder / name / ".model.safetensors.next" for name in ("one", "two")]
+    whole, shared = (safetensors.torch.load_file(file) for file in files)
+    assert whole.keys() == shared.keys()
+    assert all(torch.equal(whole[name], shared[name]) for name in whole)
+    contents = []
+    for file in files:
+        with safetensors.safe_open(file, "pt") as opened:
+            contents.append(json.loads(opened.metadata()["detector"]))
+    for name, value in contents[0].items():
+        # Scores: float32 products around other means.
+        wanted = pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+        assert contents[1][name] == wanted, name
+
+
+def test_ranks_agree_on_the_step_to_stop_at_and_to_save_after(both: list[dict[str, Any]]) -> None:
+    expected = [(0, False), (0, False), (0, True), (15, False)]
+    assert both[0]["agreed"] == both[1]["agreed"] == expected
+
+
+def test_what_the_leader_returns_or_raises_reaches_all(both: list[dict[str, Any]]) -> None:
+    assert both[0]["from_leader"] == both[1]["from_leader"] == ({"rank": 0}, "the leader cannot.")
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"batch_size must be divisible by the 3 ranks that share it, got 64"
+    ):
+        share_of_batch(TrainConfig().batch_size, 3)

@@ -1,0 +1,103 @@
+"""torchrun on two processes, from the command line: a killed rank is restarted from the checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from anatpaste_gpu.training import TrainConfig
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = TrainConfig(
+    dataset="demo",
+    gpu=-1,
+    threads=1,
+    workers=1,
+    image_size=32,
+    batch_size=8,
+    epochs=3,
+    steps_per_epoch=4,
+    validate_every=1,
+    learning_rate=0.001,
+    backbone="shufflenet_v2_x0_5",
+    precision="float32",
+    bootstrap_samples=100,
+    gallery_rows=2,
+    log_every=1,
+)
+
+
+def start(folder: Path, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
+    """torchrun of two processes that writes to `folder`."""
+    recipe = folder.parent / "tiny.yaml"
+    recipe.write_text(TINY.to_yaml())
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    training = [str(REPOSITORY / "train.py"), "--config", str(recipe), "--output", str(folder)]
+    return subprocess.Popen(
+        [sys.executable, *launcher, f"--max-restarts={restarts}", *training, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder.parent,
+    )
+
+
+def finish(
+    process: subprocess.Popen[str], moment: str = "", action: Callable[[int], None] | None = None
+) -> tuple[int, str]:
+    """Waits for the end; once a line with `moment` has come, does `action` with the launcher's number."""
+    assert process.stdout is not None
+    lines = []
+    with process:
+        for line in process.stdout:
+            lines.append(line)
+            if action is not None and moment in line:
+                action(process.pid)
+                action = None
+    assert action is None, f"{moment!r} was never printed:\n{''.join(lines)}"
+    return process.returncode, "".join(lines)
+
+
+def kill_rank_1(launcher: int) -> None:
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in children:
+        if "RANK=1" in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            os.kill(int(child), signal.SIGKILL)
+            return
+    raise AssertionError(f"no rank 1 among {children}")
+
+
+def assert_same_result(folder: Path, other: Path) -> None:
+    for name in ("metrics.json", "model.safetensors", "scores.csv", "split_manifest.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("torchrun") / "run"
+    status, printed = finish(start(folder))
+    assert status == 0, printed
+    assert printed.count("test AUC") == 1, "rank 0 alone prints"
+    assert "2 ranks share every batch: 4 images each." in printed
+    assert json.loads((folder / "metrics.json").read_text())["device"]["ranks"] == 2
+    return folder
+
+
+def test_a_killed_rank_is_restarted_from_the_checkpoint(tmp_path: Path, uninterrupted: Path) -> None:
+    status, printed = finish(start(tmp_path / "run", restarts=1), "step 6/12", kill_rank_1)
+    assert status == 0, printed
+    # torchrun says that it restarts; the rank that is left may be stopped before it can say why.
+    assert printed.count("train.py: error: ") <= 1
+    assert "Traceback" not in printed
+    assert f"Continuing at step 4 in {tmp_path / 'run'}" in printed
+    assert_same_result(tmp_path / "run", uninterrupted)
