@@ -18,10 +18,12 @@ from anatpaste_gpu.reproduce import sheets
 from anatpaste_gpu.reproduce.experiments import Table
 from anatpaste_gpu.reproduce.published import UNKNOWN_REASON
 from anatpaste_gpu.reproduce.results import Record, compare_with_full, read_records
-from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.training.config import PLACE_FIELDS, TrainConfig
 
 #: Seeds of the paper.
 PAPER_SEEDS = 5
+#: Files that decide a result: their content would have to be told, their path is nobody's business.
+_PATHS = frozenset({"weights", "masks"})
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "published")
 
 
@@ -94,7 +96,9 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
     made = [
         {
             "folder": run.folder.name,
-            "recipe": {name: value for name, value in run.config.items() if name not in _PLACES},
+            "recipe": {
+                name: value for name, value in run.config.items() if name not in PLACE_FIELDS | _PATHS
+            },
             "device": run.metrics.get("device"),
             "training_seconds": run.training_seconds,
             "versions": run.metrics.get("versions"),
@@ -108,9 +112,6 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
         "runs": made,
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-_PLACES = ("data_root", "output", "overwrite", "gpu", "threads", "workers", "log_every", "weights")
 
 
 def _recipe(config: dict[str, Any]) -> str:
