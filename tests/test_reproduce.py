@@ -93,6 +93,11 @@ class TestPlan:
         assert len({c.run_dir for c in configs}) == 8
         assert configs[-1].data_root == "/secret/place"
 
+    def test_all_seeds_share_the_first_ones_split(self, tmp_path: Path) -> None:
+        three, one = (planned(tmp_path, ("rsna",), ("anatpaste",), seeds) for seeds in ((4, 5, 6), (4,)))
+        assert [config.drawn_from for config in three] == [4, 4, 4]
+        assert three[0] == one[0], "a table of one seed can be given more seeds later"
+
     def test_every_method_is_in_the_first_table(self, tmp_path: Path) -> None:
         assert set(TABLES[1].methods) == set(method_names())
         configs, left_out = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={})

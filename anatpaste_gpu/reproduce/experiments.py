@@ -56,14 +56,16 @@ def plan_runs(
     roots: Mapping[str, str],
     weights: str | None = None,
 ) -> tuple[list[TrainConfig], list[str]]:
-    """The runs of a table; runs of one data set and seed follow each other, so that images are read once.
+    """The runs of a table; all seeds share the split that the first one draws, and so can be averaged.
+
+    Runs of one data set follow each other, so that its images are read once.
 
     Args:
         base: budget and place of every run.
         folder: run folders go below it; tables that share runs share their folders.
         datasets: names.
         methods: names.
-        seeds: each makes a run.
+        seeds: at least one; each makes a run.
         roots: data set -> its folder.
         weights: file for the methods that need one.
 
@@ -73,6 +75,7 @@ def plan_runs(
     Raises:
         ValueError: a name or a seed is wrong.
     """
+    split = seeds[0] if base.split_seed is None else base.split_seed
     needing = [name for name in methods if get_method(name).weights == "required"]
     left_out = [] if weights else needing
     configs = [
@@ -81,6 +84,7 @@ def plan_runs(
             dataset=dataset,
             method=method,
             seed=seed,
+            split_seed=base.split_seed if seed == seeds[0] else split,
             data_root=roots.get(dataset),
             weights=weights if method in needing else None,
             output=str(folder / f"{dataset}-{method}-seed{seed}"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
+from anatpaste_gpu.data import SplitManifest, plan_split
 from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.run import train
+from anatpaste_gpu.training.run import load_images, train
 from anatpaste_gpu.training.run_folder import RunFolder
 
 
@@ -49,16 +49,16 @@ def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
         RunFolder(config.run_dir).check(config)
     manifests: dict[tuple[str, int], SplitManifest] = {}
     for config in waiting:
-        key = config.dataset, config.seed
+        key = config.dataset, config.drawn_from
         if key in manifests or config.dataset in outcome.missing:
             continue
         try:
-            manifests[key] = plan_split(config.dataset, config.data_root, seed=config.seed)
+            manifests[key] = plan_split(config.dataset, config.data_root, seed=config.drawn_from)
         except ValueError as error:
             outcome.missing[config.dataset] = str(error)
     waiting = [config for config in waiting if config.dataset not in outcome.missing]
     numbers = {config.run_dir: f"run {number} of {len(waiting)}" for number, config in enumerate(waiting, 1)}
-    for key, group in itertools.groupby(waiting, lambda config: (config.dataset, config.seed)):
+    for key, group in itertools.groupby(waiting, lambda config: (config.dataset, config.drawn_from)):
         _make_group(list(group), manifests[key], numbers, outcome, console)
     outcome.finished = [config.run_dir for config in configs if is_finished(config)]
     return outcome
@@ -90,9 +90,9 @@ def _make_group(
     outcome: Outcome,
     console: Console,
 ) -> None:
-    """Makes the runs of one data set and seed, whose images are read once."""
+    """Makes the runs of one data set and split, whose images are read once."""
     try:
-        splits = _load(group[0], manifest)
+        splits = load_images(group[0], manifest)
     except ValueError as error:
         outcome.missing[group[0].dataset] = str(error)
         return
@@ -104,17 +104,6 @@ def _make_group(
         # RuntimeError: a GPU's memory that is too small, for one; the other runs may still fit.
         except (ValueError, RuntimeError) as error:
             outcome.failed.append(f"{config.run_dir.name}: {error}")
-
-
-def _load(config: TrainConfig, manifest: SplitManifest) -> DatasetSplits:
-    return load_dataset(
-        config.dataset,
-        config.data_root,
-        image_size=config.image_size,
-        seed=config.seed,
-        manifest=manifest,
-        workers=config.workers,
-    )
 
 
 def _check_split(config: TrainConfig, drawn: SplitManifest) -> None:
