@@ -101,7 +101,7 @@ class TestPlan:
     def test_every_method_is_in_the_first_table(self, tmp_path: Path) -> None:
         assert set(TABLES[1].methods) == set(method_names())
         configs, left_out = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={})
-        assert left_out == ["imagenet is left out: it needs --weights FILE."]
+        assert left_out == ["method imagenet: it needs --weights FILE."]
         weights = str(tmp_path / "resnet18.safetensors")
         more, none = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={}, weights=weights)
         assert none == []

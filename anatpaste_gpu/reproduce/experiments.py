@@ -95,4 +95,4 @@ def plan_runs(
         for method in dict.fromkeys(methods)
         if method not in left_out
     ]
-    return configs, [f"{name} is left out: it needs --weights FILE." for name in left_out]
+    return configs, [f"method {name}: it needs --weights FILE." for name in left_out]

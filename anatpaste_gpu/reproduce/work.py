@@ -104,6 +104,7 @@ def _make_group(
         # RuntimeError: a GPU's memory that is too small, for one; the other runs may still fit.
         except (ValueError, RuntimeError) as error:
             outcome.failed.append(f"{config.run_dir.name}: {error}")
+            console.print(f"This run failed: {error}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _check_split(config: TrainConfig, drawn: SplitManifest) -> None:
