@@ -1,9 +1,10 @@
-"""torchrun on two processes, from the command line: a killed rank is restarted from the checkpoint."""
+"""torchrun on two processes, from the command line: signals, kills, restarts, seeds."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from anatpaste_gpu.training import TrainConfig
+from anatpaste_gpu.training import TrainConfig, train_seeds
+
+from .training_runs import quiet
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +104,51 @@ def test_a_killed_rank_is_restarted_from_the_checkpoint(tmp_path: Path, uninterr
     assert "Traceback" not in printed
     assert f"Continuing at step 4 in {tmp_path / 'run'}" in printed
     assert_same_result(tmp_path / "run", uninterrupted)
+
+
+def test_a_killed_rank_ends_the_job_and_the_same_command_continues(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    status, printed = finish(start(tmp_path / "run"), "step 10/12", kill_rank_1)
+    assert status != 0
+    assert printed.count("train.py: error: ") <= 1, printed
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    status, printed = finish(start(tmp_path / "run"))
+    assert status == 0, printed
+    assert_same_result(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_ranks_at_one_step(
+    number: signal.Signals, tmp_path: Path, uninterrupted: Path
+) -> None:
+    status, printed = finish(start(tmp_path / "run"), "step 5/12", lambda launcher: os.kill(launcher, number))
+    assert status != 0
+    stops = re.findall(r"Stopped after step (\d+) of 12; the same command continues the run\.", printed)
+    assert len(stops) == 1, printed
+    assert 5 <= int(stops[0]) < 12
+    status, printed = finish(start(tmp_path / "run"))
+    assert status == 0, printed
+    assert f"Continuing at step {stops[0]} in" in printed
+    assert_same_result(tmp_path / "run", uninterrupted)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    status, printed = finish(start(tmp_path / "run", "--batch-size", "7"))
+    assert status != 0
+    sentence = "train.py: error: batch_size must be divisible by the 2 ranks that share it, got 7."
+    assert printed.count(sentence) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_seed_a_rank_equals_one_after_the_other(tmp_path: Path) -> None:
+    words = ["--seeds", "5", "3", "--seeds-parallel", "true", "--epochs", "1"]
+    status, printed = finish(start(tmp_path / "parallel", *words))
+    assert status == 0, printed
+    assert printed.count("2 seeds (5, 3)") == 1
+    config = TrainConfig(**{**vars(TINY), "epochs": 1, "output": str(tmp_path / "sequential")})
+    train_seeds(config, [5, 3], console=quiet())
+    for name in ("summary.json", "ensemble/scores.csv", "seed-3/metrics.json", "seed-3/model.safetensors"):
+        assert (tmp_path / "parallel" / name).read_bytes() == (tmp_path / "sequential" / name).read_bytes(), (
+            name
+        )

@@ -8,6 +8,8 @@ import io
 import itertools
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -125,6 +127,9 @@ class Ranks:
             yield
         except RuntimeError as error:
             if self.shares and (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+                if threading.current_thread() is threading.main_thread():
+                    # The launcher ends the ranks that are left; one of them has still to say why.
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 raise RankLost(
                     f"One of {self.world} ranks is gone; the same command continues the run from its last "
                     "checkpoint."
@@ -160,8 +165,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
-        # A number of its own, because a second group would find the first one's keys.
-        store=dist.PrefixStore(f"join{next(_joins)}", _shared_store()),  # type: ignore[attr-defined]
+        # Keys of its own: the store outlives a restart and a group, whose ranks nobody can reach any more.
+        store=dist.PrefixStore(f"{_attempt()}/join{next(_joins)}", _shared_store()),  # type: ignore[attr-defined]
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
         device_id=device if device.type == "cuda" else None,
@@ -190,11 +195,14 @@ def _asks_to_speak() -> bool:
         # Rank 0 would have to be there to serve the store; before the ranks meet, most failures are common.
         return os.environ["RANK"] == "0"
     try:
-        return bool(
-            _shared_store().add(f"last-word/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
-        )
+        return bool(_shared_store().add(f"{_attempt()}/last-word", 1) == 1)
     except RuntimeError:  # the store went with its rank: better said twice than not at all
         return True
+
+
+def _attempt() -> str:
+    """Tells this start of the ranks from those that an elastic launcher made before."""
+    return f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{os.environ['WORLD_SIZE']}"
 
 
 def _shared_store() -> Any:
