@@ -38,9 +38,9 @@ def splits() -> DatasetSplits:
     return phantoms()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fresh() -> Iterator[ProcessPoolExecutor]:
-    """A process that did nothing before: what other tests left in the allocator is not in its account."""
+    """A process that did nothing before: how glibc returns memory depends on what was freed earlier."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
