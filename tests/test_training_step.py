@@ -41,7 +41,9 @@ def splits() -> DatasetSplits:
 @pytest.fixture
 def fresh() -> Iterator[ProcessPoolExecutor]:
     """A process that did nothing before: how glibc returns memory depends on what was freed earlier."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    # One thread: each has a workspace of its own, which no budget counts.
+    with ProcessPoolExecutor(1, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield pool
 
 
