@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .growth import growths
+from .prepare_speed import PLAIN_LOOP
 from .results_file import Results
 from .work import OURS
 
@@ -51,7 +52,7 @@ def _speeds(results: Results) -> Iterator[Goal]:
         *((step, f"{step}, {AT_256}", "OpenCV", 1) for step in STEPS),
         (augment, LARGE_BATCH, "PIL + scikit-image", 40),
         ("KDE score", density, "scikit-learn", 10),
-        ("prepare on all cores", PREPARE, "pydicom + PIL", 3),
+        ("prepare on all cores", PREPARE, PLAIN_LOOP, 3),
     ):
         row = results.row(case, peer)
         yield Goal(f"{what}, times {peer}", row.ours_times_faster.median if row else None, limit)

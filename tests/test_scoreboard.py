@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import JPEGBaseline8Bit
 
 from bench import (
     compare,
@@ -22,6 +27,7 @@ from bench import (
     measure,
     memory,
     pictures,
+    prepare_speed,
     readme,
     results_file,
     scoreboard,
@@ -29,7 +35,9 @@ from bench import (
     timing,
     work,
 )
-from bench.works import all_cases, entering, labelling
+from bench.works import all_cases, decoding, entering, labelling
+
+from .test_data_dicom import make
 
 CASE = work.Case(
     work.Work(
@@ -207,6 +215,26 @@ def test_every_case_has_ours_first() -> None:
 
 def test_shown_cases_exist() -> None:
     assert set(readme.SHOWN) <= {case.name for case in all_cases()}
+
+
+def test_the_plain_loop_is_named_by_the_decoder_that_pydicom_chooses() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=30)
+    dataset = make(noise, JPEGBaseline8Bit, PixelData=encapsulate([stream.getvalue()]))
+    by_plugin = {
+        plugin: pixel_array(dataset, decoding_plugin=plugin)
+        for plugin in get_decoder(JPEGBaseline8Bit).available_plugins
+    }
+    chosen = by_plugin[prepare_speed.chosen_decoder()]
+    alike = [plugin for plugin, pixels in by_plugin.items() if np.array_equal(pixels, chosen)]
+    # Noise is decoded differently by each JPEG library, so this tells them apart.
+    assert alike == [prepare_speed.chosen_decoder()]
+    assert np.array_equal(pixel_array(dataset), chosen)
+    ours, plain, pillow = decoding.PREPARE.entrants
+    assert [ours.name, plain.name, pillow.name] == [work.OURS, *prepare_speed.DECODERS]
+    assert pillow.differs == ""
+    assert (prepare_speed.chosen_decoder() in plain.differs) == (prepare_speed.chosen_decoder() != "pillow")
 
 
 def test_labels_are_renumbered_in_raster_order() -> None:

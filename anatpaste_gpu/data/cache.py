@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -58,14 +59,14 @@ class CacheRequest:
     image_size: int
     entries: Sequence[ManifestEntry]
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """What a row depends on besides its path and the file's content."""
         source = f"seed {self.seed}" if self.root is None else str(self.root.resolve())
         readers = ", ".join(f"{name} {version(name)}" for name in ("pillow", "pydicom"))
         return f"{self.dataset} from {source}, {readers}"
 
-    @property
+    @cached_property
     def place(self) -> Path:
         """The folder of this very cache."""
         content = [cache_files.FORMAT, self.origin, *(entry.path for entry in self.entries)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from anatpaste_gpu.data import read_image
 
 from .. import pictures
-from ..prepare_speed import fill, loop
+from ..prepare_speed import DECODERS, PILLOW_LOOP, PLAIN_LOOP, chosen_decoder, fill, loop
 from ..timing import Call
 from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, cases_of, one_by_one, ours
 
@@ -145,14 +145,18 @@ def our_cache(inputs: Inputs) -> Call:
     return lambda: fill(files, inputs.size, root / "rsna", inputs.threads)
 
 
-def plain_loop(plugin: str) -> Callable[[Inputs], Call]:
+def plain_loop(name: str) -> Entrant:
     """One file after the other, in one process."""
+    plugin = DECODERS[name]
+    decoder = plugin or chosen_decoder()
 
     def prepare(inputs: Inputs) -> Call:
         files = asked_for(inputs)
         return lambda: loop(files, inputs.size, plugin)
 
-    return prepare
+    # Ours decodes with Pillow: anything else may round otherwise, Pillow must not.
+    differs = "" if decoder == "pillow" else f"pydicom chose {decoder} to decode JPEG, which rounds otherwise"
+    return Entrant(name, prepare, ("pydicom",), differs)
 
 
 def asked_for(inputs: Inputs) -> list[Path]:
@@ -163,16 +167,7 @@ def asked_for(inputs: Inputs) -> list[Path]:
 
 PREPARE = Work(
     "prepare",
-    (
-        ours(torch.clone, our_cache),
-        Entrant("pydicom + PIL", plain_loop("pillow"), ("pydicom",)),
-        Entrant(
-            "pydicom + PIL, decoder by default",
-            plain_loop(""),
-            ("pydicom",),
-            "another JPEG decoder may round",
-        ),
-    ),
+    (ours(torch.clone, our_cache), plain_loop(PLAIN_LOOP), plain_loop(PILLOW_LOOP)),
     numbers,
     levels_apart,
     unit="file",
