@@ -96,6 +96,22 @@ def opencv_entrant(
     return Entrant("OpenCV", prepare, ("cv2",), result=as_result, advantage=advantage)
 
 
+def cv_cuda_entrant(
+    name: str,
+    differs: str = "",
+    result: Callable[[Any], Array] = as_mask,
+    source: Callable[[torch.Tensor], torch.Tensor] = lambda batch: batch.to(torch.uint8),
+) -> Entrant:
+    """The function of that name in peers/cv_cuda.py, on a batch of bytes."""
+
+    def prepare(inputs: Inputs) -> Call:
+        from ..peers import cv_cuda
+
+        return synchronised(getattr(cv_cuda, name)(source(inputs.batch)), inputs.batch.device.type)
+
+    return Entrant("CV-CUDA", prepare, ("cvcuda",), differs, devices=("cuda",), result=result)
+
+
 def kornia_entrant(name: str, **options: Any) -> Entrant:
     """The function of that name in peers/kornia.py, on a batch."""
 

@@ -11,7 +11,7 @@ from anatpaste_gpu import ops
 from .. import pictures
 from ..work import ALL_THREADS, Array, Case, Work, as_array, cases_of, ours
 from . import stages
-from .entering import kornia_entrant, ndimage_entrants, opencv_entrant
+from .entering import cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
 
 
 def in_raster_order(labels: Array) -> Array:
@@ -54,6 +54,11 @@ LABELLING = Work(
             advantage="labels 2 x 2 blocks; ours labels runs, and here every other pixel is one",
         ),
         kornia_entrant("labels", result=lambda result: in_raster_order(as_array(result))),
+        cv_cuda_entrant(
+            "labels",
+            "4-connected components: it refuses 8-connected ones",
+            lambda result: in_raster_order(as_array(result)),
+        ),
     ),
     stages.dilated,
     same_share,

@@ -8,7 +8,7 @@ from anatpaste_gpu import ops
 
 from ..work import ALL_THREADS, Work, cases_of, ours, overlap
 from . import stages
-from .entering import as_mask, kornia_entrant, ndimage_entrants, opencv_entrant
+from .entering import as_mask, cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
 
 STAYS_IN_BYTES = "stays in bytes; ours packs and unpacks bits, which pays when steps follow each other"
 
@@ -25,6 +25,7 @@ OPENING = Work(
         *ndimage_entrants(lambda library, size: library.opening),
         opencv_entrant(lambda library, size: library.opening, advantage=STAYS_IN_BYTES),
         kornia_entrant("opening", result=as_mask),
+        cv_cuda_entrant("opening"),
     ),
     stages.dark,
     overlap,
@@ -46,6 +47,7 @@ DILATION = Work(
         *ndimage_entrants(lambda library, size: library.dilation),
         opencv_entrant(lambda library, size: library.dilation, advantage=STAYS_IN_BYTES),
         kornia_entrant("dilation", result=as_mask),
+        cv_cuda_entrant("dilation"),
     ),
     stages.cleared,
     overlap,

@@ -28,7 +28,7 @@ from ..work import (
     synchronised,
 )
 from . import stages
-from .entering import from_cupy, on_cupy
+from .entering import cv_cuda_entrant, from_cupy, on_cupy
 
 OPENCV_CLAHE = "OpenCV's own CLAHE: 256 levels, other clipping, tiles and rounding"
 
@@ -81,6 +81,7 @@ CLAHE = Work(
             devices=("cuda",),
             result=lambda result: as_array(from_cupy(result)),
         ),
+        cv_cuda_entrant("clahe", OPENCV_CLAHE, of_256),
     ),
     pictures.images,
     distance,
@@ -110,6 +111,13 @@ def kornia_otsu(inputs: Inputs) -> Call:
     return synchronised(lambda: kornia.filters.otsu_threshold(unit)[1], unit.device.type)
 
 
+def cv_cuda_thresholds(result: tuple[Tensor, Tensor]) -> Array:
+    """The highest dark level of each image, in [0, 1]: (B,)."""
+    from ..peers.cv_cuda import highest_dark
+
+    return of_256(highest_dark(result))
+
+
 OTSU = Work(
     "Otsu",
     (
@@ -130,6 +138,12 @@ OTSU = Work(
             "the bin's upper edge",
             devices=("cpu", "cuda"),
             result=lambda result: np.asarray(torch.as_tensor(result).cpu()).ravel(),
+        ),
+        cv_cuda_entrant(
+            "otsu",
+            "gets 256 levels, and thresholds too; the highest level that is dark",
+            cv_cuda_thresholds,
+            stages.to_bytes,
         ),
     ),
     stages.equalized,
