@@ -27,20 +27,11 @@ from anatpaste_gpu.training.cli import main, parse
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.ensemble import mean_scores
 
+from . import training_runs
+
 SEEDS = (4, 1)
-TINY = TrainConfig(
-    dataset="demo",
-    gpu=-1,
-    threads=1,
-    image_size=32,
-    batch_size=4,
-    learning_rate=0.001,
-    epochs=1,
-    steps_per_epoch=2,
-    validate_every=1,
-    backbone="shufflenet_v2_x0_5",
-    bootstrap_samples=100,
-    gallery_rows=1,
+TINY = dataclasses.replace(
+    training_runs.TINY, learning_rate=0.001, epochs=1, steps_per_epoch=2, validate_every=1, gallery_rows=1
 )
 
 

@@ -301,7 +301,7 @@ def table(kernels: list[Kernel]) -> str:
 def compile_launchers(nvcc: Path, home: Path, only: str, folder: Path) -> list[Kernel]:
     """Every kernel of the launchers whose name contains `only`; one that two launchers share comes once."""
     sources = sorted(s for s in (ROOT / "csrc" / "cuda").glob("*.cu") if only in s.stem)
-    cuobjdump = sass.find_cuobjdump(home)
+    cuobjdump = sass.find_disassembler("cuobjdump", home)
     kernels: dict[str, Kernel] = {}
     with ThreadPoolExecutor(JOBS) as pool:
         for cubin, log in pool.map(lambda source: compile_launcher(nvcc, source, folder), sources):

@@ -66,20 +66,20 @@ def _number(pattern: str, text: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def find_cuobjdump(toolkit: Path) -> Path:
-    """The disassembler of the toolkit, of the PATH, or the one that Triton brings along.
+def find_disassembler(name: str, toolkit: Path) -> Path:
+    """cuobjdump or nvdisasm: the toolkit's, the PATH's, or the one that Triton brings along.
 
     Raises:
         RuntimeError: there is none.
     """
     spec = importlib.util.find_spec("triton")
-    folders = [toolkit / "bin", Path(shutil.which("cuobjdump") or "/nowhere").parent]
+    folders = [toolkit / "bin", Path(shutil.which(name) or "/nowhere").parent]
     if spec is not None and spec.origin is not None:
         folders.append(Path(spec.origin).parent / "backends" / "nvidia" / "bin")
     for folder in folders:
-        if (folder / "cuobjdump").is_file():
-            return folder / "cuobjdump"
-    raise RuntimeError("no cuobjdump was found: install CUDA's binary utilities, or Triton, which holds one.")
+        if (folder / name).is_file():
+            return folder / name
+    raise RuntimeError(f"no {name} was found: install CUDA's binary utilities, or Triton, which holds one.")
 
 
 def disassemble(cuobjdump: Path, cubin: Path) -> dict[str, list[Instruction]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,11 +36,8 @@ def batch_augment(
     Lungs are segmented (Algorithm 1 of Sato et al., arXiv 2205.04282), a patch is cut from the image, its
     brightness and contrast are jittered, and it is pasted around a random lung pixel (equation 1). What an
     image gets depends on the image, `seed`, its number in `index`, and `step` alone: not on its batch, its
-    device or the backend.
-
-    Nothing waits for the device, except with backend="torch" on a device other than the CPU. Values of
-    `images`, `index`, `seed`, `step` and `params` are checked where that costs no waiting: on the CPU,
-    outside torch.compile.
+    device or the backend. Nothing waits for the device, except backend="torch" away from the CPU; values of
+    arguments are checked where that costs no waiting: on the CPU, outside torch.compile.
 
     Args:
         images: (B,1,H,W) or (B,3,H,W), H, W >= 16, any strides; uint8, uint16, or floating point in [0, 1]. A
@@ -47,11 +45,9 @@ def batch_augment(
         seed: In [0, 2**63), an int or a 0-d int64 tensor on the CPU or beside the images. None draws one from
             torch's default generator.
         index: int64 (B,), the samples' numbers, >= 0, on the images' device. Default: 0, 1, ..., B - 1.
-        step: In [0, 2**32), an int or a 0-d int64 tensor on the CPU or beside the images (where a CUDA graph
-            can advance it).
+        step: As `seed`, but never None and below 2**32; a CUDA graph can advance one on the device.
         lung_masks: bool (B,1,H,W), in place of the segmentation. An empty mask counts as one of ones.
-        params: Parameters to replay, as an earlier call returned them; `seed`, `index` and `step` then have
-            no effect.
+        params: What an earlier call drew, to replay it; `seed`, `index` and `step` then have no effect.
         config: What is drawn, and from where.
         return_aux: Whether to return lung masks, figure masks and parameters too.
         backend: "auto", "native" or "torch".
@@ -71,23 +67,12 @@ def batch_augment(
         >>> torch.equal(batch_augment(images, params=aux.params), augmented)
         True
     """
-    batch, restore = arrays.as_tensor(images, "images")
-    checks.check_images(batch)
-    _check_config(config)
-    numbers, seed_tensor, step_tensor = random_arguments(batch, seed, index, step)
+    batch, restore = _checked(images, config)
+    sample = random_arguments(batch, seed, index, step)
     ints, reals = (None, None) if params is None else pack(params, batch)
     masks = _lung_masks(batch, lung_masks, config, backend)
     out, ints, reals, figures = anat_paste(
-        batch,
-        masks,
-        numbers,
-        seed_tensor,
-        step_tensor,
-        ints,
-        reals,
-        config,
-        return_figure=return_aux,
-        backend=backend,
+        batch, masks, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
     if not return_aux:
         return restore(out)
@@ -125,18 +110,18 @@ def image_jitter(
         ValueError: Wrong shape, size, range or device, or images that require grad.
         RuntimeError: backend="native" where there is no kernel for the device.
     """
+    batch, restore = _checked(images, config)
+    sample = random_arguments(batch, seed, index, step)
+    return restore(image_jitter_op(batch, *sample, *config.image_jitter, backend=backend))
+
+
+def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """The images as a tensor, and what makes their own kind of a result."""
     batch, restore = arrays.as_tensor(images, "images")
     checks.check_images(batch)
-    _check_config(config)
-    numbers, seed_tensor, step_tensor = random_arguments(batch, seed, index, step)
-    return restore(
-        image_jitter_op(batch, numbers, seed_tensor, step_tensor, *config.image_jitter, backend=backend)
-    )
-
-
-def _check_config(config: AnatPasteConfig) -> None:
     if not isinstance(config, AnatPasteConfig):
         raise TypeError(f"config must be an AnatPasteConfig, got {type(config).__name__}.")
+    return batch, restore
 
 
 def _lung_masks(batch: Tensor, given: Any, config: AnatPasteConfig, backend: str) -> Tensor:

@@ -14,7 +14,7 @@ _CPU = torch.device("cpu")
 
 def random_arguments(
     images: Tensor, seed: int | Tensor | None, index: Any, step: int | Tensor
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Checks seed, index and step and returns them as (index, seed, step) tensors.
 
     Without a seed, one is drawn from torch's default CPU generator, as a tensor, so that nothing is read

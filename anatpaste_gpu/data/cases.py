@@ -39,6 +39,11 @@ class Held:
     validation: int
     test: int
 
+    def check(self) -> None:
+        """Raises ValueError unless both are at least 1."""
+        if min(self.validation, self.test) < 1:
+            raise ValueError(f"validation_size and test_size must be at least 1, got {self}.")
+
 
 def held_out(cases: Iterable[Case], wanted: Held) -> Held:
     """The wanted numbers, or smaller ones in the same proportion where the set has too few patients.
@@ -138,6 +143,33 @@ class SplitDraw:
         entries = [*self._drawn.values()]
         entries += [ManifestEntry(case.path, 0, "train", case.patient) for case in train]
         return entries, len(left) - len(train)
+
+
+def draw_held_out(
+    cases: Sequence[Case], seed: int, wanted: Held
+) -> tuple[list[ManifestEntry], int, Held, list[str]]:
+    """Draws test and validation images of both classes; the other normal images are for training.
+
+    Returns:
+        The entries; the number of normal images that are in no split because their patient is held out; how
+        many images of each class are held out; and a sentence if that is fewer than wanted.
+
+    Raises:
+        DatasetError: not even one image of each class is to be had for each split.
+    """
+    sizes = held_out(cases, wanted)
+    draw = SplitDraw(cases, seed)
+    for label in (1, 0):
+        draw.draw(label, "test", sizes.test)
+        draw.draw(label, "validation", sizes.validation)
+    notes = []
+    if sizes != wanted:
+        notes.append(
+            f"Too few images to hold out {wanted.validation} + {wanted.test} of each class: "
+            f"{sizes.validation} + {sizes.test} are held out, which leaves at least half of the normal "
+            "patients for training."
+        )
+    return *draw.entries(), sizes, notes
 
 
 def counted(counts: Mapping[str, int], ignored: Sequence[str] = ()) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.cases import Case, Held, SplitDraw, counted, held_out
+from anatpaste_gpu.data.cases import Case, Held, counted, draw_held_out
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import read_headers
 from anatpaste_gpu.data.images import find_images, is_hidden, read_image
@@ -60,28 +60,18 @@ def plan(
         ValueError: a size is below 1, or the pattern is no regular expression.
     """
     held = Held(validation_size, test_size)
-    if min(validation_size, test_size) < 1:
-        raise ValueError(f"validation_size and test_size must be at least 1, got {held}.")
+    held.check()
     paths = _find(root)
     people = _patients(root, [name for names in paths.values() for name in names], patient_pattern)
     cases = [_case(name, folder, people) for folder, names in paths.items() for name in names]
-    sizes = held_out(cases, held)
-    draw = SplitDraw(cases, seed)
-    for label in (1, 0):
-        draw.draw(label, "test", sizes.test)
-        draw.draw(label, "validation", sizes.validation)
-    entries, lost = draw.entries()
+    entries, lost, _, fewer = draw_held_out(cases, seed, held)
     notes = [
         f"Class folders: {counted({folder: len(names) for folder, names in paths.items()})}.",
         f"{len({case.patient for case in cases}):,} patients, {len(people):,} of {len(cases):,} images by "
         f"{PATIENTS} or the file name; {lost:,} normal images of held-out patients are not used.",
         *_view_note(root, [case.path for case in cases], workers, progress),
+        *fewer,
     ]
-    if sizes != held:
-        notes.append(
-            f"Too few images to hold out {held.validation} + {held.test} of each class: {sizes.validation} + "
-            f"{sizes.test} are held out, which leaves at least half of the normal patients for training."
-        )
     return SplitManifest.build(DATASET, seed, entries, notes)
 
 

@@ -77,13 +77,7 @@ def load_dataset(
         read = reader(folder, splits, image_size, source)
         loaded, skipped = _map_all(request, splits, read, threads, progress)
     _report_skipped(console, skipped)
-    result = DatasetSplits(
-        train=loaded["train"],
-        validation=loaded["validation"],
-        test=loaded["test"],
-        manifest=splits,
-        skipped=tuple(skipped),
-    )
+    result = DatasetSplits(**loaded, manifest=splits, skipped=tuple(skipped))
     _check_classes(result, folder)
     return result
 

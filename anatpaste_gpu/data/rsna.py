@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.cases import Case, Held, SplitDraw, counted, held_out
+from anatpaste_gpu.data.cases import Case, Held, counted, draw_held_out
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import Header, read_headers
 from anatpaste_gpu.data.images import read_image
@@ -81,7 +81,10 @@ def plan(
 
     Raises:
         DatasetError: a file or folder is missing, a table is damaged, or there are too few images.
+        ValueError: a size is below 1.
     """
+    held = Held(validation_size, test_size)
+    held.check()
     for name in (CLASS_INFO, IMAGES):
         if not (root / name).exists():
             raise DatasetError(f"Expected {root / name}, but it does not exist. {where_from(DATASET)}")
@@ -96,7 +99,7 @@ def plan(
         Row(image_id, kinds[image_id], header, patients.get(image_id, ""))
         for image_id, header in zip(present, headers, strict=True)
     ]
-    return split(rows, seed, Held(validation_size, test_size), notes)
+    return split(rows, seed, held, notes)
 
 
 def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable[str] = ()) -> SplitManifest:
@@ -112,23 +115,18 @@ def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable
         DatasetError: there are too few PA images.
         ValueError: a size is below 1.
     """
-    if min(held.validation, held.test) < 1:
-        raise ValueError(f"validation_size and test_size must be at least 1, got {held}.")
+    held.check()
     rows = list(rows)
     rejected = Counter(row.header.rejected_as for row in rows)
     cases = [_case(row) for row in rows if row.header.rejected_as is None]
-    sizes = held_out(cases, held)
-    draw = SplitDraw(cases, seed)
-    for label in (1, 0):
-        draw.draw(label, "test", sizes.test)
-        draw.draw(label, "validation", sizes.validation)
-    entries, lost = draw.entries()
+    entries, lost, sizes, fewer = draw_held_out(cases, seed, held)
     left_out = counted({name: n for name, n in rejected.items() if name is not None})
     sentences = [
         *notes,
         f"{len(cases):,} of {len(rows):,} images are PA radiographs; left out: {left_out or 'none'}.",
         _patient_note(rows, cases, lost),
-        *_count_notes(cases, entries, sizes, held),
+        *fewer,
+        *_count_notes(cases, entries, sizes),
     ]
     return SplitManifest.build(DATASET, seed, entries, sentences)
 
@@ -158,22 +156,15 @@ def _patient_note(rows: list[Row], cases: list[Case], lost: int) -> str:
     )
 
 
-def _count_notes(cases: list[Case], entries: list[ManifestEntry], sizes: Held, held: Held) -> list[str]:
-    notes = []
-    if sizes != held:
-        notes.append(
-            f"Too few images to hold out {held.validation} + {held.test} of each class: "
-            f"{sizes.validation} + {sizes.test} are held out, which leaves at least half of the normal "
-            "patients for training."
-        )
+def _count_notes(cases: list[Case], entries: list[ManifestEntry], sizes: Held) -> list[str]:
     train = sum(entry.split == "train" for entry in entries)
     normal = sum(case.label == 0 for case in cases)
-    if (train, sizes) != (_PAPER_TRAIN, HELD_OUT):
-        notes.append(
-            f"Train has {train:,} normal images where the paper has {_PAPER_TRAIN:,}: this folder has "
-            f"{normal:,} normal PA images, the whole challenge 7,214."
-        )
-    return notes
+    if (train, sizes) == (_PAPER_TRAIN, HELD_OUT):
+        return []
+    return [
+        f"Train has {train:,} normal images where the paper has {_PAPER_TRAIN:,}: this folder has "
+        f"{normal:,} normal PA images, the whole challenge 7,214."
+    ]
 
 
 def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:

@@ -70,13 +70,7 @@ def mean_metric_intervals(
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: one (N,) a detector, higher is more abnormal.
         thresholds: one a detector, held fixed.
-        samples, seed, level: as `metric_intervals` takes them.
-
-    Returns:
-        Lower and upper end of each of `INTERVAL_METRICS`.
-
-    Raises:
-        ValueError: a class has fewer than two images, or labels or scores are invalid.
+        samples, seed, level: as `metric_intervals` takes them; it returns and raises the same.
     """
     checked = [check_scored(labels, values) for values in scores]
     truth = checked[0][0]

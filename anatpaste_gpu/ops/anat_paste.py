@@ -11,6 +11,7 @@ from .. import _extension as _extension  # loads the schemas
 from ..config import AnatPasteConfig
 from ..torch_backend.anat_paste import anat_paste as anat_paste_torch
 from .dispatch import choose
+from .paste_fakes import fake_params, fake_paste
 
 #: Columns of params_int, int32 (B,9), and params_real, float32 (B,4): PasteParams in csrc/common/draw.h.
 INT_FIELDS = ("cut_h", "cut_w", "top", "left", "kind", "half_h", "half_w", "centre_y", "centre_x")
@@ -86,21 +87,11 @@ def anat_paste(
 def _fake(
     image: Tensor, lung_mask: Tensor, index: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch, _, height, width = image.shape
-    return_figure = rest[-1]
-    return (
-        torch.empty_like(image),
-        image.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
-        image.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
-        image.new_empty((batch, 1, height, width) if return_figure else (0,), dtype=torch.float32),
-    )
+    return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.float32, wanted=rest[-1])
 
 
 @torch.library.register_fake("anatpaste::draw_anat_paste")
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     batch = index.shape[0]
-    return (
-        index.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
-        index.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
-        index.new_empty((batch,), dtype=torch.int32),
-    )
+    params = fake_params(index, batch, INT_FIELDS, REAL_FIELDS)
+    return *params, index.new_empty((batch,), dtype=torch.int32)

@@ -11,6 +11,7 @@ from .. import _extension  # loads the schemas
 from ..config import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
 from .dispatch import choose
+from .paste_fakes import fake_params, fake_paste
 
 #: The operator's `variant` is the place in this tuple.
 VARIANTS = ("normal", "scar", "union")
@@ -91,22 +92,11 @@ def cut_paste(
 
 
 def _fake(image: Tensor, index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch, _, height, width = image.shape
-    return_mask = rest[-1]
-    return (
-        torch.empty_like(image),
-        image.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
-        image.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
-        image.new_empty((batch, 1, height, width) if return_mask else (0,), dtype=torch.bool),
-    )
+    return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.bool, wanted=rest[-1])
 
 
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    batch = index.shape[0]
-    return (
-        index.new_empty((batch, len(INT_FIELDS)), dtype=torch.int32),
-        index.new_empty((batch, len(REAL_FIELDS)), dtype=torch.float32),
-    )
+    return fake_params(index, index.shape[0], INT_FIELDS, REAL_FIELDS)
 
 
 if _COMPILED:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .areas import without_small
+
 SCIPY = ("numpy", "scipy.ndimage")
 CUPY = ("cupy", "cupyx.scipy.ndimage")
 
@@ -60,11 +62,4 @@ class NdImage:
 
     def without_small(self, min_area: int) -> Callable[[Any], Any]:
         """Drops components below `min_area` pixels."""
-
-        def run(mask: Any) -> Any:
-            labels, areas = self.labels(mask)
-            kept = areas >= min_area
-            kept[0] = False
-            return kept[labels]
-
-        return run
+        return without_small(self.labels, min_area)

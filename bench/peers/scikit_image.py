@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .areas import without_small
+
 SKIMAGE = ("numpy", "skimage")
 CUCIM = ("cupy", "cucim.skimage")
 
@@ -61,14 +63,7 @@ class ScikitImage:
 
     def without_small(self, min_area: int) -> Callable[[Any], Any]:
         """Drops components below `min_area` pixels."""
-
-        def run(mask: Any) -> Any:
-            labels, areas = self.labels(mask)
-            kept = areas >= min_area
-            kept[0] = False
-            return kept[labels]
-
-        return run
+        return without_small(self.labels, min_area)
 
     def segment(self, min_area: int) -> Callable[[Any], Any]:
         """The published composition; its masks are ours."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from ..machine import REPOSITORY
@@ -64,22 +62,6 @@ def source() -> str:
     return f"{includes}namespace anatpaste {{\nconst void* const kernels[] = {{\n{addresses}}};\n}}\n"
 
 
-def find_nvdisasm(toolkit: Path) -> Path:
-    """The toolkit's, the PATH's, or the one that Triton brings along.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    spec = importlib.util.find_spec("triton")
-    folders = [toolkit / "bin", Path(shutil.which("nvdisasm") or "/nowhere").parent]
-    if spec is not None and spec.origin is not None:
-        folders.append(Path(spec.origin).parent / "backends" / "nvidia" / "bin")
-    for folder in folders:
-        if (folder / "nvdisasm").is_file():
-            return folder / "nvdisasm"
-    raise SystemExit("no nvdisasm was found: install CUDA's binary utilities, or Triton, which holds one.")
-
-
 def run(command: list[object]) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode != 0:
@@ -101,8 +83,9 @@ def compile_kernels() -> tuple[dict[str, Compiled], str]:
     flags = tool("kernel_gates").device_flags()
     log = run([toolkit.home / "bin" / "nvcc", *flags, "-arch=sm_86", "-lineinfo", "-Xptxas", "-v", "-cubin",
                f"-I{REPOSITORY / 'csrc'}", "-o", cubin, unit])  # fmt: skip
+    nvdisasm = tool("sass").find_disassembler("nvdisasm", toolkit.home)
     listing = OUTPUT / "kernels.sass"
-    listing.write_text(run([find_nvdisasm(toolkit.home), "-gi", "-c", cubin]))
+    listing.write_text(run([nvdisasm, "-gi", "-c", cubin]))
     resources = tool("sass").parse_ptxas(log)
     graphs = read(listing)
     names = match_names(sorted(graphs))
