@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.loop import Trainer
 from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.training.tally import Tally
 
 CPU = torch.device("cpu")
 ALONE = Ranks()
@@ -62,6 +64,8 @@ def everything(ranks: Ranks, folder: Path) -> dict[str, Any]:
         "whole": losses(ranks, AnatPasteNet("resnet18"), 3, 0.03, torch.float64),
         "embeddings": embeddings(ranks),
     }
+    for precision in ("float32", "bfloat16"):
+        results[f"parts_{precision}"] = in_parts(ranks, folder / f"parts{ranks.world}", precision)
     results |= trainer_results(ranks, folder / ("one" if ranks.world == 1 else "two"))
     if ranks.shares:
         results |= {"agreed": agreed(ranks), "from_leader": from_leader(ranks)}
@@ -211,6 +215,31 @@ def trainer_results(ranks: Ranks, path: Path) -> dict[str, Any]:
         trainer.validator(network, trainer.progress, epochs_done=2)
     trainer.validator._config = CONFIG
     return {"batches": batches, "auc": area, "areas": [v["auc"] for v in trainer.progress.validations]}
+
+
+def in_parts(ranks: Ranks, path: Path, precision: str) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses of ResNet18's first 20 steps in four parts, at the paper's learning rate; weights after them."""
+    config = dataclasses.replace(
+        CONFIG,
+        backbone="resnet18",
+        batch_size=8,
+        batch_parts=4,
+        steps_per_epoch=20,
+        log_every=20,
+        precision=precision,
+    )
+    data, folder = splits(), RunFolder(path / precision)
+    if ranks.leads:
+        folder.begin(config, data.manifest)
+    display = Display(Console(file=io.StringIO()), folder.tensorboard, 40, 20)
+    trainer = Trainer(config, data, folder, CPU, display, ranks)
+    trainer.tally = Tally(21, CPU)  # looked at once, here
+    for step in range(20):
+        result = trainer.training_step(trainer.source.batch(step), config.learning_rate)
+        trainer.tally.note(result)
+        trainer.progress.step += 1
+    trainer.collect()
+    return [loss for loss, _ in trainer.window], trainer.network.state_dict()
 
 
 def agreed(ranks: Ranks) -> list[tuple[int, bool]]:

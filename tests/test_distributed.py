@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KernelDensity as SklearnDensity
 from torch import nn
 
-from anatpaste_gpu.distributed import JointBatchNorm, Ranks, with_joint_statistics
+from anatpaste_gpu.distributed import (
+    JointBatchNorm,
+    Ranks,
+    mean_cross_entropy,
+    own_parts,
+    with_joint_statistics,
+)
 from anatpaste_gpu.distributed.density import shards
+from anatpaste_gpu.distributed.parts import pairwise_sum, train_in_parts
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.order import share_of_batch
+from anatpaste_gpu.training.twins import Twins
 
 from . import rank_worker
 
@@ -105,10 +114,65 @@ class TestLosses:
         assert one["small"][-1] < one["small"][0], "it learns"
         torch.testing.assert_close(both[0]["small"], one["small"], rtol=1e-4, atol=0)
 
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_whole_network_in_parts_is_the_same_to_the_bit(
+        self, precision: str, both: list[dict[str, Any]], one: dict[str, Any]
+    ) -> None:
+        (losses, weights), *ranks = (results[f"parts_{precision}"] for results in (one, *both))
+        assert len(set(losses)) == 20
+        for rank_losses, rank_weights in ranks:
+            assert rank_losses == losses
+            assert rank_weights.keys() == weights.keys()
+            assert all(torch.equal(rank_weights[name], weights[name]) for name in weights)
+
     def test_whole_network_in_float64(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
         # At this learning rate a rounding grows about tenfold a step, in one process as in two: 1e-15 becomes
         # 1e-12. A gradient or a statistic that were wrong by 0.1 % would show at once.
         torch.testing.assert_close(both[0]["whole"], one["whole"], rtol=1e-9, atol=0)
+
+
+class TestParts:
+    def test_gradients_and_statistics_are_those_of_the_whole_batch(self) -> None:
+        images = torch.randn(8, 1, 24, 24, generator=torch.Generator().manual_seed(2)).double()
+        labels = torch.arange(2).repeat(4)
+        whole = rank_worker.small_network()
+        whole(images.float())
+        whole = whole.double()
+        cut = copy.deepcopy(whole)
+        train_in_parts(cut, 4)
+        with_joint_statistics(cut, 4)
+        assert list(cut.state_dict()) == list(whole.state_dict())
+        for network, parts in ((whole, 1), (cut, 4)):
+            mean_cross_entropy(network(images), labels, parts).backward()
+        for (name, expected), found in zip(whole.named_parameters(), cut.parameters(), strict=True):
+            # Rounding of float64 alone: a part left out or counted twice would be off by a quarter.
+            torch.testing.assert_close(found.grad, expected.grad, rtol=1e-9, atol=1e-12, msg=name)
+        for name, expected in whole.named_buffers():
+            torch.testing.assert_close(cut.get_buffer(name), expected, rtol=1e-12, atol=1e-14, msg=name)
+        assert torch.equal(cut.eval()(images), cut(images)), "evaluation knows no parts"
+
+    @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2**32 - 1))
+    def test_sums_do_not_depend_on_who_holds_the_terms(self, own: int, ranks: int, seed: int) -> None:
+        terms = torch.randn(2 ** (own + ranks), 50, generator=torch.Generator().manual_seed(seed))
+        held = [pairwise_sum(list(rank)) for rank in terms.unflatten(0, (2**ranks, -1))]
+        assert torch.equal(pairwise_sum(held), pairwise_sum(list(terms)))
+        # float32 roundings of at most 256 terms of about 1.
+        expected = terms.double().sum(0)
+        torch.testing.assert_close(pairwise_sum(list(terms)).double(), expected, rtol=0, atol=1e-4)
+
+    def test_a_batch_has_images_and_their_twins_in_every_part(self) -> None:
+        images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
+        whole, cut = (Twins(rank_worker.CONFIG, 4, rank_worker.CPU, parts=parts) for parts in (1, 2))
+        order = [0, 1, 4, 5, 2, 3, 6, 7]
+        assert torch.equal(cut(images, torch.arange(4)), whole(images, torch.arange(4))[order])
+        assert torch.equal(cut.labels, whole.labels[order])
+
+    def test_what_cannot_be_cut_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"must be divisible by the 4 ranks that share them, got 2\."):
+            own_parts(2, 4)
+        assert own_parts(1, 3) == 1
+        with pytest.raises(ValueError, match=r"layers; 1\.0 is a LayerNorm\."):
+            train_in_parts(nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.LayerNorm(3))), 2)
 
 
 class TestDensity:

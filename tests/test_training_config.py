@@ -101,6 +101,9 @@ def test_recipe_hash_tells_recipes_apart_and_not_places() -> None:
         ("device_budget", -1, r"device_budget must be at least 0, got -1"),
         ("checkpoint_seconds", -1.0, r"checkpoint_seconds must be in \[0\.0, inf\), got -1\.0"),
         ("batch_size", 0, r"batch_size must be at least 1, got 0"),
+        ("batch_parts", 0, r"batch_parts must be at least 1, got 0"),
+        ("batch_parts", 3, r"batch_parts must be a power of two that divides batch_size 64, got 3"),
+        ("batch_parts", 128, r"batch_parts must be a power of two that divides batch_size 64, got 128"),
         ("image_size", 15, r"image_size must be in 16\.\.8192, got 15"),
         ("seed", -1, r"seed must be in 0\.\.9223372036854775807, got -1"),
         ("seed", 2**63, r"seed must be in 0\.\.9223372036854775807"),
@@ -119,6 +122,8 @@ def test_exception_values(field: str, value: object, message: str) -> None:
 def test_exception_types() -> None:
     with pytest.raises(TypeError, match=r"epochs must be a whole number, got 1\.5"):
         TrainConfig(epochs=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="batch_parts above 1 does not go with compile true"):
+        TrainConfig(batch_parts=2, compile=True)
     with pytest.raises(TypeError, match="augmentation must be an AnatPasteConfig, got dict"):
         TrainConfig(augmentation={})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must have the fields of TrainConfig, not \['typo'\]"):

@@ -9,34 +9,47 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from anatpaste_gpu.distributed.joint_norm import with_joint_statistics
+from anatpaste_gpu.distributed.parts import average_pairwise, own_parts, train_in_parts
 from anatpaste_gpu.distributed.ranks import Ranks
 
 
-def in_parallel(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
+def in_parallel(network: nn.Module, ranks: Ranks, device: torch.device, parts: int = 1) -> nn.Module:
     """The network as a training step calls it: gradients averaged, batch statistics joint over all ranks.
 
     Its batch normalisations are replaced in place, by torch's SyncBatchNorm on GPUs and by `JointBatchNorm`
     on CPUs, where torch's does not work; all ranks begin with rank 0's weights. On its own a process gets the
-    network back as it is.
+    network back as it is. With more than one part a batch, it is `JointBatchNorm` everywhere, and all sums
+    have the parts' order.
 
     Args:
         network: on `device`; it goes on sharing all tensors with what is returned.
         ranks: who shares the step.
         device: of this rank.
+        parts: into how many a batch of all ranks is cut; a power of two. 1 means one a rank, whose sums are
+            added in the order that is fastest.
+
+    Raises:
+        ValueError: the parts cannot be shared by the ranks, or the network cannot be trained in parts.
     """
+    own = own_parts(parts, ranks.world)
+    if parts > 1:
+        train_in_parts(network, own)
+    on_gpu = device.type == "cuda"
+    if parts > 1 or (ranks.shares and not on_gpu):
+        with_joint_statistics(network, own)
+    elif ranks.shares:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if not ranks.shares:
         return network
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    else:
-        with_joint_statistics(network)
     with warnings.catch_warnings():
         # Its new name is unknown to older versions of torch.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        return DistributedDataParallel(
+        shared = DistributedDataParallel(
             network,
             device_ids=[device] if on_gpu else None,
             broadcast_buffers=False,  # every rank computes the same running statistics
             gradient_as_bucket_view=True,
         )
+    if parts > 1:
+        shared.register_comm_hook(None, lambda _, bucket: average_pairwise(bucket))
+    return shared

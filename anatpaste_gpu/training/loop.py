@@ -15,7 +15,7 @@ from torch import Tensor
 from anatpaste_gpu import _extension
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype, peak_memory
-from anatpaste_gpu.distributed import Agreement, Ranks
+from anatpaste_gpu.distributed import Agreement, Ranks, own_parts
 from anatpaste_gpu.distributed.parallel import in_parallel
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.segmenters import Segmenter, lung_segmenter
@@ -55,7 +55,8 @@ class Trainer:
     continued run equals an uninterrupted one, to the bit on a CPU with the same number of threads.
 
     Ranks that share the run take equal parts of every batch; gradients and batch statistics are those of the
-    whole batch, so that the run differs from one process's by rounding alone.
+    whole batch, so that the run differs from one process's by rounding alone, and with as many
+    `batch_parts` not at all.
 
     Args:
         config: the recipe.
@@ -86,12 +87,14 @@ class Trainer:
         stream = TrainingStream(len(splits.train), config.batch_size, config.seed, ranks.rank, ranks.world)
         packed = self.segmented_once(splits, segmenter) if masks is None else pack_all(masks)
         self.source = open_source(splits.train.images, packed, stream, device, config.device_budget)
-        self.twins = Twins(config, stream.share, device, segmenter)
+        self.twins = Twins(
+            config, stream.share, device, segmenter, own_parts(config.batch_parts, ranks.world)
+        )
         self.network = build_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network, config)
         self.clock = StepClock(device)
         dtype = compute_dtype(config.precision, device)
-        network: Any = in_parallel(self.network, ranks, device)
+        network: Any = in_parallel(self.network, ranks, device, config.batch_parts)
         if config.compile:
             network = torch.compile(network)
         self.training_step = TrainingStep(network, self.optimizer, self.twins, dtype, self.clock)
@@ -222,7 +225,7 @@ class Trainer:
             ValueError: a loss is no number; it names the step and its batch.
         """
         own_losses, own_correct = self.tally.pending()
-        losses = (self.ranks.sum(own_losses.double()) / self.ranks.world).tolist()
+        losses = (self.ranks.sum(own_losses) / self.ranks.world).tolist()
         correct = self.ranks.sum(own_correct).tolist()
         self.tally.clear()
         first = self.progress.step - len(losses)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from anatpaste_gpu.distributed import mean_cross_entropy
 from anatpaste_gpu.training.clock import StepClock
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.source import RawBatch
@@ -18,7 +18,7 @@ from anatpaste_gpu.training.twins import Twins
 class StepResult(NamedTuple):
     """What a step tells, on the device."""
 
-    #: float32 (), the mean cross entropy of the batch.
+    #: float32 (), the mean cross entropy of the batch; float64 of a batch in several parts.
     loss: Tensor
     #: int64 (), images and twins that were classified correctly before the update.
     correct: Tensor
@@ -96,7 +96,7 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(batch.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.network(batch).float()
-        loss = functional.cross_entropy(logits, labels)
+        loss = mean_cross_entropy(logits, labels, self.twins.parts)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()

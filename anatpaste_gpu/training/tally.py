@@ -18,7 +18,7 @@ class Tally:
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._capacity = capacity
-        self._losses = torch.zeros(capacity, device=device)
+        self._losses = torch.zeros(capacity, dtype=torch.float64, device=device)
         self._correct = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._count = 0
 
@@ -29,7 +29,7 @@ class Tally:
         self._count += 1
 
     def pending(self) -> tuple[Tensor, Tensor]:
-        """Losses, float32, and correct answers, int64, of the steps since the last `clear`, on the device."""
+        """Losses, float64, and correct answers, int64, of the steps since the last `clear`, on the device."""
         return self._losses[: self._count], self._correct[: self._count]
 
     @property

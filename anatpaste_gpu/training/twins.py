@@ -26,10 +26,12 @@ class Twins:
         batch_size: images a batch that this process makes twins of.
         device: where to train.
         segmenter: in place of the built-in one; called on the images after their jitter.
+        parts: into how many equal parts of images and their own twins the batch is to be cut.
 
     Attributes:
         labels: int64 on the device: 0 for each of the B images, then 1 for every twin, then 2 for every
-            second copy where the method makes one.
+            second copy where the method makes one; part after part where there are several.
+        parts: as given.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class Twins:
         batch_size: int,
         device: torch.device,
         segmenter: Segmenter | None = None,
+        parts: int = 1,
     ) -> None:
+        self.parts = parts
         self._method = dataclasses.replace(config.augmenter, segmenter=segmenter)
         self._seed = config.seed
-        self.labels = torch.arange(self._method.classes, device=device).repeat_interleave(batch_size)
+        labels = torch.arange(self._method.classes, device=device)
+        self.labels = labels.repeat_interleave(batch_size // parts).repeat(parts)
 
     def __call__(self, images: Tensor, index: Tensor, masks: Tensor | None = None) -> Tensor:
         """The step's batch. Does not synchronise.
@@ -55,11 +60,14 @@ class Twins:
 
         Returns:
             uint8 (2 B, 1, S, S), first the images, then their twins; (3 B, 1, S, S) with two copies each.
+            So in every part, where there are several.
         """
         lungs = None if masks is None else unpack_masks(masks, *images.shape[2:])
         images = self._jitter(images, index)
         copies = self._method.augment(images, seed=self._seed, index=index, lung_masks=lungs)
-        return torch.cat([images, *copies])
+        if self.parts == 1:
+            return torch.cat([images, *copies])
+        return torch.cat([part for ways in zip(*self._cut(images, *copies), strict=True) for part in ways])
 
     def save_gallery(self, path: Path, images: Tensor, index: Tensor, masks: Tensor | None = None) -> None:
         """Draws what images become; with lungs and figures where the method is AnatPaste."""
@@ -75,6 +83,9 @@ class Twins:
             titles = [title for title, _ in method.pastes]
             copies = dict(zip(titles, method.augment(images, **draws), strict=True))
             save_figure(augmentation_figure({"original": images, **copies}), path)
+
+    def _cut(self, *ways: Tensor) -> list[tuple[Tensor, ...]]:
+        return [way.chunk(self.parts) for way in ways]
 
     def _jitter(self, images: Tensor, index: Tensor) -> Tensor:
         jittered: Tensor = image_jitter(images, seed=self._seed, index=index, config=self._method.config)

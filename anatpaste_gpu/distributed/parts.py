@@ -1,0 +1,156 @@
+"""Batches in equal parts, whose sums are added in one order: the same to the bit on any number of ranks.
+
+A weight's gradient is a sum over the batch. Two ranks add it up in two halves, one process in whatever order
+its convolution likes; the roundings differ, and the first steps of training magnify them. Here every process
+forms the sums of each part by themselves and adds them pairwise, so that 1, 2, 4, ... ranks that share the
+same parts compute the same numbers (compare EasyScale, Li et al., SC 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def own_parts(parts: int, world: int) -> int:
+    """How many of a batch's parts each of `world` ranks holds.
+
+    Args:
+        parts: of the whole batch; 1 means one a rank.
+        world: how many ranks there are.
+
+    Raises:
+        ValueError: the ranks cannot hold equally many.
+    """
+    if parts == 1:
+        return 1
+    if parts % world:
+        raise ValueError(f"batch_parts must be divisible by the {world} ranks that share them, got {parts}.")
+    return parts // world
+
+
+def pairwise_sum(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of neighbours, of neighbouring sums, and so on, so that both halves are summed apart."""
+    while len(terms) > 1:
+        pairs = [terms[i] + terms[i + 1] for i in range(0, len(terms) - 1, 2)]
+        terms = pairs + list(terms[len(pairs) * 2 :])
+    return terms[0]
+
+
+def joint_sum(terms: Sequence[Tensor]) -> Tensor:
+    """The pairwise sum over the terms of all ranks, on every rank. Synchronises with the other ranks.
+
+    Args:
+        terms: equally many on every rank, of one shape and dtype.
+    """
+    own = pairwise_sum(terms)
+    if not dist.is_initialized():
+        return own
+    everyone = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, own)
+    return pairwise_sum(everyone)
+
+
+def average_pairwise(bucket: Any) -> torch.futures.Future[Tensor]:
+    """The mean of all ranks' gradients, summed pairwise.
+
+    It holds a bucket of every rank at once, where an all-reduce holds one.
+
+    Args:
+        bucket: a dist.GradBucket, as DDP's communication hooks get it.
+    """
+    own = bucket.buffer()
+    everyone = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    work = dist.all_gather(everyone, own, async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda _: pairwise_sum(everyone) / len(everyone))
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor, parts: int) -> Tensor:
+    """The mean cross entropy, its gradient that of every part by itself.
+
+    Args:
+        logits: float32 (B, classes), the parts one after the other.
+        labels: int64 (B,).
+        parts: equal parts of the batch; more than one is a power of two, by which a division is exact.
+
+    Returns:
+        float32 (), or float64 () of several parts, whose sum has no rounding then.
+    """
+    if parts == 1:
+        return functional.cross_entropy(logits, labels)
+    pairs = zip(logits.chunk(parts), labels.chunk(parts), strict=True)
+    return torch.stack([functional.cross_entropy(*pair).double() for pair in pairs]).mean()
+
+
+def train_in_parts(network: nn.Module, parts: int) -> None:
+    """Lets convolutions and linear layers form their weights' gradients part by part, in place.
+
+    All tensors and names stay the same; evaluation is as before. Batch normalisations are left to
+    `with_joint_statistics`.
+
+    Args:
+        network: of layers whose weights belong to Conv2d, Linear and BatchNorm.
+        parts: into how many equal parts this process's batch is cut.
+
+    Raises:
+        ValueError: another layer has weights.
+    """
+    for name, layer in network.named_modules():
+        # By what a layer does, not by its class: a subclass may do something else.
+        if type(layer).forward is nn.Conv2d.forward:
+            layer.__class__ = _Conv2dInParts
+        elif type(layer).forward is nn.Linear.forward:
+            layer.__class__ = _LinearInParts
+        elif isinstance(layer, _BatchNorm) or not layer._parameters:
+            continue
+        else:
+            raise ValueError(
+                "batch_parts needs a backbone whose weights are those of Conv2d, Linear and BatchNorm "
+                f"layers; {name} is a {type(layer).__name__}."
+            )
+        layer.batch_parts = parts
+
+
+class _Aliases(torch.autograd.Function):
+    """A weight once for every part; its gradient is the pairwise sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, parts: int) -> tuple[Tensor, ...]:
+        return tuple(weight.view_as(weight) for _ in range(parts))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return pairwise_sum(gradients), None
+
+
+def _by_parts(layer: Any, input: Tensor, call: Any) -> Tensor:
+    """`call(part, weight, bias)` of every part of the batch, put together."""
+    count = layer.batch_parts
+    weights = _Aliases.apply(layer.weight, count)
+    biases = [None] * count if layer.bias is None else _Aliases.apply(layer.bias, count)
+    return torch.cat([call(*part) for part in zip(input.chunk(count), weights, biases, strict=True)])
+
+
+class _Conv2dInParts(nn.Conv2d):
+    batch_parts: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.batch_parts == 1:
+            return super().forward(input)
+        return _by_parts(self, input, self._conv_forward)
+
+
+class _LinearInParts(nn.Linear):
+    batch_parts: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.batch_parts == 1:
+            return super().forward(input)
+        return _by_parts(self, input, functional.linear)
