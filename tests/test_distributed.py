@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from anatpaste_gpu.distributed import (
 )
 from anatpaste_gpu.distributed.density import shards
 from anatpaste_gpu.distributed.parts import pairwise_sum, train_in_parts
-from anatpaste_gpu.training import TrainConfig
+from anatpaste_gpu.training import TrainConfig, train
 from anatpaste_gpu.training.order import share_of_batch
 from anatpaste_gpu.training.twins import Twins
 
@@ -173,6 +174,18 @@ class TestParts:
         assert own_parts(1, 3) == 1
         with pytest.raises(ValueError, match=r"layers; 1\.0 is a LayerNorm\."):
             train_in_parts(nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.LayerNorm(3))), 2)
+
+    def test_a_run_that_cannot_be_cut_leaves_nothing(self, tmp_path: Path) -> None:
+        config = dataclasses.replace(
+            rank_worker.CONFIG, backbone="swin_t", batch_parts=2, output=str(tmp_path / "run")
+        )
+        with pytest.raises(
+            ValueError, match="batch_parts needs a backbone whose weights are those of Conv2d"
+        ):
+            train(config, splits=rank_worker.splits())
+        with pytest.raises(ValueError, match="must be divisible by the 4 ranks"):
+            train(config, splits=rank_worker.splits(), ranks=Ranks(world=4))
+        assert not (tmp_path / "run").exists()
 
 
 class TestDensity:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.devices import compute_dtype, device_name, select_device
-from anatpaste_gpu.distributed import Ranks, joined, local_gpu
+from anatpaste_gpu.distributed import Ranks, joined, local_gpu, own_parts
+from anatpaste_gpu.distributed.parts import train_in_parts
 from anatpaste_gpu.evaluation.detector import Detector
 from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
 from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
@@ -93,6 +94,9 @@ def _train(
     segmenter: Segmenter | None,
 ) -> dict[str, Any]:
     share = share_of_batch(config.batch_size, ranks.world)
+    own_parts(config.batch_parts, ranks.world)
+    if config.batch_parts > 1:
+        train_in_parts(build_network(config), 1)  # of a network that is dropped: it refuses in time
     console = (console or Console()) if ranks.leads else Console(quiet=True)
     folder = RunFolder(config.run_dir)
     continued, splits = _images(config, folder, ranks, splits)
