@@ -6,6 +6,7 @@
 #include "cpu/checks.h"
 #include "cpu/given_params.h"
 #include "cpu/paste_image.h"
+#include "cpu/paste_outputs.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
 #include "pixel_dispatch.h"
@@ -14,17 +15,13 @@ namespace anatpaste {
 namespace cpu {
 namespace {
 
-struct Outputs {
-  Tensor image, ints, reals, figure;
-};
-
 template <typename T>
 void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArguments& random,
                  const GivenParams& given, const PasteSettings& settings, const ImageView& view,
-                 const Outputs& out, int64_t begin, int64_t end) {
+                 const PasteOutputs& out, int64_t begin, int64_t end) {
   const int64_t pixels = int64_t{view.height} * view.width;
   const int64_t stride = view.channels * pixels;
-  const bool wants_figure = out.figure.numel() > 0;
+  const bool wants_figure = out.extra.numel() > 0;
   PasteScratch scratch;
   for (int64_t i = begin; i < end; ++i) {
     const uint8_t* lung = static_cast<const uint8_t*>(lung_mask.const_data_ptr()) + i * pixels;
@@ -42,20 +39,10 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
     p = sanitised(p, view.height, view.width);
     store_params(p, mutable_data_of<int32_t>(out.ints) + i * kParamsInt,
                  mutable_data_of<float>(out.reals) + i * kParamsReal);
-    float* figure = wants_figure ? mutable_data_of<float>(out.figure) + i * pixels : nullptr;
+    float* figure = wants_figure ? mutable_data_of<float>(out.extra) + i * pixels : nullptr;
     paste_image(data_of<T>(image) + i * stride, lung, p, view, mutable_data_of<T>(out.image) + i * stride,
                 figure, scratch);
   }
-}
-
-Outputs new_outputs(const Tensor& image, bool return_figure) {
-  const int64_t batch = image.size(0);
-  const auto real = ScalarType::Float;
-  return {torch::stable::empty_like(image),
-          torch::stable::new_empty(image, {batch, kParamsInt}, ScalarType::Int),
-          torch::stable::new_empty(image, {batch, kParamsReal}, real),
-          return_figure ? torch::stable::new_empty(image, {batch, 1, image.size(2), image.size(3)}, real)
-                        : torch::stable::new_empty(image, {0}, real)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
@@ -77,13 +64,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
       planes.height, planes.width, area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low,
       value_high, sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high);
   const ImageView view = {channels, planes.height, planes.width, image_background};
-  const Outputs out = new_outputs(image, return_figure);
+  const PasteOutputs out = paste_outputs(image, kParamsInt, kParamsReal, ScalarType::Float, return_figure);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       paste_range<decltype(pixel)>(image, lung_mask, random, given, settings, view, out, begin, end);
     });
   });
-  return {out.image, out.ints, out.reals, out.figure};
+  return out.all();
 }
 
 }  // namespace

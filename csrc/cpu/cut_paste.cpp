@@ -8,6 +8,7 @@
 #include "cpu/apply_jitter.h"
 #include "cpu/checks.h"
 #include "cpu/given_params.h"
+#include "cpu/paste_outputs.h"
 #include "cpu/pixel_sums.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
@@ -16,10 +17,6 @@
 namespace anatpaste {
 namespace cpu {
 namespace {
-
-struct Outputs {
-  Tensor image, ints, reals, mask;
-};
 
 struct ImageSize {
   int channels;
@@ -92,10 +89,10 @@ void paste_image(const T* image, const CutPasteParams& p, const ImageSize& size,
 
 template <typename T>
 void paste_range(const Tensor& image, const RandomArguments& random, const GivenParams& given,
-                 const CutPasteSettings& settings, const ImageSize& size, const Outputs& out, int64_t begin,
-                 int64_t end) {
+                 const CutPasteSettings& settings, const ImageSize& size, const PasteOutputs& out,
+                 int64_t begin, int64_t end) {
   const int64_t stride = size.channels * size.pixels();
-  const bool wants_mask = out.mask.numel() > 0;
+  const bool wants_mask = out.extra.numel() > 0;
   std::vector<T> scratch;
   for (int64_t i = begin; i < end; ++i) {
     CutPasteParams p =
@@ -106,20 +103,10 @@ void paste_range(const Tensor& image, const RandomArguments& random, const Given
     store_params(p, mutable_data_of<int32_t>(out.ints) + i * kCutPasteInt,
                  mutable_data_of<float>(out.reals) + i * kCutPasteReal);
     uint8_t* mask =
-        wants_mask ? static_cast<uint8_t*>(out.mask.mutable_data_ptr()) + i * size.pixels() : nullptr;
+        wants_mask ? static_cast<uint8_t*>(out.extra.mutable_data_ptr()) + i * size.pixels() : nullptr;
     paste_image(data_of<T>(image) + i * stride, p, size, mutable_data_of<T>(out.image) + i * stride, mask,
                 scratch);
   }
-}
-
-Outputs new_outputs(const Tensor& image, bool return_mask) {
-  const int64_t batch = image.size(0);
-  return {torch::stable::empty_like(image),
-          torch::stable::new_empty(image, {batch, kCutPasteInt}, ScalarType::Int),
-          torch::stable::new_empty(image, {batch, kCutPasteReal}, ScalarType::Float),
-          return_mask
-              ? torch::stable::new_empty(image, {batch, 1, image.size(2), image.size(3)}, ScalarType::Bool)
-              : torch::stable::new_empty(image, {0}, ScalarType::Bool)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(
@@ -139,13 +126,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(
                               log_aspect_high, scar_width_low, scar_width_high, scar_length_low,
                               scar_length_high, rotation_low, rotation_high, jitter_low, jitter_high);
   const ImageSize size = {channels, planes.height, planes.width};
-  const Outputs out = new_outputs(image, return_mask);
+  const PasteOutputs out = paste_outputs(image, kCutPasteInt, kCutPasteReal, ScalarType::Bool, return_mask);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       paste_range<decltype(pixel)>(image, random, given, settings, size, out, begin, end);
     });
   });
-  return {out.image, out.ints, out.reals, out.mask};
+  return out.all();
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 #include <tuple>
 
 #include "anat_paste.cuh"
-#include "launch_arguments.h"
 #include "launcher.h"
+#include "paste_launch.h"
 
 namespace anatpaste {
 namespace {
@@ -12,21 +12,6 @@ namespace {
 // Above this the figure's tables go to a workspace: with the kernel's static shared memory, 48 KB are not
 // exceeded, which every device gives without asking. Sides up to 2,200 pixels fit.
 constexpr int64_t kSharedTableBytes = 24 * 1024;
-// A quarter of a 256 x 256 image; smaller slices would mostly repeat the draw and the lung count.
-constexpr int64_t kPixelsPerSlice = 16384;
-
-struct Outputs {
-  Tensor image, ints, reals, figure;
-};
-
-Outputs new_outputs(OnDevice& device, const Tensor& image, bool return_figure) {
-  const int64_t batch = image.size(0);
-  return {device.empty(image.sizes(), image.scalar_type()),
-          device.empty({batch, kParamsInt}, ScalarType::Int),
-          device.empty({batch, kParamsReal}, ScalarType::Float),
-          return_figure ? device.empty({batch, 1, image.size(2), image.size(3)}, ScalarType::Float)
-                        : device.empty({0}, ScalarType::Float)};
-}
 
 void check_lung_mask(const Tensor& mask, const Tensor& image) {
   STD_TORCH_CHECK(mask.scalar_type() == ScalarType::Bool && mask.dim() == 4 && mask.is_contiguous() &&
@@ -39,7 +24,7 @@ template <typename T>
 void paste(OnDevice& device, PasteArguments<T>& arguments, int64_t batch) {
   const PasteSettings& settings = arguments.settings;
   const int64_t pixels = int64_t{settings.height} * settings.width;
-  const unsigned slices = slices_for(batch, pixels, kPixelsPerSlice);
+  const unsigned slices = slices_for(batch, pixels, kPastePixelsPerSlice);
   const dim3 grid(static_cast<unsigned>(batch), slices);
   const int64_t bytes = paste_table_bytes(settings.height, settings.width);
   if (bytes <= kSharedTableBytes) {
@@ -55,17 +40,10 @@ void paste(OnDevice& device, PasteArguments<T>& arguments, int64_t batch) {
 template <typename T>
 PasteArguments<T> arguments_of(OnDevice& device, const Tensor& image, const Tensor& lung_mask,
                                const std::optional<Tensor>& params_int,
-                               const std::optional<Tensor>& params_real, Outputs& out) {
-  PasteArguments<T> a = {};
-  a.image = device.read<T>(image);
+                               const std::optional<Tensor>& params_real, const PasteOutputs& out) {
+  auto a = paste_arguments<PasteArguments<T>, T>(device, image, params_int, params_real, out);
   a.lung_mask = device.read<uint8_t>(lung_mask);
-  a.given_ints = params_int.has_value() ? device.read<int32_t>(*params_int) : nullptr;
-  a.given_reals = params_real.has_value() ? device.read<float>(*params_real) : nullptr;
-  a.out = device.write<T>(out.image);
-  a.ints = device.write<int32_t>(out.ints);
-  a.reals = device.write<float>(out.reals);
-  a.figure = out.figure.numel() > 0 ? device.write<float>(out.figure) : nullptr;
-  a.channels = static_cast<int32_t>(image.size(1));
+  a.figure = out.extra.numel() > 0 ? device.write<float>(out.extra) : nullptr;
   a.edges = max_edges(static_cast<int32_t>(image.size(2)), static_cast<int32_t>(image.size(3)));
   a.chords = max_chords(static_cast<int32_t>(image.size(2)));
   return a;
@@ -81,7 +59,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
   check_lung_mask(lung_mask, image);
   check_params(params_int, params_real, image, kParamsInt, kParamsReal);
   OnDevice device(image);
-  Outputs out = new_outputs(device, image, return_figure);
+  const PasteOutputs out =
+      paste_outputs(device, image, kParamsInt, kParamsReal, ScalarType::Float, return_figure);
   const int64_t batch = image.size(0);
   if (batch > 0) {
     const RandomSource random = random_source(device, image, index, seed, step);
@@ -96,7 +75,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
       paste(device, arguments, batch);
     });
   }
-  return {out.image, out.ints, out.reals, out.figure};
+  return out.all();
 }
 
 }  // namespace
