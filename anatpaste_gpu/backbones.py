@@ -21,6 +21,24 @@ TIMM_PREFIX = "timm/"
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")
 
 
+# With weights these undo ImageNet's means and take (x - 0.5) / 0.5 instead (torchvision's transform_input).
+_TRANSFORMED_INPUT = ("googlenet", "inception_v3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """What a network is given: (value - mean) / std of values in [0, 1], for each of three channels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+#: The same for all channels: -1 to 1.
+GREY = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+#: Of most of the weights that were trained on ImageNet.
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A network that turns images into embeddings.
@@ -69,6 +87,28 @@ def build_backbone(name: str, image_size: int | None = None) -> Backbone:
         return _build(name, image_size)
 
 
+def published_normalisation(name: str) -> Normalisation:
+    """The normalisation on which a backbone's published weights were trained, as its library states it.
+
+    Where there are several weights, those that the library takes by default count.
+
+    Args:
+        name: as `check_backbone` takes it.
+
+    Raises:
+        ValueError: as `check_backbone`.
+    """
+    if _library(name) == "timm":
+        import timm
+
+        stated = timm.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX))
+        return IMAGENET if stated is None else Normalisation(tuple(stated.mean), tuple(stated.std))
+    if name in _TRANSFORMED_INPUT:
+        return GREY
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return Normalisation(tuple(transform.mean), tuple(transform.std))
+
+
 def _build(name: str, image_size: int | None) -> Backbone:
     library = _library(name)
     arguments = {} if image_size is None else _size_arguments(name, image_size)
@@ -90,7 +130,7 @@ def _size_in_errors(name: str, image_size: int | None) -> Iterator[None]:
 
 
 def _from_torchvision(name: str, arguments: dict[str, Any]) -> Backbone:
-    if name in ("googlenet", "inception_v3"):
+    if name in _TRANSFORMED_INPUT:
         arguments = {"aux_logits": False, "init_weights": True}
     module = torchvision.models.get_model(name, weights=None, **arguments)
     classifier, size = _take_off_classifier(module)

@@ -12,16 +12,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from anatpaste_gpu.backbones import build_backbone
+from anatpaste_gpu.backbones import GREY, Normalisation, build_backbone
 
 #: Widths of the projection head; the last one is the two classes, image and augmented twin.
 HEAD_WIDTHS = (512, 128, 2)
-#: Mean and standard deviation of the normalisation of grey values in [0, 1].
-INPUT_MEAN = 0.5
-INPUT_STD = 0.5
-#: The same for each of three channels, as torchvision's ImageNet weights expect them.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _OLD_DENSENET = re.compile(r"(\bdenselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 _INTEGER_MAXIMA = {torch.uint8: 255.0, torch.uint16: 65535.0}
@@ -36,7 +30,7 @@ class AnatPasteNet(nn.Module):
     Args:
         backbone: its name, as `check_backbone` takes it.
         head_widths: widths of the head's linear layers, BatchNorm and ReLU between them.
-        imagenet_input: normalise grey values as ImageNet weights expect it, not by 0.5.
+        normalisation: of the images' values, such as `published_normalisation(backbone)` for its weights.
         image_size: side of the images, for transformers, whose weights depend on it; None for their own.
 
     Attributes:
@@ -55,14 +49,14 @@ class AnatPasteNet(nn.Module):
         backbone: str = "resnet18",
         head_widths: tuple[int, ...] = HEAD_WIDTHS,
         *,
-        imagenet_input: bool = False,
+        normalisation: Normalisation = GREY,
         image_size: int | None = None,
     ) -> None:
         super().__init__()
         built = build_backbone(backbone, image_size)
         self.backbone, self.embedding_size = built.module, built.embedding_size
         self._left_out = tuple(f"{name}." for name in built.classifiers)
-        self.head_widths, self.imagenet_input = tuple(head_widths), imagenet_input
+        self.head_widths, self.normalisation = tuple(head_widths), normalisation
         self.head = _projection_head((self.embedding_size, *head_widths))
 
     def embed(self, images: Tensor) -> Tensor:
@@ -74,7 +68,7 @@ class AnatPasteNet(nn.Module):
         Returns:
             floating-point (B, D).
         """
-        features: Tensor = self.backbone(to_input(images, imagenet=self.imagenet_input))
+        features: Tensor = self.backbone(to_input(images, normalisation=self.normalisation))
         return features
 
     def forward(self, images: Tensor) -> Tensor:
@@ -110,27 +104,29 @@ class AnatPasteNet(nn.Module):
         target.load_state_dict(state)
 
 
-def to_input(images: Tensor, *, imagenet: bool = False) -> Tensor:
-    """Grey images as the network takes them: float32 (B, 3, H, W), (x - 0.5) / 0.5, three equal channels.
+def to_input(images: Tensor, *, normalisation: Normalisation = GREY) -> Tensor:
+    """Grey images as the network takes them: float32 (B, 3, H, W), by default (x - 0.5) / 0.5.
 
     Args:
         images: (B, 1, H, W) or (B, 3, H, W), uint8, uint16, or floating point in [0, 1].
-        imagenet: normalise each channel by `IMAGENET_MEAN` and `IMAGENET_STD` instead.
+        normalisation: of values in [0, 1].
 
     Returns:
-        float32 (B, 3, H, W), in [-1, 1] without `imagenet`, channels last in memory.
+        float32 (B, 3, H, W), in [-1, 1] by default, channels last in memory.
     """
     maximum = _INTEGER_MAXIMA.get(images.dtype, 1.0)
-    if imagenet:
-        grey = images.float().expand(-1, 3, -1, -1).unbind(1)
-        channels = [
-            plane.mul(1 / (maximum * std)).sub(mean / std)
-            for plane, mean, std in zip(grey, IMAGENET_MEAN, IMAGENET_STD, strict=True)
-        ]
-        return torch.stack(channels, 1).contiguous(memory_format=torch.channels_last)
-    # One multiply-add on one channel, before it is repeated: (x / maximum - mean) / std.
-    scaled = images.float().mul(1 / (maximum * INPUT_STD)).sub(INPUT_MEAN / INPUT_STD)
-    return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    # A multiply-add: (x / maximum - mean) / std.
+    steps = [
+        (1 / (maximum * std), mean / std)
+        for mean, std in zip(normalisation.mean, normalisation.std, strict=True)
+    ]
+    if len(set(steps)) == 1:
+        # On one channel, before it is repeated.
+        scaled = images.float().mul(steps[0][0]).sub(steps[0][1])
+        return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    grey = images.float().expand(-1, 3, -1, -1).unbind(1)
+    channels = [plane.mul(scale).sub(shift) for plane, (scale, shift) in zip(grey, steps, strict=True)]
+    return torch.stack(channels, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _projection_head(widths: tuple[int, ...]) -> nn.Sequential:

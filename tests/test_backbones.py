@@ -5,18 +5,30 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 import torchvision
+from PIL import Image
 from rich.console import Console
 
-from anatpaste_gpu.backbones import build_backbone, check_backbone
+from anatpaste_gpu.backbones import (
+    GREY,
+    IMAGENET,
+    Normalisation,
+    build_backbone,
+    check_backbone,
+    published_normalisation,
+)
 from anatpaste_gpu.data import load_dataset
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.evaluation.detector import Detector, embed
+from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.model import AnatPasteNet, to_input
 from anatpaste_gpu.score import load_detector
 from anatpaste_gpu.training import TrainConfig, train
 
@@ -145,6 +157,82 @@ def test_a_densenets_old_names_are_understood(tmp_path: Path) -> None:
     network.load_weights(tmp_path / "weights.pth")
     name = "features.denseblock4.denselayer16.conv2.weight"
     assert torch.equal(network.backbone.state_dict()[name], plain.state_dict()[name])
+
+
+def grey_images(side: int) -> torch.Tensor:
+    images = torch.randint(0, 256, (2, 1, side, side), dtype=torch.uint8)
+    images[0, 0, 0, :2] = torch.tensor([0, 255])
+    return images
+
+
+# A multiply-add here, a division, a subtraction and a division there, on values below 5.
+ROUNDING = {"rtol": 0, "atol": 2e-6}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_v2_l", "vit_b_16"])
+def test_published_weights_get_the_input_of_torchvisions_transforms(name: str) -> None:
+    images = grey_images(64)
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=64, resize_size=64)
+    given = to_input(images, normalisation=published_normalisation(name))
+    torch.testing.assert_close(given, transform(images.expand(-1, 3, -1, -1)), **ROUNDING)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_published_weights_get_what_the_network_makes_of_its_input(name: str) -> None:
+    images = grey_images(64)
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=64, resize_size=64)
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, transform_input=True, init_weights=False)
+    expected = network._transform_input(transform(images.expand(-1, 3, -1, -1)))
+    given = to_input(images, normalisation=published_normalisation(name))
+    torch.testing.assert_close(given, expected, **ROUNDING)
+    assert not build_backbone(name).module.transform_input
+
+
+@timm
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [("timm/resnet18", 0.485), ("vit_tiny_patch16_224", 0.5), ("fastvit_mci0", 0.0),
+     ("vit_base_patch16_clip_224", 0.48145466)],
+)  # fmt: skip
+def test_published_weights_get_the_input_of_timms_transforms(name: str, mean: float) -> None:
+    from timm.data import create_transform, resolve_data_config
+
+    images = grey_images(64)
+    settings = resolve_data_config({}, pretrained_cfg=pretrained_cfg(name))
+    transform = create_transform(**{**settings, "input_size": (3, 64, 64), "crop_pct": 1.0})
+    pictures = [Image.fromarray(image[0].numpy()).convert("RGB") for image in images]
+    given = to_input(images, normalisation=published_normalisation(name))
+    torch.testing.assert_close(given, torch.stack([transform(picture) for picture in pictures]), **ROUNDING)
+    assert published_normalisation(name).mean[0] == mean
+
+
+def pretrained_cfg(name: str) -> dict[str, Any]:
+    import timm
+
+    return timm.get_pretrained_cfg(name.removeprefix("timm/")).to_dict()
+
+
+def test_a_detector_keeps_the_input_of_its_network(tmp_path: Path) -> None:
+    images = grey_images(32)
+    odd = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    network = AnatPasteNet("shufflenet_v2_x0_5", normalisation=odd).eval()
+    embeddings = embed(network, images, torch.device("cpu"))
+    path = tmp_path / "model.safetensors"
+    Detector(network, embeddings, 32, "shufflenet_v2_x0_5", 1.0, Calibration(0.0, 0.0, 1.0)).save(path)
+    assert Detector.load(path).network.normalisation == odd
+    # Files from before say only whether it was ImageNet's.
+    with safetensors.safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["detector"])
+    del content["input_mean"], content["input_std"]
+    for earlier, expected in (
+        ({}, GREY),
+        ({"imagenet_input": False}, GREY),
+        ({"imagenet_input": True}, IMAGENET),
+    ):
+        metadata = {"detector": json.dumps(content | earlier)}
+        safetensors.torch.save_file(safetensors.torch.load_file(path), tmp_path / "old", metadata)
+        assert Detector.load(tmp_path / "old").network.normalisation == expected
 
 
 @timm

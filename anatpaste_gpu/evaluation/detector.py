@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from anatpaste_gpu.backbones import GREY, IMAGENET, Normalisation
 from anatpaste_gpu.evaluation.metrics import Calibration
 from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, build_scorer
 from anatpaste_gpu.files import write_atomically
@@ -130,7 +131,8 @@ class Detector:
             "notice": NOT_FOR_CLINICAL_USE,
             "backbone": self.backbone,
             "head_widths": self.network.head_widths,
-            "imagenet_input": self.network.imagenet_input,
+            "input_mean": self.network.normalisation.mean,
+            "input_std": self.network.normalisation.std,
             "image_size": self.image_size,
             "scorer": self.scorer,
             "bandwidth": self.bandwidth,
@@ -160,7 +162,7 @@ class Detector:
         network = AnatPasteNet(
             content["backbone"],
             tuple(content.get("head_widths", HEAD_WIDTHS)),
-            imagenet_input=content.get("imagenet_input", False),
+            normalisation=_normalisation(content),
             image_size=content["image_size"],
         )
         network.load_state_dict(
@@ -219,6 +221,14 @@ def embedding_batch(side: int, memory_budget: int) -> int:
 def elements_within(memory_budget: int) -> int:
     """Elements of the largest matrix that an estimator may hold within a budget in mebibytes."""
     return min(MAX_ELEMENTS, memory_budget * _MEBIBYTE // BYTES_PER_ELEMENT)
+
+
+def _normalisation(content: dict[str, Any]) -> Normalisation:
+    """Of the network's input, from a model file's metadata."""
+    if "input_mean" in content:
+        return Normalisation(tuple(content["input_mean"]), tuple(content["input_std"]))
+    # What earlier files held instead.
+    return IMAGENET if content.get("imagenet_input", False) else GREY
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

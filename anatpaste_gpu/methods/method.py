@@ -31,7 +31,8 @@ class Method:
         segments: whether `augment` looks at lung masks, given or its own.
         weights: "optional", "required" or "none": whether training starts from a file of weights.
         segmenter: what finds the lungs, or another organ; None is the built-in segmentation.
-        imagenet_input: whether grey values are normalised by ImageNet's means instead of by 0.5.
+        imagenet_input: whether grey values are normalised as the backbone's published weights expect it,
+            instead of by 0.5.
     """
 
     name: str

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import _extension
+from anatpaste_gpu.backbones import GREY, published_normalisation
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype, peak_memory
 from anatpaste_gpu.distributed import Agreement, Ranks, own_parts
@@ -288,9 +289,8 @@ def build_network(config: TrainConfig) -> AnatPasteNet:
         torch.manual_seed(config.seed)
         method = config.augmenter
         widths = (*HEAD_WIDTHS[:-1], method.classes)
-        network = AnatPasteNet(
-            config.backbone, widths, imagenet_input=method.imagenet_input, image_size=config.image_size
-        )
+        expected = published_normalisation(config.backbone) if method.imagenet_input else GREY
+        network = AnatPasteNet(config.backbone, widths, normalisation=expected, image_size=config.image_size)
     if config.weights is not None:
         network.load_weights(config.weights)
     return network
