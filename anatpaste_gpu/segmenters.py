@@ -59,8 +59,7 @@ def apply_segmenter(segmenter: Segmenter, images: Tensor) -> Tensor:
         TypeError: `segmenter` is not callable, or returns something else than a bool tensor.
         ValueError: what it returns has another shape or is on another device.
     """
-    if not callable(segmenter):
-        raise TypeError(f"segmenter must be a callable from images to masks, got {type(segmenter).__name__}.")
+    _check_callable(segmenter)
     with torch.no_grad():
         masks = segmenter(images)
     if not isinstance(masks, Tensor) or masks.dtype != torch.bool:
@@ -76,9 +75,20 @@ def apply_segmenter(segmenter: Segmenter, images: Tensor) -> Tensor:
 
 
 def segmenter_name(segmenter: Segmenter) -> str:
-    """What a record calls a segmenter."""
+    """What a record calls a segmenter: the function's, or the object's class's, module and name.
+
+    Raises:
+        TypeError: it is not callable.
+    """
+    _check_callable(segmenter)
     inner: Any = segmenter.func if isinstance(segmenter, functools.partial) else segmenter
-    return str(getattr(inner, "__qualname__", None) or type(inner).__qualname__)
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _check_callable(segmenter: object) -> None:
+    if not callable(segmenter):
+        raise TypeError(f"segmenter must be a callable from images to masks, got {type(segmenter).__name__}.")
 
 
 def check_masks(path: str | os.PathLike[str], names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,9 +26,11 @@ from anatpaste_gpu.cli import main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.segmenters import apply_segmenter, load_masks, lung_segmenter, segmenter_name
-from anatpaste_gpu.training import TrainConfig, train
+from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training.cli import main as training_main
 
 from .test_evaluation import random_images
+from .training_runs import stop_at
 
 NAMES = ["train/a.jpeg", "train/b.c.png", "d.dcm"]
 
@@ -88,9 +91,9 @@ def test_every_kind_of_png_counts_all_but_black(mode: str, tmp_path: Path) -> No
 def test_the_built_in_segmenter_is_segment_lungs() -> None:
     images = random_images(2, 1)
     assert torch.equal(apply_segmenter(lung_segmenter(), images), segment_lungs(images))
-    assert segmenter_name(lung_segmenter()) == "segment_lungs"
-    assert segmenter_name(left_half) == "left_half"
-    assert segmenter_name(torch.nn.Identity()) == "Identity"
+    assert segmenter_name(lung_segmenter()) == "anatpaste_gpu.segmentation.segment_lungs"
+    assert segmenter_name(left_half) == f"{__name__}.left_half"
+    assert segmenter_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity"
 
 
 def left_half(images: torch.Tensor) -> torch.Tensor:
@@ -158,8 +161,8 @@ def test_runs_by_callable_by_files_and_once_are_one_run(splits: DatasetSplits, t
         "lungs": run(tiny(tmp_path / "lungs"), splits),
     }
     assert [route["segmenter"] for route in routes.values()] == [
-        "left_half",
-        "left_half",
+        f"{__name__}.left_half",
+        f"{__name__}.left_half",
         f"masks from {tmp_path / 'masks.npz'}",
         "segment_lungs",
     ]
@@ -194,12 +197,64 @@ def test_the_example_of_another_organ_runs(words: list[str], tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("run*")
     content = json.loads((folder / "metrics.json").read_text())
-    expected = f"masks from {tmp_path / 'masks'}" if words else "segment_bones"
+    expected = f"masks from {tmp_path / 'masks'}" if words else "__main__.segment_bones"
     assert content["segmenter"] == expected
     assert NOT_FOR_CLINICAL_USE in done.stdout
 
 
+def right_half(images: torch.Tensor) -> torch.Tensor:
+    return ~left_half(images)
+
+
+def test_a_run_keeps_to_the_segmenter_that_it_began_with(
+    splits: DatasetSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(tmp_path / "run")
+    stop_at(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted):
+        run(config, splits, segmenter=left_half)
+    monkeypatch.undo()
+    stored = TrainConfig.from_yaml((tmp_path / "run" / "config.yaml").read_text())
+    assert stored.segmenter == f"{__name__}.left_half"
+    state = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.*")}
+    for options, other in (({"segmenter": right_half}, f"'{__name__}.right_half'"), ({}, "None")):
+        said = rf"holds an unfinished run with segmenter '{__name__}\.left_half', not {other}; choose another"
+        with pytest.raises(ValueError, match=said):
+            run(config, splits, **options)
+        with pytest.raises(
+            ValueError, match=rf"names segmenter '{__name__}\.left_half', got {other}; hand it"
+        ):
+            run(stored, splits, **options)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.*")} == state
+    continued = run(config, splits, segmenter=left_half)
+    whole = run(tiny(tmp_path / "whole"), splits, segmenter=left_half)
+    assert continued["test"] == whole["test"]
+    assert (
+        continued["recipe_hash"]
+        == whole["recipe_hash"]
+        != run(tiny(tmp_path / "lungs"), splits)["recipe_hash"]
+    )
+
+
+def test_the_command_line_cannot_hand_over_a_segmenter(
+    splits: DatasetSplits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(tiny(tmp_path / "run"), segmenter="hands.segment")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert training_main(["--config", str(tmp_path / "config.yaml")]) == 1
+    said = "the recipe names segmenter 'hands.segment', got None; hand it over in Python"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 class TestExceptions:
+    def test_what_is_no_callable_is_refused_before_the_run(
+        self, splits: DatasetSplits, tmp_path: Path
+    ) -> None:
+        with pytest.raises(TypeError, match="segmenter must be a callable from images to masks, got str"):
+            run(tiny(tmp_path / "run"), splits, segmenter="lungs")
+        assert not (tmp_path / "run").exists()
+
     def test_a_run_starts_with_all_its_masks_or_not_at_all(
         self, splits: DatasetSplits, tmp_path: Path
     ) -> None:

@@ -142,6 +142,10 @@ class TrainConfig:
     """Where to paste, in place of the built-in lung segmentation: a folder of PNG masks with the training
     images' relative names, or one .npz or .safetensors file of them; see docs/segmenters.md."""
 
+    segmenter: str | None = None
+    """Module and name of the callable that finds where to paste, as train(config, segmenter=...) records it;
+    the call that continues the run must hand it over again, which the command line cannot."""
+
     scorer: str = "kde"
     """What scores an image by its embedding: "kde" (kernel density, as the paper), "mahalanobis" (distance
     with Ledoit and Wolf's covariance) or "knn" (distance to the nearest normal images)."""

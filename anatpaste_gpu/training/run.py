@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from typing import Any
@@ -49,7 +50,8 @@ def train(
         splits: images to use instead of loading the config's data set; at the config's image size.
         console: where lines go; standard output by default.
         segmenter: finds what is pasted into, in place of the built-in lung segmentation; see
-            docs/segmenters.md. The call that continues a run must hand it over again.
+            docs/segmenters.md. The run's recipe holds its name, and the call that continues the run must hand
+            it over again.
         ranks: who shares the run; None is whoever torchrun started.
 
     Returns:
@@ -63,12 +65,29 @@ def train(
     """
     if segmenter is not None and config.masks is not None:
         raise ValueError("train takes a segmenter or masks from files, got both.")
+    config = _with_segmenter(config, segmenter)
     device, sentence = prepare_device(config)
     with determinism(config.deterministic):
         if ranks is not None:
             return _train(config, device, ranks, sentence, splits, console, segmenter)
         with joined(device) as met, met.watched():
             return _train(config, device, met, sentence, splits, console, segmenter)
+
+
+def _with_segmenter(config: TrainConfig, segmenter: Segmenter | None) -> TrainConfig:
+    """The config with the name of the segmenter, where the method looks at masks.
+
+    Raises:
+        TypeError: the segmenter is not callable.
+        ValueError: the config names another one.
+    """
+    name = None if segmenter is None or not config.augmenter.segments else segmenter_name(segmenter)
+    if config.segmenter is not None and config.segmenter != name:
+        raise ValueError(
+            f"the recipe names segmenter {config.segmenter!r}, got {name!r}; hand it over in Python: "
+            "train(config, segmenter=...)."
+        )
+    return dataclasses.replace(config, segmenter=name)
 
 
 def prepare_device(config: TrainConfig) -> tuple[torch.device, str]:
@@ -125,10 +144,7 @@ def _train(
         verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
         display.line(f"{verb} {folder.path}.")
         progress = trainer.run()
-        segmentation = _segmentation(config, segmenter)
-        metrics = ranks.from_leader(
-            lambda: _finish(config, splits, folder, device, progress, segmentation, ranks.world)
-        )
+        metrics = ranks.from_leader(lambda: _finish(config, splits, folder, device, progress, ranks.world))
         _show(display, metrics, _timing(progress))
     return metrics
 
@@ -175,13 +191,13 @@ def _masks(config: TrainConfig, splits: DatasetSplits) -> Tensor | None:
     return load_masks(config.masks, splits.train.names, config.image_size, workers=config.workers)
 
 
-def _segmentation(config: TrainConfig, segmenter: Segmenter | None) -> str | None:
+def _segmentation(config: TrainConfig) -> str | None:
     """What metrics.json says about where masks came from."""
     if not config.augmenter.segments:
         return None
     if config.masks is not None:
         return f"masks from {config.masks}"
-    return "segment_lungs" if segmenter is None else segmenter_name(segmenter)
+    return config.segmenter or "segment_lungs"
 
 
 def _finish(
@@ -190,7 +206,6 @@ def _finish(
     folder: RunFolder,
     device: torch.device,
     progress: Progress,
-    segmentation: str | None,
     ranks: int,
 ) -> dict[str, Any]:
     """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
@@ -211,7 +226,7 @@ def _finish(
         "notice": NOT_FOR_CLINICAL_USE,
         "method": config.method,
         "scorer": config.scorer,
-        "segmenter": segmentation,
+        "segmenter": _segmentation(config),
         "dataset": config.dataset,
         "seed": config.seed,
         **results,
