@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,14 @@ def load_batch(paths: Sequence[Path], height: int, width: int | None = None) -> 
     size = (width or height, height)
     planes = [np.asarray(read_grey(path).resize(size, Image.Resampling.BICUBIC)) for path in paths]
     return torch.from_numpy(np.stack(planes))[:, None]
+
+
+def two_hundred_radiographs(root: Path) -> Iterator[torch.Tensor]:
+    """212 radiographs of both sets, uint8 (53,1,256,256) at a time."""
+    paths = zhanglab_normals(root)[::10][:140] + rsna_files(root)[::5][:72]
+    assert len(paths) == 212
+    for begin in range(0, len(paths), 53):
+        yield load_batch(paths[begin : begin + 53], 256)
 
 
 @pytest.fixture(scope="session")

@@ -22,17 +22,9 @@ from anatpaste_gpu.training import TrainConfig, train
 from anatpaste_gpu.training.loop import build_network
 from anatpaste_gpu.training.twins import Twins
 
-TINY = TrainConfig(
-    gpu=-1,
-    threads=1,
-    image_size=32,
-    batch_size=4,
-    epochs=1,
-    steps_per_epoch=2,
-    backbone="shufflenet_v2_x0_5",
-    bootstrap_samples=100,
-    gallery_rows=2,
-)
+from . import training_runs
+
+TINY = dataclasses.replace(training_runs.TINY, epochs=1, steps_per_epoch=2)
 DRAWS = {"seed": 3, "index": torch.arange(4, 8)}
 TRAINED = [name for name in method_names() if get_method(name).trains]
 

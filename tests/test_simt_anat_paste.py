@@ -21,7 +21,7 @@ from anatpaste_gpu import AnatPasteConfig
 from anatpaste_gpu.ops.anat_paste import draw_arguments
 
 from . import simt
-from .conftest import load_batch, rsna_files, zhanglab_normals
+from .conftest import two_hundred_radiographs
 
 pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 
@@ -124,11 +124,8 @@ def test_radiographs_equal_native_in_every_schedule(radiographs: Tensor, mode: s
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_two_hundred_radiographs_equal_native(real_data: Path, mode: str) -> None:
-    paths = zhanglab_normals(real_data)[::10][:140] + rsna_files(real_data)[::5][:72]
-    assert len(paths) >= 200
     with simt.schedule(mode):
-        for begin in range(0, len(paths), 53):
-            images = load_batch(paths[begin : begin + 53], 256)
+        for images in two_hundred_radiographs(real_data):
             check_paste(arguments(images, anatpaste_gpu.segment_lungs(images)))
             check_jitter(images)
 

@@ -18,7 +18,7 @@ from anatpaste_gpu import CutPasteConfig
 from anatpaste_gpu.ops.cut_paste import VARIANTS, draw_arguments
 
 from . import simt
-from .conftest import load_batch, rsna_files, zhanglab_normals
+from .conftest import two_hundred_radiographs
 from .test_cut_paste import WILD
 from .test_simt_anat_paste import DTYPES, SEED, STEP, bits, misaligned, noise
 
@@ -79,11 +79,8 @@ def test_small_images_in_every_schedule(mode: str, resident_blocks: int) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_two_hundred_radiographs_equal_native(real_data: Path, mode: str) -> None:
-    paths = zhanglab_normals(real_data)[::10][:140] + rsna_files(real_data)[::5][:72]
-    assert len(paths) >= 200
     with simt.schedule(mode):
-        for begin in range(0, len(paths), 53):
-            images = load_batch(paths[begin : begin + 53], 256)
+        for images in two_hundred_radiographs(real_data):
             for variant in ("normal", "scar"):
                 check(arguments(images, variant))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from . import patterns, simt
-from .conftest import load_batch, rsna_files, zhanglab_normals
+from .conftest import load_batch, rsna_files, two_hundred_radiographs, zhanglab_normals
 
 pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 
@@ -96,11 +96,8 @@ def test_radiographs_in_every_schedule(radiographs: Tensor, mode: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_two_hundred_radiographs(real_data: Path, mode: str) -> None:
-    paths = zhanglab_normals(real_data)[::10][:140] + rsna_files(real_data)[::5][:72]
-    assert len(paths) >= 200
     with simt.schedule(mode):
-        for begin in range(0, len(paths), 53):
-            images = load_batch(paths[begin : begin + 53], 256)
+        for images in two_hundred_radiographs(real_data):
             assert_every_op_equals_native(images, 400)
             masks = torch.ops.anatpaste.segment_lungs(images, CLIP, 0, False)
             assert_every_mask_op_equals_native(masks, 400)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import checks
 from ..torch_backend.binary_opening import binary_opening as binary_opening_torch
-from .dispatch import choose
+from .mask_op import change_mask, fake_mask
 
 
 def binary_opening(mask: Tensor, *, backend: str = "auto") -> Tensor:
@@ -24,15 +23,9 @@ def binary_opening(mask: Tensor, *, backend: str = "auto") -> Tensor:
         TypeError: Wrong type or dtype.
         ValueError: Wrong rank, channels or size.
     """
-    checks.check_mask(mask)
-    run = choose(
-        backend, mask.device, native=torch.ops.anatpaste.binary_opening, portable=binary_opening_torch
+    return change_mask(
+        mask, native=torch.ops.anatpaste.binary_opening, portable=binary_opening_torch, backend=backend
     )
-    changed: Tensor = run(mask.contiguous())
-    return changed
 
 
-@torch.library.register_fake("anatpaste::binary_opening")
-def _fake(mask: Tensor) -> Tensor:
-    checks.check_mask(mask)
-    return mask.new_empty(mask.shape)
+torch.library.register_fake("anatpaste::binary_opening", fake_mask)

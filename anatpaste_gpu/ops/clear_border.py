@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import checks
 from ..torch_backend.clear_border import clear_border as clear_border_torch
-from .dispatch import choose
+from .mask_op import change_mask, fake_mask
 
 
 def clear_border(mask: Tensor, *, backend: str = "auto") -> Tensor:
@@ -24,13 +23,9 @@ def clear_border(mask: Tensor, *, backend: str = "auto") -> Tensor:
         TypeError: Wrong type or dtype.
         ValueError: Wrong rank, channels or size.
     """
-    checks.check_mask(mask)
-    run = choose(backend, mask.device, native=torch.ops.anatpaste.clear_border, portable=clear_border_torch)
-    changed: Tensor = run(mask.contiguous())
-    return changed
+    return change_mask(
+        mask, native=torch.ops.anatpaste.clear_border, portable=clear_border_torch, backend=backend
+    )
 
 
-@torch.library.register_fake("anatpaste::clear_border")
-def _fake(mask: Tensor) -> Tensor:
-    checks.check_mask(mask)
-    return mask.new_empty(mask.shape)
+torch.library.register_fake("anatpaste::clear_border", fake_mask)

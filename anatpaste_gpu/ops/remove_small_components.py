@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import checks
 from ..torch_backend.remove_small_components import remove_small_components as remove_small_components_torch
-from .dispatch import choose
+from .mask_op import change_mask, fake_mask
 
 
 def remove_small_components(
@@ -29,19 +29,15 @@ def remove_small_components(
         TypeError: Wrong type or dtype.
         ValueError: Wrong rank, channels or size, or ``min_area`` out of range.
     """
-    checks.check_mask(mask)
     checks.check_min_area(min_area)
-    run = choose(
-        backend,
-        mask.device,
+    return change_mask(
+        mask,
+        min_area,
+        bounding_box,
         native=torch.ops.anatpaste.remove_small_components,
         portable=remove_small_components_torch,
+        backend=backend,
     )
-    kept: Tensor = run(mask.contiguous(), min_area, bounding_box)
-    return kept
 
 
-@torch.library.register_fake("anatpaste::remove_small_components")
-def _fake(mask: Tensor, min_area: int, bounding_box: bool) -> Tensor:
-    checks.check_mask(mask)
-    return mask.new_empty(mask.shape)
+torch.library.register_fake("anatpaste::remove_small_components", fake_mask)
