@@ -23,7 +23,7 @@ from .conftest import data_root, load_batch, zhanglab_normals
 
 OPS = torch.ops.anatpaste
 #: One for each form of CLAHE's interpolation, and sides that are no multiple of anything.
-SIZES = ((64, 64), (256, 256), (512, 256), (250, 250), (333, 291), (16, 17))
+SIZES = ((64, 64), (256, 256), (512, 256), (250, 250), (333, 291), (16, 17), (130, 135))
 DTYPES = (torch.uint8, torch.uint16, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

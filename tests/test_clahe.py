@@ -21,7 +21,7 @@ from .references import segmentation as reference
 # do not divide the side; the smallest image; long thin ones.
 SIZES = [
     (256, 256), (512, 256), (224, 224), (250, 250), (320, 288), (264, 520), (768, 96), (16, 16), (17, 31),
-    (16, 500),
+    (16, 500), (130, 135),
 ]  # fmt: skip
 
 

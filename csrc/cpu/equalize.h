@@ -52,6 +52,7 @@ class Equalizer {
   // another.
   std::vector<uint64_t> quads_;
   std::vector<int32_t> x_before_, x_after_;     // weights of each pixel column
+  std::vector<uint64_t> x_quads_;               // the same, beside one another, for Blend::kShift
   std::vector<double> x_before_d_, x_after_d_;  // the same as fractions, for Blend::kDouble
   std::vector<uint64_t> row_;                   // quads looked up for one row
 };

@@ -6,8 +6,8 @@ int32_t count_lung(const uint8_t* lung, int32_t height, int32_t width, PasteScra
   scratch.lung_rows.resize(height);
   int32_t total = 0;
   for (int32_t y = 0; y < height; ++y) {
-    scratch.lung_rows[y] = kernels().count_set(lung + int64_t{y} * width, width);
-    total += scratch.lung_rows[y];
+    scratch.lung_rows[y] = kernels().find_set(lung + int64_t{y} * width, width);
+    total += scratch.lung_rows[y].count;
   }
   return total;
 }
@@ -20,9 +20,9 @@ void place_centre(const uint8_t* lung, const ImageView& view, const PasteScratch
     return;
   }
   int32_t y = 0;
-  while (rank >= scratch.lung_rows[y]) rank -= scratch.lung_rows[y++];
+  while (rank >= scratch.lung_rows[y].count) rank -= scratch.lung_rows[y++].count;
   const uint8_t* row = lung + int64_t{y} * view.width;
-  int32_t x = 0;
+  int32_t x = scratch.lung_rows[y].begin;
   while (row[x] == 0 || rank-- > 0) ++x;
   p.centre_y = y;
   p.centre_x = x;
@@ -34,8 +34,10 @@ void expand_figure_row(const PasteParams& p, int32_t y, int32_t first, int32_t l
   const float* quadrant = &figure.values[int64_t{dy} * figure.stride];
   scratch.figure_row.resize(last - first);
   float* row = scratch.figure_row.data();
-  kernels().scale(quadrant, p.value, last - p.centre_x, row + (p.centre_x - first));
-  for (int32_t dx = 1; dx <= p.centre_x - first; ++dx) row[p.centre_x - first - dx] = p.value * quadrant[dx];
+  // Columns before the centre see the quadrant mirrored.
+  const int32_t middle = clamp_to(p.centre_x, first, last);
+  kernels().scale_backwards(quadrant + (p.centre_x - first), p.value, middle - first, row);
+  kernels().scale(quadrant + (middle - p.centre_x), p.value, last - middle, row + (middle - first));
 }
 
 }  // namespace cpu

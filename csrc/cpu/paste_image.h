@@ -16,9 +16,9 @@ namespace cpu {
 // Working memory of one thread.
 struct PasteScratch {
   FigureQuadrant figure;
-  std::vector<int32_t> lung_rows;  // lung pixels of each row
-  std::vector<float> figure_row;   // the figure's values along one image row
-  std::vector<uint8_t> ones;       // a row of lung, for images that have none
+  std::vector<SetPixels> lung_rows;  // lung pixels of each row
+  std::vector<float> figure_row;     // the figure's values along one image row
+  std::vector<uint8_t> ones;         // a row of lung, for images that have none
 };
 
 struct ImageView {
@@ -53,7 +53,7 @@ inline void blend_black(const uint8_t* normal, const float* figure, const uint8_
   kernels().blend_black8(normal, figure, lung, count, out);
 }
 
-// Counts the lung pixels of each row into scratch.lung_rows and returns their number.
+// Finds the lung pixels of each row for scratch.lung_rows and returns how many there are in all.
 int32_t count_lung(const uint8_t* lung, int32_t height, int32_t width, PasteScratch& scratch);
 
 // Puts the centre on the lung pixel number `rank` in raster order; without a mask (null) every pixel counts.
@@ -99,19 +99,24 @@ void paste_image(const T* image, const uint8_t* lung, const PasteParams& p, cons
   const float mean =
       rectangle_mean(image, view.channels, view.height, view.width, p.top, p.left, p.cut_h, p.cut_w);
   const Jitter jitter = make_jitter(p.brightness, p.contrast, mean);
-  const int32_t first = max_of(p.centre_x - reach_x + 1, 0), last = min_of(p.centre_x + reach_x, view.width);
+  const int32_t left = max_of(p.centre_x - reach_x + 1, 0), right = min_of(p.centre_x + reach_x, view.width);
   const int32_t top = max_of(p.centre_y - reach_y + 1, 0), bottom = min_of(p.centre_y + reach_y, view.height);
   if (lung == nullptr) scratch.ones.assign(view.width, 1);
   for (int32_t y = top; y < bottom; ++y) {
-    const bool has_lung = lung == nullptr || scratch.lung_rows[y] > 0;
-    if (!has_lung && figure_out == nullptr) continue;
+    int32_t first = left, last = right;
+    // Without lung nothing is pasted, so its outermost pixels bound what is looked at.
+    if (lung != nullptr && figure_out == nullptr) {
+      first = max_of(first, scratch.lung_rows[y].begin);
+      last = min_of(last, scratch.lung_rows[y].end);
+    }
+    if (first >= last) continue;
     expand_figure_row(p, y, first, last, scratch);
     const float* figure = scratch.figure_row.data();
     if (figure_out != nullptr) {
       std::memcpy(figure_out + int64_t{y} * view.width + first, figure, (last - first) * sizeof(float));
     }
     const uint8_t* lung_row = lung == nullptr ? scratch.ones.data() : lung + int64_t{y} * view.width;
-    for (int channel = 0; has_lung && channel < view.channels; ++channel) {
+    for (int channel = 0; channel < view.channels; ++channel) {
       blend_row(image + channel * pixels, lung_row, p, view, jitter, y, first, last, figure,
                 out + channel * pixels);
     }

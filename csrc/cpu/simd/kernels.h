@@ -27,6 +27,13 @@ struct Range {
 // Pixels of one row.
 using Run = Range;
 
+// The pixels of a row that are set: how many, and the columns begin .. end - 1 that hold them all.
+struct SetPixels {
+  int32_t count;
+  int32_t begin;
+  int32_t end;
+};
+
 // Copies of a histogram, so that runs of one value do not wait for their own last increment.
 constexpr int32_t kCopies = 4;
 // Runs past its last one that collect_runs may scribble on.
@@ -36,9 +43,10 @@ constexpr int32_t kLabelsAhead = 1;
 using HistogramCopies = int32_t[kCopies][256];
 
 // One row of CLAHE's interpolation: the four maps at each pixel, 16 bits each in the order of Corners, and
-// the weights of every column.
+// the weights of every column; `x_quads` has them in 16 bits, as (before, after, before, after).
 struct BlendRow {
   const uint64_t* quads;
+  const uint64_t* x_quads;
   const int32_t* x_before;
   const int32_t* x_after;
   const double* x_before_d;
@@ -96,8 +104,10 @@ struct Kernels {
                        int32_t width, int32_t* row);
 
   // Paste (common/blend.h, common/figure_blur.h).
-  int32_t (*count_set)(const uint8_t* row, int32_t width);
+  SetPixels (*find_set)(const uint8_t* row, int32_t width);
   void (*scale)(const float* row, float factor, int32_t count, float* out);
+  // out[i] = factor * row[-i]
+  void (*scale_backwards)(const float* row, float factor, int32_t count, float* out);
   void (*subtract)(const float* upper, const float* lower, int32_t count, float* out);
   void (*sum_chords)(const float* weights, const float* chords, int32_t first, int32_t last, int32_t y,
                      int32_t stride, float* out);

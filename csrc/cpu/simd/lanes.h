@@ -1,5 +1,6 @@
-// Between bytes and bits, 64 pixels at a time: the one thing that each instruction set does by instructions
-// of its own. ANATPASTE_SIMD is the x86-64 level that the file is compiled for, 0 for another processor.
+// What each instruction set does by instructions of its own: between bytes and bits, 64 pixels at a time, and
+// sums of products of 16-bit pairs. ANATPASTE_SIMD is the x86-64 level that the file is compiled for, 0 for
+// another processor.
 #pragma once
 
 #include <cstring>
@@ -16,7 +17,23 @@ namespace {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pixel x of a group is byte x of a loaded word");
 
+// Integers of a register.
+constexpr int32_t kInts = ANATPASTE_SIMD >= 4 ? 16 : ANATPASTE_SIMD == 3 ? 8 : 4;
+typedef int32_t Ints __attribute__((vector_size(kInts * sizeof(int32_t))));
+
+ANATPASTE_HD Ints load_ints(const void* from) {
+  Ints ints;
+  std::memcpy(&ints, from, sizeof ints);
+  return ints;
+}
+
 #if ANATPASTE_SIMD >= 4
+
+// Of 16-bit integers in pairs, a0 * b0 + a1 * b1 of each.
+ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
+  return reinterpret_cast<Ints>(
+      _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
 
 // 64 bytes -> 64 bits, set where the byte is not 0.
 ANATPASTE_HD uint64_t pack64(const uint8_t* bytes) {
@@ -30,6 +47,11 @@ ANATPASTE_HD void unpack64(uint64_t bits, uint8_t* bytes) {
 }
 
 #elif ANATPASTE_SIMD == 3
+
+ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
+  return reinterpret_cast<Ints>(
+      _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
 
 ANATPASTE_HD uint32_t pack32(const uint8_t* bytes) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
@@ -57,12 +79,24 @@ ANATPASTE_HD void unpack64(uint64_t bits, uint8_t* bytes) {
 
 #if ANATPASTE_SIMD > 0
 
+ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
+  return reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+}
+
 ANATPASTE_HD uint64_t pack16(const uint8_t* bytes) {
   const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
   return static_cast<uint16_t>(~_mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_setzero_si128())));
 }
 
 #else
+
+ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
+  Ints sums;
+  for (int32_t i = 0; i < kInts; ++i) {
+    sums[i] = static_cast<int16_t>(a[i]) * static_cast<int16_t>(b[i]) + (a[i] >> 16) * (b[i] >> 16);
+  }
+  return sums;
+}
 
 // Every byte becomes 0 or 1; then a product moves each byte's lowest bit to a place of its own at the top.
 ANATPASTE_HD uint64_t pack8(const uint8_t* bytes) {

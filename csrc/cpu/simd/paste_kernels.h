@@ -5,19 +5,31 @@
 
 #include "common/blend.h"
 #include "cpu/simd/kernels.h"
+#include "cpu/simd/mask_kernels.h"
 
 namespace anatpaste {
 namespace cpu {
 namespace {
 
-int32_t count_set(const uint8_t* row, int32_t width) {
-  int32_t count = 0;
-  for (int32_t x = 0; x < width; ++x) count += row[x] != 0;
-  return count;
+SetPixels find_set(const uint8_t* row, int32_t width) {
+  SetPixels set = {0, width, 0};
+  for (int32_t x = 0; x < width; x += kWordBits) {
+    uint64_t bits;
+    pack_bytes(row + x, min_of(kWordBits, width - x), &bits);
+    if (bits == 0) continue;
+    if (set.count == 0) set.begin = x + __builtin_ctzll(bits);
+    set.end = x + kWordBits - __builtin_clzll(bits);
+    set.count += __builtin_popcountll(bits);
+  }
+  return set;
 }
 
 void scale(const float* row, float factor, int32_t count, float* __restrict__ out) {
   for (int32_t x = 0; x < count; ++x) out[x] = factor * row[x];
+}
+
+void scale_backwards(const float* row, float factor, int32_t count, float* __restrict__ out) {
+  for (int32_t x = 0; x < count; ++x) out[x] = factor * row[-x];
 }
 
 void subtract(const float* upper, const float* lower, int32_t count, float* __restrict__ out) {
