@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/blend.h"
+#include "cpu/simd/kernels.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -20,15 +21,20 @@ uint64_t sum_row(const T* row, int64_t count) {
   return total;
 }
 
+inline uint64_t sum_row(const uint8_t* row, int64_t count) { return kernels().sum8(row, count); }
+
 // Mean grey of the rectangle at (top, left) of an image with `channels` planes of height x width.
 template <typename T>
 float rectangle_mean(const T* image, int channels, int32_t height, int32_t width, int32_t top, int32_t left,
                      int32_t rows, int32_t columns) {
   uint64_t sums[3] = {0, 0, 0};
+  // Whole rows are one long one.
+  const int64_t run = columns == width ? int64_t{rows} * columns : columns;
+  const int32_t runs = columns == width ? 1 : rows;
   for (int channel = 0; channel < channels; ++channel) {
-    for (int32_t y = 0; y < rows; ++y) {
+    for (int32_t y = 0; y < runs; ++y) {
       const int64_t row = int64_t{channel} * height + top + y;
-      sums[channel] += sum_row(image + row * width + left, columns);
+      sums[channel] += sum_row(image + row * width + left, run);
     }
   }
   return mean_grey<T>(sums, channels, int64_t{rows} * columns);

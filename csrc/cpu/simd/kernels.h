@@ -103,7 +103,8 @@ struct Kernels {
   void (*write_labels)(const Run* runs, const int32_t* parts, const int32_t* component_of, int32_t count,
                        int32_t width, int32_t* row);
 
-  // Paste (common/blend.h, common/figure_blur.h).
+  // Jitter and paste (common/blend.h, common/figure_blur.h).
+  uint64_t (*sum8)(const uint8_t* values, int64_t count);
   SetPixels (*find_set)(const uint8_t* row, int32_t width);
   void (*scale)(const float* row, float factor, int32_t count, float* out);
   // out[i] = factor * row[-i]

@@ -40,6 +40,7 @@ const Kernels ANATPASTE_KERNELS = {
     dilate_rows,
     collect_runs,
     write_labels,
+    sum8,
     find_set,
     scale,
     scale_backwards,

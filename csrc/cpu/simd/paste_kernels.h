@@ -11,6 +11,18 @@ namespace anatpaste {
 namespace cpu {
 namespace {
 
+uint64_t sum8(const uint8_t* values, int64_t count) {
+  constexpr int64_t kPiece = 1 << 24;  // bytes whose sum fits 32 bits
+  uint64_t total = 0;
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t end = min_of(begin + kPiece, count);
+    uint32_t piece = 0;
+    for (int64_t i = begin; i < end; ++i) piece += values[i];
+    total += piece;
+  }
+  return total;
+}
+
 SetPixels find_set(const uint8_t* row, int32_t width) {
   SetPixels set = {0, width, 0};
   for (int32_t x = 0; x < width; x += kWordBits) {
