@@ -130,27 +130,32 @@ class _Aliases(torch.autograd.Function):
         return pairwise_sum(gradients), None
 
 
-def _by_parts(layer: Any, input: Tensor, call: Any) -> Tensor:
-    """`call(part, weight, bias)` of every part of the batch, put together."""
-    count = layer.batch_parts
-    weights = _Aliases.apply(layer.weight, count)
-    biases = [None] * count if layer.bias is None else _Aliases.apply(layer.bias, count)
-    return torch.cat([call(*part) for part in zip(input.chunk(count), weights, biases, strict=True)])
+class _InParts(nn.Module):
+    """Stands before a layer's class: in training every part of the batch has an alias of the weights."""
 
-
-class _Conv2dInParts(nn.Conv2d):
     batch_parts: int
+    weight: Tensor
+    bias: Any  # Tensor | None, which torch's own classes state in two ways
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.batch_parts == 1:
-            return super().forward(input)
-        return _by_parts(self, input, self._conv_forward)
+        count = self.batch_parts
+        if not self.training or count == 1:
+            whole: Tensor = super().forward(input)
+            return whole
+        weights = _Aliases.apply(self.weight, count)
+        biases = [None] * count if self.bias is None else _Aliases.apply(self.bias, count)
+        return torch.cat([self.of(*part) for part in zip(input.chunk(count), weights, biases, strict=True)])
+
+    def of(self, part: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
 
 
-class _LinearInParts(nn.Linear):
-    batch_parts: int
+class _Conv2dInParts(_InParts, nn.Conv2d):
+    def of(self, part: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        output: Tensor = self._conv_forward(part, weight, bias)
+        return output
 
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.batch_parts == 1:
-            return super().forward(input)
-        return _by_parts(self, input, functional.linear)
+
+class _LinearInParts(_InParts, nn.Linear):
+    def of(self, part: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(part, weight, bias)
