@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import _extension, ops
-from .augmentation import (
+from .augment import (
     AnatPasteParams,
     AugmentAux,
     CutPasteAux,
@@ -20,14 +20,12 @@ from .augmentation import (
     cut_paste,
     image_jitter,
 )
-from .config import AnatPasteConfig, CutPasteConfig
-from .kde import KernelDensity
-from .mahalanobis import Mahalanobis
-from .neighbours import NearestNeighbours
-from .segmentation import segment_lungs
+from .scorers import KernelDensity, Mahalanobis, NearestNeighbours
+from .segment import segment_lungs
+from .settings import AnatPasteConfig, CutPasteConfig
 
 if TYPE_CHECKING:
-    from .augmentation.module import AnatPaste
+    from .augment.module import AnatPaste
 
 try:
     __version__ = version("anatpaste_gpu")
@@ -61,7 +59,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """`AnatPaste` brings Kornia along, which takes seconds to import and which nothing else here needs."""
     if name == "AnatPaste":
-        from .augmentation.module import AnatPaste
+        from .augment.module import AnatPaste
 
         return AnatPaste
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

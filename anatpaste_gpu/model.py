@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from anatpaste_gpu.backbones import GREY, Normalisation, build_backbone
+from anatpaste_gpu.methods.backbones import GREY, Normalisation, build_backbone
 
 #: Widths of the projection head; the last one is the two classes, image and augmented twin.
 HEAD_WIDTHS = (512, 128, 2)

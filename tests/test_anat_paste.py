@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.ops.anat_paste import draw_arguments
+from anatpaste_gpu.settings import AnatPasteConfig
 
 from . import backends
 from .references import augmentation as reference

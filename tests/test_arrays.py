@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from anatpaste_gpu.arrays import as_tensor
-from anatpaste_gpu.augmentation import batch_augment, image_jitter
+from anatpaste_gpu.augment import batch_augment, image_jitter
 
 
 class ForeignArray:

@@ -11,7 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from anatpaste_gpu import AnatPaste, batch_augment
-from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.settings import AnatPasteConfig
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float16, torch.float32], ids=str)

@@ -17,7 +17,10 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 
-from anatpaste_gpu.backbones import (
+from anatpaste_gpu.data import load_dataset
+from anatpaste_gpu.evaluation.detector import Detector, embed
+from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.methods.backbones import (
     GREY,
     IMAGENET,
     Normalisation,
@@ -25,9 +28,6 @@ from anatpaste_gpu.backbones import (
     check_backbone,
     published_normalisation,
 )
-from anatpaste_gpu.data import load_dataset
-from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.evaluation.metrics import Calibration
 from anatpaste_gpu.model import AnatPasteNet, to_input
 from anatpaste_gpu.score import load_detector
 from anatpaste_gpu.training import TrainConfig, train

@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anatpaste_gpu.augmentation import AnatPasteParams, batch_augment, image_jitter
-from anatpaste_gpu.config import AnatPasteConfig
-from anatpaste_gpu.segmentation import segment_lungs
+from anatpaste_gpu.augment import AnatPasteParams, batch_augment, image_jitter
+from anatpaste_gpu.segment.lungs import segment_lungs
+from anatpaste_gpu.settings import AnatPasteConfig
 
 BACKENDS = ["native", "torch"]
 

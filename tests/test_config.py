@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.settings import AnatPasteConfig
 
 
 def test_paper_is_the_default():

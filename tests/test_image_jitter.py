@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anatpaste_gpu.augmentation import image_jitter
-from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.augment import image_jitter
+from anatpaste_gpu.settings import AnatPasteConfig
 
 from . import backends
 from .references.augmentation import jitter
@@ -77,7 +77,7 @@ def test_public_function(radiographs):
 
 
 def test_shares_no_randomness_with_the_paste(radiographs):
-    from anatpaste_gpu.augmentation import batch_augment
+    from anatpaste_gpu.augment import batch_augment
 
     _, aux = batch_augment(radiographs, seed=77, step=4, return_aux=True)
     own = torch.ops.anatpaste.draw_image_jitter(torch.arange(len(radiographs)), SEED, STEP, 0.9, 1.1)

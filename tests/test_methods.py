@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
-from anatpaste_gpu.backbones import IMAGENET
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.methods.backbones import IMAGENET
 from anatpaste_gpu.model import AnatPasteNet
 from anatpaste_gpu.score import load_detector
 from anatpaste_gpu.training import TrainConfig, train

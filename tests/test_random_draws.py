@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.ops.anat_paste import INT_FIELDS, REAL_FIELDS, draw_arguments
+from anatpaste_gpu.settings import AnatPasteConfig
 
 from . import backends
 from .references.augmentation import below, random_words, unit

@@ -12,9 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.ops.segment_lungs import segment_lungs as segment_grey
-from anatpaste_gpu.segmentation import segment_lungs
+from anatpaste_gpu.segment.lungs import segment_lungs
+from anatpaste_gpu.settings import AnatPasteConfig
 
 from .backends import get_op
 from .conftest import load_batch, rsna_files, zhanglab_normals

@@ -24,8 +24,9 @@ from rich.console import Console
 from anatpaste_gpu import AnatPaste, batch_augment, segment_lungs
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.segmenters import apply_segmenter, load_masks, lung_segmenter, segmenter_name
+from anatpaste_gpu.segment.segmenters import apply_segmenter, lung_segmenter, segmenter_name
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
 from anatpaste_gpu.training.cli import main as training_main
 
@@ -91,7 +92,7 @@ def test_every_kind_of_png_counts_all_but_black(mode: str, tmp_path: Path) -> No
 def test_the_built_in_segmenter_is_segment_lungs() -> None:
     images = random_images(2, 1)
     assert torch.equal(apply_segmenter(lung_segmenter(), images), segment_lungs(images))
-    assert segmenter_name(lung_segmenter()) == "anatpaste_gpu.segmentation.segment_lungs"
+    assert segmenter_name(lung_segmenter()) == "anatpaste_gpu.segment.lungs.segment_lungs"
     assert segmenter_name(left_half) == f"{__name__}.left_half"
     assert segmenter_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity"
 

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import ImageReadError, find_images, read_image
+from anatpaste_gpu.data.masks import check_masks, load_masks
 from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.methods import Method, get_method
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
-from anatpaste_gpu.segmenters import check_masks, load_masks
+from anatpaste_gpu.settings import AnatPasteConfig
 
 #: Name -> the method, whose title heads its column; each makes one copy of an image.
 RECIPES = {

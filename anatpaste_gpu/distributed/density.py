@@ -10,9 +10,9 @@ from torch import Tensor
 
 from anatpaste_gpu.distributed.ranks import Ranks
 from anatpaste_gpu.evaluation.detector import MEMORY_BUDGET, embed, embedding_batch
-from anatpaste_gpu.kde import KernelDensity
 from anatpaste_gpu.model import AnatPasteNet
-from anatpaste_gpu.points import MAX_ELEMENTS
+from anatpaste_gpu.scorers.kernel_density import KernelDensity
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 
 
 def shards(count: int, world: int, block: int) -> list[slice]:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from anatpaste_gpu.backbones import GREY, IMAGENET, Normalisation
 from anatpaste_gpu.evaluation.metrics import Calibration
-from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, build_scorer
 from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.methods.backbones import GREY, IMAGENET, Normalisation
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.points import BYTES_PER_ELEMENT, MAX_ELEMENTS
+from anatpaste_gpu.scorers.points import BYTES_PER_ELEMENT, MAX_ELEMENTS
+from anatpaste_gpu.scorers.registry import NEIGHBOURS, build_scorer
 
 FORMAT = "anatpaste-detector-2"
 #: Files of these formats are read. In the first, every score is a density and every head has two classes.

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from anatpaste_gpu.augmentation import batch_augment
-from anatpaste_gpu.config import AnatPasteConfig
-from anatpaste_gpu.segmenters import Segmenter, apply_segmenter
+from anatpaste_gpu.augment import batch_augment
+from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter
+from anatpaste_gpu.settings import AnatPasteConfig
 
 #: (images, config=, seed=, index=, step=, lung_masks=) -> augmented images of the same shape and dtype.
 Paste = Callable[..., Tensor]

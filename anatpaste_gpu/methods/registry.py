@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from anatpaste_gpu.augmentation import batch_augment, cut_paste
-from anatpaste_gpu.config import AnatPasteConfig
+from anatpaste_gpu.augment import batch_augment, cut_paste
 from anatpaste_gpu.methods.method import Method, Paste
+from anatpaste_gpu.settings import AnatPasteConfig
 
 
 def _cut_paste(variant: str) -> Paste:

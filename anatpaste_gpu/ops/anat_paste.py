@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _extension as _extension  # loads the schemas
-from ..config import AnatPasteConfig
+from ..settings import AnatPasteConfig
 from ..torch_backend.anat_paste import anat_paste as anat_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste

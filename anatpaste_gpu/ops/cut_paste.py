@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _extension  # loads the schemas
-from ..config import CutPasteConfig
+from ..settings import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste

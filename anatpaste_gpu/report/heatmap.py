@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anatpaste_gpu.evaluation.detector import Detector
-from anatpaste_gpu.mahalanobis import Mahalanobis
-from anatpaste_gpu.neighbours import NearestNeighbours
+from anatpaste_gpu.scorers.mahalanobis import Mahalanobis
+from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighbours
 
 TARGETS = ("score", "logit")
 _BATCH = 32

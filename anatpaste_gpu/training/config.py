@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from anatpaste_gpu.backbones import check_backbone
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.devices import PRECISIONS
-from anatpaste_gpu.evaluation.scorers import NEIGHBOURS, SCORERS
 from anatpaste_gpu.methods import Method, get_method
-from anatpaste_gpu.neighbours import NEIGHBOUR_DISTANCES
-from anatpaste_gpu.training.mask_cache import SEGMENT, SEGMENT_EVERY_STEP
+from anatpaste_gpu.methods.backbones import check_backbone
+from anatpaste_gpu.scorers.nearest_neighbours import NEIGHBOUR_DISTANCES
+from anatpaste_gpu.scorers.registry import NEIGHBOURS, SCORERS
+from anatpaste_gpu.segment.packed_masks import SEGMENT, SEGMENT_EVERY_STEP
+from anatpaste_gpu.settings import AnatPasteConfig
 
 #: Fields that say where and on what a run happens, not what it computes; they may differ when it is resumed.
 PLACE_FIELDS = frozenset(

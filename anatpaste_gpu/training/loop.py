@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import _extension
-from anatpaste_gpu.backbones import GREY, published_normalisation
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype, peak_memory
 from anatpaste_gpu.distributed import Agreement, Ranks, own_parts
 from anatpaste_gpu.distributed.parallel import in_parallel
+from anatpaste_gpu.methods.backbones import GREY, published_normalisation
 from anatpaste_gpu.model import HEAD_WIDTHS, AnatPasteNet
-from anatpaste_gpu.segmenters import Segmenter, lung_segmenter
+from anatpaste_gpu.segment.packed_masks import SEGMENT_ONCE, pack_all, segment_all
+from anatpaste_gpu.segment.segmenters import Segmenter, lung_segmenter
 from anatpaste_gpu.training.checkpoint import (
     Progress,
     read_checkpoint,
@@ -32,7 +33,6 @@ from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.divergence import diverged
 from anatpaste_gpu.training.graph import CudaRecorder, GraphedStep
 from anatpaste_gpu.training.interrupt import Interrupted, StopRequest
-from anatpaste_gpu.training.mask_cache import SEGMENT_ONCE, pack_all, segment_all
 from anatpaste_gpu.training.order import TrainingStream
 from anatpaste_gpu.training.run_folder import RunFolder
 from anatpaste_gpu.training.source import open_source

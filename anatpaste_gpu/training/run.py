@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
+from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.devices import compute_dtype, device_name, select_device
 from anatpaste_gpu.distributed import Ranks, joined, local_gpu, own_parts
 from anatpaste_gpu.distributed.parts import train_in_parts
@@ -20,7 +21,7 @@ from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
 from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.segmenters import Segmenter, load_masks, segmenter_name
+from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
 from anatpaste_gpu.training.checkpoint import Progress
 from anatpaste_gpu.training.config import TrainConfig
 from anatpaste_gpu.training.determinism import check_device, determinism

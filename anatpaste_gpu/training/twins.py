@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.augmentation import batch_augment, image_jitter
+from anatpaste_gpu.augment import batch_augment, image_jitter
 from anatpaste_gpu.evaluation.gallery import save_gallery
 from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
-from anatpaste_gpu.segmenters import Segmenter
+from anatpaste_gpu.segment.packed_masks import unpack_masks
+from anatpaste_gpu.segment.segmenters import Segmenter
 from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.mask_cache import unpack_masks
 
 
 class Twins:

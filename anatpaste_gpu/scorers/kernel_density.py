@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.points import (
+from anatpaste_gpu.scorers.points import (
     MAX_ELEMENTS,
     as_training_points,
     check_max_elements,

@@ -7,10 +7,10 @@ from typing import Protocol
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.kde import KernelDensity
-from anatpaste_gpu.mahalanobis import Mahalanobis
-from anatpaste_gpu.neighbours import NearestNeighbours
-from anatpaste_gpu.points import MAX_ELEMENTS
+from anatpaste_gpu.scorers.kernel_density import KernelDensity
+from anatpaste_gpu.scorers.mahalanobis import Mahalanobis
+from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighbours
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 
 SCORERS = ("kde", "mahalanobis", "knn")
 #: k of "knn" where none is given.

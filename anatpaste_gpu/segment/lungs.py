@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import checks
-from .arrays import as_tensor
-from .config import AnatPasteConfig
-from .ops.segment_lungs import segment_lungs as segment_grey
-from .ops.to_grey import to_grey
+from anatpaste_gpu import checks
+from anatpaste_gpu.arrays import as_tensor
+from anatpaste_gpu.ops.segment_lungs import segment_lungs as segment_grey
+from anatpaste_gpu.ops.to_grey import to_grey
+from anatpaste_gpu.settings import AnatPasteConfig
 
 # Made once: frozen, and not to be made again under torch.compile.
 _DEFAULT = AnatPasteConfig()

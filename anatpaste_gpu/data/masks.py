@@ -1,11 +1,7 @@
-"""Where masks come from: the built-in lung segmentation, a callable of the user's, or files.
-
-A mask says where AnatPaste may paste; nothing about it is particular to lungs.
-"""
+"""Precomputed masks from files: a folder of PNG files, or one .npz or .safetensors file."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,74 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from anatpaste_gpu.config import AnatPasteConfig
 from anatpaste_gpu.data.images import MAX_PIXELS, check_image_size
 from anatpaste_gpu.data.manifest import resolve_inside
 from anatpaste_gpu.data.progress import tracked
-from anatpaste_gpu.segmentation import segment_lungs
 
-#: Images (B, 1, H, W) as they are augmented (uint8 in training) -> bool (B, 1, H, W) beside them.
-Segmenter = Callable[[Tensor], Tensor]
-
-_PAPER = AnatPasteConfig()
 _MIN_SIDE = 16
 _MAX_WORKERS = 16
-
-
-def lung_segmenter(config: AnatPasteConfig = _PAPER, *, backend: str = "auto") -> Segmenter:
-    """The built-in segmentation as a callable.
-
-    Args:
-        config: its settings of the segmentation.
-        backend: "auto", "native" or "torch".
-    """
-    return functools.partial(segment_lungs, config=config, backend=backend)
-
-
-def apply_segmenter(segmenter: Segmenter, images: Tensor) -> Tensor:
-    """Masks of a batch, checked; nothing waits for the device.
-
-    Args:
-        segmenter: called once, without gradients.
-        images: (B, C, H, W).
-
-    Returns:
-        bool (B, 1, H, W) on the images' device.
-
-    Raises:
-        TypeError: `segmenter` is not callable, or returns something else than a bool tensor.
-        ValueError: what it returns has another shape or is on another device.
-    """
-    _check_callable(segmenter)
-    with torch.no_grad():
-        masks = segmenter(images)
-    if not isinstance(masks, Tensor) or masks.dtype != torch.bool:
-        came = masks.dtype if isinstance(masks, Tensor) else type(masks).__name__
-        raise TypeError(f"segmenter must return a bool tensor, got {came}.")
-    expected = (len(images), 1, *images.shape[2:])
-    if tuple(masks.shape) != expected or masks.device != images.device:
-        raise ValueError(
-            f"segmenter must return masks of shape {expected} on {images.device}, "
-            f"got {tuple(masks.shape)} on {masks.device}."
-        )
-    return masks
-
-
-def segmenter_name(segmenter: Segmenter) -> str:
-    """What a record calls a segmenter: the function's, or the object's class's, module and name.
-
-    Raises:
-        TypeError: it is not callable.
-    """
-    _check_callable(segmenter)
-    inner: Any = segmenter.func if isinstance(segmenter, functools.partial) else segmenter
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _check_callable(segmenter: object) -> None:
-    if not callable(segmenter):
-        raise TypeError(f"segmenter must be a callable from images to masks, got {type(segmenter).__name__}.")
 
 
 def check_masks(path: str | os.PathLike[str], names: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .. import arrays, checks
-from ..config import AnatPasteConfig
 from ..ops.anat_paste import anat_paste
 from ..ops.image_jitter import image_jitter as image_jitter_op
-from ..segmentation import segment_lungs
+from ..segment.lungs import segment_lungs
+from ..settings import AnatPasteConfig
 from .params import AnatPasteParams, AugmentAux, pack, unpack
 from .randomness import random_arguments
 

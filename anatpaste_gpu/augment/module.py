@@ -11,8 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from .. import checks
-from ..config import AnatPasteConfig
-from ..segmenters import Segmenter, apply_segmenter
+from ..segment.segmenters import Segmenter, apply_segmenter
+from ..settings import AnatPasteConfig
 from .functional import batch_augment
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.segmenters import Segmenter, apply_segmenter
+from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter
 
 SEGMENT_EVERY_STEP, SEGMENT_ONCE = "every_step", "once"
 #: What `TrainConfig.segment` takes.

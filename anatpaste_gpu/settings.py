@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from .config_checks import CheckedConfig, exact_logarithms
+from .setting_checks import CheckedConfig, exact_logarithms
 
 #: Side of the square image at which the paper gives its pixel lengths and areas.
 REFERENCE_SIDE = 256
