@@ -16,7 +16,7 @@ from anatpaste_gpu.training.loop import build_network
 from .. import pictures
 from ..timing import Call
 from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, as_array, cases_of, ours, synchronised
-from ..augmentation import loop_of, pil_jitter, published
+from .augmentation import loop_of, pil_jitter, published
 
 Twins = Callable[[], Tensor]
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ..augmentation import jitter
+from .augmentation import jitter
 
 
 @dataclasses.dataclass
