@@ -19,7 +19,7 @@ from rich.console import Console
 
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.methods.backbones import (
     GREY,
     IMAGENET,

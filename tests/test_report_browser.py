@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anatpaste_gpu.evaluation.metrics import Calibration, classification_metrics
+from anatpaste_gpu.evaluation.metrics import classification_metrics
+from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.report.runs import Run, load_runs
 

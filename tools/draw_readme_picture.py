@@ -8,7 +8,7 @@ import torch
 
 import anatpaste_gpu
 from anatpaste_gpu.data.phantoms import render_phantom
-from anatpaste_gpu.evaluation.gallery import save_gallery
+from anatpaste_gpu.report.gallery import save_gallery
 
 OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "augmentation.png"
 PATIENTS = 3

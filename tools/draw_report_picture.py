@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from anatpaste_gpu.report.render import write_report
-from anatpaste_gpu.report.runs import load_runs
+from anatpaste_gpu.runs import load_runs
 
 OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "report.png"
 SIZE = (1240, 1500)

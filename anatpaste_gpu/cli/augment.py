@@ -14,22 +14,23 @@ from PIL import Image
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
 from anatpaste_gpu.data import ImageReadError, find_images, read_image
 from anatpaste_gpu.data.masks import check_masks, load_masks
-from anatpaste_gpu.evaluation.plots import save_figure
-from anatpaste_gpu.methods import Method, get_method
+from anatpaste_gpu.methods.pretext import TASKS, Task
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
+from anatpaste_gpu.report.score_figures import save_figure
 from anatpaste_gpu.settings import AnatPasteConfig
 
-#: Name -> the method, whose title heads its column; each makes one copy of an image.
+_PAPER = AnatPasteConfig()
+#: Name -> the task, whose title heads its column; each makes one copy of an image.
 RECIPES = {
-    "paper": get_method("anatpaste"),
+    "paper": TASKS["anatpaste"].configured(_PAPER),
     "official": dataclasses.replace(
-        get_method("anatpaste", AnatPasteConfig.official()), title="AnatPaste (published code)"
+        TASKS["anatpaste"].configured(AnatPasteConfig.official()), title="AnatPaste (published code)"
     ),
-    "without-segmentation": get_method("anatpaste-no-segmentation"),
-    "without-blur": get_method("anatpaste-no-blur"),
-    "cutpaste-normal": get_method("cutpaste-normal"),
-    "cutpaste-scar": get_method("cutpaste-scar"),
-    "cutpaste-union": get_method("cutpaste-union"),
+    "without-segmentation": TASKS["anatpaste-no-segmentation"].configured(_PAPER),
+    "without-blur": TASKS["anatpaste-no-blur"].configured(_PAPER),
+    "cutpaste-normal": TASKS["cutpaste-normal"],
+    "cutpaste-scar": TASKS["cutpaste-scar"],
+    "cutpaste-union": TASKS["cutpaste-union"],
 }
 _BATCH = 32
 
@@ -107,21 +108,19 @@ def _draw_gallery(
     numbers, images, kept = batch
     columns = {"original": images}
     for name in recipes:
-        method = RECIPES[name]
-        lungs = _masks(kept, options, method)
-        (columns[method.title],) = method.augment(images, seed=options.seed, index=numbers, lung_masks=lungs)
+        task = RECIPES[name]
+        masks = _masks(kept, options, task)
+        (columns[task.title],) = task.augment(images, seed=options.seed, index=numbers, masks=masks)
     save_figure(augmentation_figure(columns), options.gallery)
     print(options.gallery)
 
 
-def _write_folder(
-    sources: list[Source], method: Method, options: argparse.Namespace, skipped: list[str]
-) -> None:
+def _write_folder(sources: list[Source], task: Task, options: argparse.Namespace, skipped: list[str]) -> None:
     written = 0
     for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
-        lungs = _masks(batch, options, method)
+        masks = _masks(batch, options, task)
         for copy in range(options.copies):
-            (twins,) = method.augment(images, seed=options.seed, index=numbers, step=copy, lung_masks=lungs)
+            (twins,) = task.augment(images, seed=options.seed, index=numbers, step=copy, masks=masks)
             for source, twin in zip(batch, twins, strict=True):
                 ending = f"-{copy}.png" if options.copies > 1 else ".png"
                 target = options.folder / source.target.with_name(source.target.name + ending)
@@ -131,9 +130,9 @@ def _write_folder(
     print(f"{written} images in {options.folder}.")
 
 
-def _masks(batch: list[Source], options: argparse.Namespace, method: Method) -> torch.Tensor | None:
+def _masks(batch: list[Source], options: argparse.Namespace, task: Task) -> torch.Tensor | None:
     """Precomputed masks of a batch, or None: to be segmented, or not looked at."""
-    if options.masks is None or not method.segments:
+    if options.masks is None or not task.segments:
         return None
     return load_masks(options.masks, _names(batch), options.image_size, progress=False)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
 from anatpaste_gpu.data import SplitManifest, dataset_names, plan_split, prepare
+from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.data.manifest import SPLITS
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.report.licences import data_licence
 
 
 @with_sentences("prepare")

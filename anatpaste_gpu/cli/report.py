@@ -11,7 +11,7 @@ from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.figures import save_figures
 from anatpaste_gpu.report.render import PICTURE_SIZE, write_report
-from anatpaste_gpu.report.runs import load_runs
+from anatpaste_gpu.runs import load_runs
 
 
 @with_sentences("report")

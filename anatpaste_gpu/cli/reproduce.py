@@ -12,19 +12,19 @@ from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
+from anatpaste_gpu.cli.train import parse, preset_names
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.methods import method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.render import write_report
-from anatpaste_gpu.report.runs import Run, load_runs
 from anatpaste_gpu.report.sheet import Study
 from anatpaste_gpu.reproduce.experiments import TABLES, Table, plan_runs
 from anatpaste_gpu.reproduce.results import read_records
 from anatpaste_gpu.reproduce.study import PAPER_SEEDS, build_study, to_csv, to_json
 from anatpaste_gpu.reproduce.work import Outcome, carry_out
-from anatpaste_gpu.training.cli import parse, preset_names
-from anatpaste_gpu.training.interrupt import Interrupted
+from anatpaste_gpu.runs import Run, load_runs
+from anatpaste_gpu.training import Interrupted
 
 _DESCRIPTION = """\
 Fills one of the paper's tables: trains and tests every method on every data set, and sets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anatpaste_gpu.report.licences import data_licence
+from anatpaste_gpu.data.licences import data_licence
 
 LAYOUTS = {
     "zhanglab": "chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg",

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from anatpaste_gpu.evaluation.metrics import allowed_false_positives, check_scored
+from anatpaste_gpu.evaluation.metrics import allowed_false_positives
+from anatpaste_gpu.scorers.calibration import check_scored
 
 #: The metrics that get an interval, named as `classification_metrics` names them.
 INTERVAL_METRICS = (

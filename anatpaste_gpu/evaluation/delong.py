@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from anatpaste_gpu.evaluation.metrics import check_scored
+from anatpaste_gpu.scorers.calibration import check_scored
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from anatpaste_gpu.evaluation.bootstrap import metric_intervals
-from anatpaste_gpu.evaluation.metrics import Calibration, check_scored, classification_metrics
+from anatpaste_gpu.evaluation.metrics import classification_metrics
+from anatpaste_gpu.scorers.calibration import Calibration, check_scored
 
 
 def finding_metrics(

@@ -1,6 +1,18 @@
-"""Methods by name: what `--method` chooses between."""
+"""Methods: each owns its networks, losses, optimisers, fitting and score; docs/contributing.md adds one."""
 
-from anatpaste_gpu.methods.method import Method
-from anatpaste_gpu.methods.registry import get_method, method_names
+from anatpaste_gpu.methods.detector import Detector
+from anatpaste_gpu.methods.protocol import Batch, Learner, Method, State
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.methods.registry import get_method, method_names, register
 
-__all__ = ["Method", "get_method", "method_names"]
+__all__ = [
+    "Batch",
+    "Detector",
+    "Learner",
+    "Method",
+    "Recipe",
+    "State",
+    "get_method",
+    "method_names",
+    "register",
+]

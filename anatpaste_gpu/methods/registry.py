@@ -1,50 +1,26 @@
-"""The methods of the paper's tables, and two floors that learn nothing."""
+"""Methods by name, one line a family; and recipes as plain values, which need the methods' own settings."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from anatpaste_gpu.augment import batch_augment, cut_paste
-from anatpaste_gpu.methods.method import Method, Paste
+from anatpaste_gpu.methods import pretext
+from anatpaste_gpu.methods.protocol import Method
+from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.settings import AnatPasteConfig
 
-
-def _cut_paste(variant: str) -> Paste:
-    """`cut_paste` as a method calls it: CutPaste knows no lungs, and its own settings are its paper's."""
-
-    def paste(images: Tensor, *, config: AnatPasteConfig, lung_masks: Tensor | None, **draws: Any) -> Tensor:
-        pasted: Tensor = cut_paste(images, variant=variant, **draws)
-        return pasted
-
-    return paste
+_METHODS: dict[str, Method] = {}
 
 
-_PAPER = AnatPasteConfig()
-_ANATPASTE = (("AnatPaste", batch_augment),)
-_NORMAL, _SCAR = ("CutPaste", _cut_paste("normal")), ("CutPaste, scar", _cut_paste("scar"))
-_UNION = ("CutPaste, union", _cut_paste("union"))
-_METHODS = {
-    method.name: method
-    for method in (
-        Method("anatpaste", "AnatPaste", _ANATPASTE, segments=True),
-        Method("anatpaste-no-segmentation", "AnatPaste without segmentation", _ANATPASTE),
-        Method("anatpaste-no-blur", "AnatPaste without blur", _ANATPASTE, segments=True),
-        Method("cutpaste-normal", "CutPaste", (_NORMAL,)),
-        Method("cutpaste-scar", "CutPaste, scar", (_SCAR,)),
-        Method("cutpaste-3way", "CutPaste, 3-way", (_NORMAL, _SCAR)),
-        Method("cutpaste-union", "CutPaste, union", (_UNION,)),
-        Method("untrained", "Untrained network", (), weights="none"),
-        Method("imagenet", "ImageNet weights", (), weights="required", imagenet_input=True),
-    )
-}
-#: Settings that a method's name decides, whatever a config says (the ablations of the paper's Table III).
-_FIXED: dict[str, dict[str, Any]] = {
-    "anatpaste-no-segmentation": {"use_segmentation": False},
-    "anatpaste-no-blur": {"use_blur": False},
-}
+def register(*methods: Method) -> None:
+    """Adds methods; one of the same name takes the place of the one before."""
+    _METHODS.update({method.name: method for method in methods})
+
+
+register(*pretext.METHODS)
 
 
 def method_names() -> tuple[str, ...]:
@@ -52,17 +28,48 @@ def method_names() -> tuple[str, ...]:
     return tuple(_METHODS)
 
 
-def get_method(name: str, config: AnatPasteConfig = _PAPER) -> Method:
+def get_method(name: str) -> Method:
     """A method by its name.
-
-    Args:
-        name: one of `method_names()`.
-        config: settings of the augmentation; each ablation overrides one of them.
 
     Raises:
         ValueError: `name` is unknown.
     """
     if name not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {name!r}.")
-    method, chosen = _METHODS[name], dataclasses.replace(config, **_FIXED.get(name, {}))
-    return dataclasses.replace(method, config=chosen, segments=method.segments and chosen.use_segmentation)
+    return _METHODS[name]
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain values by the names of the command line; a method's own settings under its family's name."""
+    content = recipe.settings()
+    options = content.pop("options")
+    if options is not None:
+        content[get_method(recipe.method).family] = dataclasses.asdict(options)
+    content["augmentation"] = dataclasses.asdict(recipe.pasting.augmentation)
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
+    """The inverse of `recipe_to_dict`; settings that are not there have their defaults.
+
+    Raises:
+        ValueError, TypeError: a name or a value is none of a recipe.
+    """
+    return Recipe.of(**with_objects(content))
+
+
+def with_objects(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with dataclasses in place of the mappings that YAML and JSON hold.
+
+    Raises:
+        ValueError, TypeError: a name or a value is none of theirs.
+    """
+    settings = dict(content)
+    if isinstance(settings.get("augmentation"), Mapping):
+        settings["augmentation"] = AnatPasteConfig(**settings["augmentation"])
+    method = get_method(settings.get("method", Recipe.method))
+    if method.options is not None and method.family in settings:
+        own = settings.pop(method.family)
+        settings["options"] = method.options(**own) if isinstance(own, Mapping) else own
+    return settings

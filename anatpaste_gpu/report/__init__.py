@@ -1,1 +1,5 @@
-"""Finished runs for people: figures as in the paper, and one self-contained page."""
+"""Every picture of the package: of runs while they are made, and of finished ones on one page."""
+
+from anatpaste_gpu.report.run_pictures import RunPictures
+
+__all__ = ["RunPictures"]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from anatpaste_gpu.evaluation.plots import ABNORMAL_COLOUR, NORMAL_COLOUR
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
 
 #: Rows of the figure: label and decision.
 KINDS = (

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from anatpaste_gpu.data.licences import DataLicence, data_licence
 from anatpaste_gpu.evaluation.delong import DeLongResult
-from anatpaste_gpu.evaluation.metrics import NORMAL_QUANTILE
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
-from anatpaste_gpu.report.licences import DataLicence, data_licence
 from anatpaste_gpu.report.pictures import Insight, packed
-from anatpaste_gpu.report.runs import Run, compare
 from anatpaste_gpu.report.theme import figure_svg
+from anatpaste_gpu.runs.records import Run, compare
+from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
 #: Columns of the summary: key in metrics.json, heading, what it means.
 SUMMARY = (
@@ -104,7 +106,7 @@ class Cohort:
         """What the page's script works on."""
         return {
             "labels": self.runs[0].labels.tolist(),
-            "names": [case.name for case in self.runs[0].test],
+            "names": [image.name for image in self.runs[0].test],
             "findings": self.runs[0].findings,
             "runs": [
                 _run_data(run, insight) for run, insight in itertools.zip_longest(self.runs, self.insights)
@@ -124,8 +126,10 @@ class Cohort:
             ),
         ]
         for number, (run, insight) in enumerate(zip(self.runs, self.insights, strict=False)):
+            if insight.embeddings is None:
+                continue
             caption = f"Embeddings of the test set (t-SNE): {run.title}"
-            draw = _embedding_drawer(insight, run)
+            draw = _embedding_drawer(insight.embeddings, run)
             drawn.append((caption, figure_svg(draw, f"{name}e{number}", caption)))
         return drawn
 
@@ -159,5 +163,5 @@ def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
     return data
 
 
-def _embedding_drawer(insight: Insight, run: Run) -> Any:
-    return lambda: embedding_figure(insight.embeddings, run.labels)
+def _embedding_drawer(embeddings: NDArray[np.float32], run: Run) -> Callable[[], Figure]:
+    return lambda: embedding_figure(embeddings, run.labels)

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn import manifold, metrics
 
-from anatpaste_gpu.evaluation.plots import ABNORMAL_COLOUR, NORMAL_COLOUR
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.runs import Run
+from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
+from anatpaste_gpu.runs.records import Run
 
 # Okabe and Ito's palette without its yellow, which is too light for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from anatpaste_gpu.evaluation.plots import save_figure
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
 from anatpaste_gpu.report.cohort import Cohort
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
 from anatpaste_gpu.report.pictures import Insight, test_images
-from anatpaste_gpu.report.runs import Run
+from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.runs.records import Run
 
 _COLUMNS = 6
 _SIDE = 256
@@ -42,7 +42,9 @@ def save_figures(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | N
         }
         for number, (run, insight) in enumerate(zip(cohort.runs, cohort.insights, strict=False)):
             own, title = f"{stem}-{number}", run.title
-            drawn[f"{own}-embeddings"] = embedding_figure(insight.embeddings, run.labels), f"{title}, t-SNE"
+            if insight.embeddings is not None:
+                embeddings = embedding_figure(insight.embeddings, run.labels)
+                drawn[f"{own}-embeddings"] = embeddings, f"{title}, t-SNE"
             chosen = _chosen(run, insight, data_root)
             plain = [dataclasses.replace(case, heatmap=None) for case in chosen]
             drawn[f"{own}-cases"] = case_figure(plain, _COLUMNS), f"{title}, normalised scores"

@@ -1,4 +1,4 @@
-"""What a report shows of the images themselves: pictures, Grad-CAM and embeddings of a test set."""
+"""What a report shows of the images themselves: pictures, heat maps and embeddings of a test set."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anatpaste_gpu.data import ImageReadError, read_entries
-from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.report.heatmap import heatmaps
-from anatpaste_gpu.report.runs import Run
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.runs import Run
 
 _QUALITY = 80
+_LARGEST_MAP = 64
 
 
 @dataclass(frozen=True)
 class Insight:
-    """What one run's network makes of its test set.
+    """What one run's detector makes of its test set.
 
     Attributes:
-        heatmaps: uint8 (N, h, w) Grad-CAM, in the order of `Run.test`; None where none was asked for.
-        embeddings: float32 (N, D).
+        heatmaps: uint8 (N, h, w), in the order of `Run.test`, each scaled by its own maximum; None where none
+            was asked for, or the method has none.
+        embeddings: float32 (N, D); None where the method has none.
     """
 
     heatmaps: NDArray[np.uint8] | None
-    embeddings: NDArray[np.float32]
+    embeddings: NDArray[np.float32] | None
 
 
 def test_images(run: Run, data_root: Path | None, image_size: int) -> torch.Tensor:
@@ -46,11 +47,13 @@ def test_images(run: Run, data_root: Path | None, image_size: int) -> torch.Tens
     """
     manifest = run.manifest()
     entries = {entry.path: entry for entry in manifest.split("test")}
-    missing = [case.name for case in run.test if case.name not in entries]
+    missing = [image.name for image in run.test if image.name not in entries]
     if missing:
-        raise ValueError(f"{run.folder}: scores.csv has {missing[0]}, split_manifest.json has not.")
-    root = data_root if data_root is not None else run.config.get("data_root")
-    wanted = [entries[case.name] for case in run.test]
+        raise ValueError(
+            f"{run.folder}: {run.files.scores.name} has {missing[0]}, {run.files.manifest.name} has not."
+        )
+    root = data_root if data_root is not None else run.config.place.data_root
+    wanted = [entries[image.name] for image in run.test]
     images = []
     for image in read_entries(str(run.metrics["dataset"]), root, manifest, wanted, image_size=image_size):
         if isinstance(image, ImageReadError):
@@ -63,14 +66,33 @@ def look_into(run: Run, images: torch.Tensor, device: torch.device, *, with_heat
     """Runs the detector over its test images. Synchronises.
 
     Args:
-        run: its model.safetensors is loaded.
+        run: its detector is loaded.
         images: uint8 (N, 1, S, S), S the detector's image size.
         device: where to compute.
-        with_heatmaps: whether to compute Grad-CAM too.
+        with_heatmaps: whether to compute heat maps too.
     """
-    detector = Detector.load(run.folder / "model.safetensors", device)
-    maps = heatmaps(detector, images) if with_heatmaps else None
-    return Insight(maps, embed(detector.network, images, device).cpu().numpy())
+    detector = Detector.load(run.files.trained_model(), device)
+    maps = detector.heat_map(images) if with_heatmaps else None
+    embeddings = detector.embed(images)
+    return Insight(
+        None if maps is None else to_bytes(maps),
+        None if embeddings is None else embeddings.cpu().numpy(),
+    )
+
+
+def to_bytes(maps: torch.Tensor) -> NDArray[np.uint8]:
+    """Heat maps as a page holds them: uint8 (N, h, w), 255 at each map's own maximum.
+
+    Args:
+        maps: float32 (N, 1, h, w), >= 0; larger ones than 64 x 64 are averaged down to that.
+    """
+    if max(maps.shape[2:]) > _LARGEST_MAP:
+        maps = torch.nn.functional.adaptive_avg_pool2d(maps, _LARGEST_MAP)
+    plain = maps[:, 0].float().cpu()
+    highest = plain.amax((1, 2), keepdim=True)
+    scaled = torch.where(highest > 0, plain / highest.clamp(min=torch.finfo(torch.float32).tiny), plain)
+    found: NDArray[np.uint8] = (scaled * 255).round().to(torch.uint8).numpy()
+    return found
 
 
 def data_uris(images: torch.Tensor) -> list[str]:

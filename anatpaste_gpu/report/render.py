@@ -17,8 +17,8 @@ from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import SUMMARY, Cohort, group
 from anatpaste_gpu.report.pictures import Insight, data_uris, look_into, test_images
-from anatpaste_gpu.report.runs import Run
 from anatpaste_gpu.report.sheet import Study
+from anatpaste_gpu.runs import Run
 
 PICTURE_SIZE = 256
 _SCRIPTS = ("numbers.js", "charts.js", "cases.js", "viewer.js", "main.js")
@@ -68,7 +68,7 @@ def write_report(
             read = functools.lru_cache(functools.partial(test_images, members[0], data_root))
             pictures = data_uris(read(picture_size))
             for run in members:
-                inputs = read(int(run.config["image_size"]))
+                inputs = read(run.config.recipe.image_size)
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
         cohorts.append(Cohort(number, members, pictures, insights))
     write_atomically(output, render(cohorts, study))

@@ -11,7 +11,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from anatpaste_gpu.evaluation.plots import ABNORMAL_COLOUR, NORMAL_COLOUR
+from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
 
 # A colour that no figure uses itself; the page's own text colour takes its place.
 _TEXT = "#010203"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anatpaste_gpu.methods import get_method, method_names
-from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.runs import TrainConfig
 
 #: The method that the others are compared with.
 FULL_METHOD = "anatpaste"
@@ -75,16 +75,16 @@ def plan_runs(
     Raises:
         ValueError: a name or a seed is wrong.
     """
-    split = seeds[0] if base.split_seed is None else base.split_seed
+    given = base.recipe.split_seed
+    split = seeds[0] if given is None else given
     needing = [name for name in methods if get_method(name).weights == "required"]
     left_out = [] if weights else needing
     configs = [
-        dataclasses.replace(
-            base,
+        base.replace(
             dataset=dataset,
             method=method,
             seed=seed,
-            split_seed=base.split_seed if seed == seeds[0] else split,
+            split_seed=given if seed == seeds[0] else split,
             data_root=roots.get(dataset),
             weights=weights if method in needing else None,
             output=str(folder / f"{dataset}-{method}-seed{seed}"),

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from anatpaste_gpu.evaluation.bootstrap import auc_interval
 from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
 from anatpaste_gpu.evaluation.metrics import auc
-from anatpaste_gpu.report.runs import Run
 from anatpaste_gpu.reproduce.experiments import FULL_METHOD
 from anatpaste_gpu.reproduce.published import PUBLISHED, Published
+from anatpaste_gpu.runs import Run
+from anatpaste_gpu.runs.ensemble import mean_test_scores
 
 METRICS = ("auc", "accuracy", "f1", "average_precision", "sensitivity_at_90_specificity")
 
@@ -81,9 +82,7 @@ class Seeds:
 
     def ensemble(self) -> NDArray[np.float64]:
         """Mean normalised score of each image of the test set, which the seeds share; float64 (N,)."""
-        scores = [run.calibration.normalise(run.scores) for run in self.runs]
-        mean: NDArray[np.float64] = np.mean(scores, axis=0)
-        return mean
+        return mean_test_scores(self.runs)
 
     def records(self) -> list[Record]:
         """Metrics of the whole test set, then the ensemble's AUC, then each finding's AUC."""
@@ -110,7 +109,7 @@ class Seeds:
         return Record(
             self.dataset,
             self.method,
-            str(self.runs[0].config.get("scorer", "kde")),
+            self.runs[0].config.recipe.scoring.scorer,
             finding,
             metric,
             statistics.fmean(values),
@@ -128,7 +127,7 @@ class Seeds:
 
 def method_of(run: Run) -> str:
     """The name of a run's method."""
-    return str(run.config.get("method", FULL_METHOD))
+    return run.config.recipe.method
 
 
 def group_seeds(runs: Iterable[Run]) -> list[Seeds]:

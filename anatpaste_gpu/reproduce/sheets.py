@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.evaluation.delong import DeLongResult
 from anatpaste_gpu.methods import get_method
-from anatpaste_gpu.report.licences import data_licence
 from anatpaste_gpu.report.sheet import Sheet
 from anatpaste_gpu.reproduce.experiments import FULL_METHOD
 from anatpaste_gpu.reproduce.published import PUBLISHED, UNKNOWN

@@ -9,21 +9,18 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from anatpaste_gpu.methods import get_method
+from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.licences import data_licence
-from anatpaste_gpu.report.runs import Run
 from anatpaste_gpu.report.sheet import Sheet, Study
 from anatpaste_gpu.reproduce import sheets
 from anatpaste_gpu.reproduce.experiments import Table
 from anatpaste_gpu.reproduce.published import UNKNOWN_REASON
 from anatpaste_gpu.reproduce.results import Record, compare_with_full, read_records
-from anatpaste_gpu.training.config import PLACE_FIELDS, TrainConfig
+from anatpaste_gpu.runs import Run, TrainConfig
+from anatpaste_gpu.runs.config import PATH_NAMES, PLACE_NAMES
 
 #: Seeds of the paper.
 PAPER_SEEDS = 5
-#: Files that decide a result: their content would have to be told, their path is nobody's business.
-_PATHS = frozenset({"weights", "masks"})
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "published")
 
 
@@ -61,12 +58,12 @@ def build_study(table: Table, runs: Sequence[Run], preset: str, left_out: Iterab
 
 def budget(runs: Sequence[Run], preset: str) -> list[str]:
     """What the runs cost, and how that compares with the paper: two sentences or three."""
-    trained = [run for run in runs if get_method(str(run.config.get("method", "anatpaste"))).trains]
-    ours = dict.fromkeys(_recipe(run.config) for run in trained or runs)
+    trained = [run for run in runs if run.config.method.trains]
+    ours = dict.fromkeys(_budget_of(run.config) for run in trained or runs)
     seeds = sorted({int(run.metrics["seed"]) for run in runs})
     machines = dict.fromkeys(_machine(run.metrics.get("device", {})) for run in runs)
     minutes = sum(run.training_seconds or 0.0 for run in runs) / 60
-    paper = _recipe(TrainConfig().to_dict())
+    paper = _budget_of(TrainConfig())
     lines = [
         f"Budget of a run, preset {preset}: {'; '.join(ours)}. Seeds: {', '.join(map(str, seeds))}.",
         f"Machine: {'; '.join(machines)}; {minutes:.0f} minutes of training steps in all {len(runs)} runs.",
@@ -97,7 +94,9 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
         {
             "folder": run.folder.name,
             "recipe": {
-                name: value for name, value in run.config.items() if name not in PLACE_FIELDS | _PATHS
+                name: value
+                for name, value in run.config.to_dict().items()
+                if name not in PLACE_NAMES | PATH_NAMES
             },
             "device": run.metrics.get("device"),
             "training_seconds": run.training_seconds,
@@ -114,12 +113,12 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _recipe(config: dict[str, Any]) -> str:
-    steps = config["epochs"] * config["steps_per_epoch"]
-    size, batch = config["image_size"], config["batch_size"]
+def _budget_of(config: TrainConfig) -> str:
+    recipe, schedule = config.recipe, config.recipe.schedule
+    size, steps = recipe.image_size, schedule.epochs * schedule.steps_per_epoch
     return (
-        f"{size} x {size} pixels, {steps:,} steps of {batch} normal images and their augmented copies, "
-        f"{config['backbone']}"
+        f"{size} x {size} pixels, {steps:,} steps of {schedule.batch_size} normal images and their augmented "
+        f"copies, {recipe.network.backbone}"
     )
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from anatpaste_gpu.data import SplitManifest, plan_split
-from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.run import load_images, train
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.report import RunPictures
+from anatpaste_gpu.runs import RunFolder, TrainConfig
+from anatpaste_gpu.training import train
+from anatpaste_gpu.training.run import load_images
 
 
 @dataclasses.dataclass
@@ -49,19 +50,27 @@ def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
         RunFolder(config.run_dir).check(config)
     manifests: dict[tuple[str, int], SplitManifest] = {}
     for config in waiting:
-        key = config.dataset, config.drawn_from
-        if key in manifests or config.dataset in outcome.missing:
+        key = _split_of(config)
+        if key in manifests or config.recipe.dataset in outcome.missing:
             continue
         try:
-            manifests[key] = plan_split(config.dataset, config.data_root, seed=config.drawn_from)
+            manifests[key] = plan_split(
+                config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from
+            )
         except ValueError as error:
-            outcome.missing[config.dataset] = str(error)
-    waiting = [config for config in waiting if config.dataset not in outcome.missing]
+            outcome.missing[config.recipe.dataset] = str(error)
+    waiting = [config for config in waiting if config.recipe.dataset not in outcome.missing]
     numbers = {config.run_dir: f"run {number} of {len(waiting)}" for number, config in enumerate(waiting, 1)}
-    for key, group in itertools.groupby(waiting, lambda config: (config.dataset, config.drawn_from)):
+    for key, group in itertools.groupby(
+        waiting, lambda config: (config.recipe.dataset, config.recipe.drawn_from)
+    ):
         _make_group(list(group), manifests[key], numbers, outcome, console)
     outcome.finished = [config.run_dir for config in configs if is_finished(config)]
     return outcome
+
+
+def _split_of(config: TrainConfig) -> tuple[str, int]:
+    return config.recipe.dataset, config.recipe.drawn_from
 
 
 def is_finished(config: TrainConfig) -> bool:
@@ -70,17 +79,7 @@ def is_finished(config: TrainConfig) -> bool:
     Raises:
         ValueError: a finished run of another recipe is in its place.
     """
-    folder = RunFolder(config.run_dir)
-    if not folder.metrics.exists():
-        return False
-    stored = TrainConfig.from_yaml(folder.config.read_text(encoding="utf-8")).recipe()
-    differing = [name for name, value in config.recipe().items() if stored[name] != value]
-    if differing:
-        raise ValueError(
-            f"{folder.path} holds a finished run with {differing[0]} {stored[differing[0]]!r}, not "
-            f"{config.recipe()[differing[0]]!r}; choose another -o."
-        )
-    return True
+    return RunFolder(config.run_dir).is_finished(config)
 
 
 def _make_group(
@@ -94,13 +93,13 @@ def _make_group(
     try:
         splits = load_images(group[0], manifest)
     except ValueError as error:
-        outcome.missing[group[0].dataset] = str(error)
+        outcome.missing[group[0].recipe.dataset] = str(error)
         return
     for config in group:
         console.rule(f"{numbers[config.run_dir]}: {config.run_dir.name}")
         try:
             _check_split(config, splits.manifest)
-            train(config, splits=splits, console=console)
+            train(config, splits=splits, console=console, pictures=RunPictures())
         # RuntimeError: a GPU's memory that is too small, for one; the other runs may still fit.
         except (ValueError, RuntimeError) as error:
             outcome.failed.append(f"{config.run_dir.name}: {error}")
@@ -109,6 +108,6 @@ def _make_group(
 
 def _check_split(config: TrainConfig, drawn: SplitManifest) -> None:
     """An unfinished run goes on with the images that it began with, or not at all."""
-    stored = RunFolder(config.run_dir).manifest
-    if stored.exists() and SplitManifest.load(stored).entries != drawn.entries:
+    folder = RunFolder(config.run_dir)
+    if folder.manifest.exists() and folder.stored_manifest().entries != drawn.entries:
         raise ValueError("the data set has changed since this run began; choose another -o.")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import (
-    MAX_ELEMENTS,
-    as_training_points,
-    check_max_elements,
-    check_queries,
-    squared_distances,
-)
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_max_elements, squared_distances
+from anatpaste_gpu.scorers.scorer import Scorer
 
 
-class KernelDensity:
+class KernelDensity(Scorer):
     """Density of a point as the mean of isotropic Gaussians around the training points.
 
     Results and conventions are those of `sklearn.neighbors.KernelDensity(kernel="gaussian")`: `fit` returns
@@ -45,17 +42,19 @@ class KernelDensity:
         tensor([-1.8379], dtype=torch.float64)
     """
 
+    name = "kde"
+
     def __init__(
         self, bandwidth: float | Literal["scott", "silverman"] = 1.0, *, max_elements: int = MAX_ELEMENTS
     ) -> None:
         self.bandwidth = bandwidth
         self.max_elements = max_elements
 
-    def fit(self, X: Tensor, y: None = None, sample_weight: Tensor | None = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Keeps the training points.
 
         Args:
-            X: float32 or float64 (N, D), N >= 1; lower precisions are taken as float32.
+            X: As `Scorer.fit` takes it; N >= 1.
             y: Ignored, for scikit-learn's signature.
             sample_weight: (N,), all > 0, or None for equal weights.
 
@@ -66,40 +65,44 @@ class KernelDensity:
             TypeError: `X` is not a floating-point tensor.
             ValueError: A shape, a value or a parameter is out of range. Looking at values synchronises.
         """
-        data = as_training_points(X)
-        self.n_features_in_ = data.shape[1]
-        self.bandwidth_ = self._resolve_bandwidth(*data.shape)
         check_max_elements(self.max_elements)
-        self.training_data_ = data
-        self.log_weights_ = _log_weights(sample_weight, data)
-        self._centre = data.double().mean(0)
+        data = self._training_points(X)
+        log_weights = _log_weights(sample_weight, data)
+        self._fit(data)
+        self.log_weights_ = log_weights
         return self
 
-    def score_samples(self, X: Tensor) -> Tensor:
-        """Log density of each point.
-
-        Args:
-            X: Floating-point (M, D) on the device of the training data; M may be 0.
-
-        Returns:
-            float64 (M,), natural logarithms.
-
-        Raises:
-            RuntimeError: `fit` has not been called.
-            TypeError: `X` is not a floating-point tensor.
-            ValueError: Wrong shape, device, or NaN or infinity inside (looking for them synchronises).
-        """
-        self._check_fitted()
-        points = check_queries(X, self.training_data_)
-        rows = max(1, min(points.shape[0], self.max_elements // max(self.training_data_.shape)))
-        log_sums = [self._log_sum(chunk) for chunk in points.split(rows)] if len(points) else []
-        dimensions = self.n_features_in_
-        log_norm = dimensions * (0.5 * math.log(2 * math.pi) + math.log(self.bandwidth_))
-        return torch.cat([points.new_empty(0, dtype=torch.float64), *log_sums]) - log_norm
-
-    def score(self, X: Tensor, y: None = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """Total log likelihood of the points: the sum of `score_samples`. Synchronises."""
         return float(self.score_samples(X).sum())
+
+    @property
+    def least_samples(self) -> int:
+        """1."""
+        return 1
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Minus the log density without its constant, with a gradient; see `Scorer.distance`."""
+        # A tensor made in inference mode cannot take part in a gradient; its clone can.
+        squared = torch.cdist(points, self.training_data_.clone()).square()
+        exponents = squared / (2 * self.bandwidth_**2)
+        weights = self.log_weights_.to(exponents.dtype)
+        return -torch.logsumexp(weights - exponents, 1)
+
+    def state(self) -> dict[str, Tensor]:
+        """The training points, and the logarithms of their weights where these differ."""
+        state = {"training_data": self.training_data_}
+        if not bool((self.log_weights_ == self.log_weights_[0]).all()):
+            state["log_weights"] = self.log_weights_
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Puts back what `state` gave, on the tensors' device, and returns the estimator."""
+        data = state["training_data"]
+        self.n_features_in_ = data.shape[1]
+        self._fit(data)
+        self.log_weights_ = state["log_weights"] if "log_weights" in state else _log_weights(None, data)
+        return self
 
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draws points from the estimated density.
@@ -111,7 +114,8 @@ class KernelDensity:
         Returns:
             (n_samples, D) in the dtype and on the device of the training data.
         """
-        self._check_fitted()
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError("this KernelDensity is not fitted yet; call fit first")
         data = self.training_data_
         chosen = torch.multinomial(self.log_weights_.exp(), n_samples, replacement=True, generator=generator)
         noise = torch.randn(
@@ -119,13 +123,21 @@ class KernelDensity:
         )
         return data[chosen] + noise * self.bandwidth_
 
-    def to(self, device: torch.device | str) -> Self:
-        """Moves the fitted state to a device, in place, and returns the estimator."""
-        self._check_fitted()
-        self.training_data_ = self.training_data_.to(device)
-        self.log_weights_ = self.log_weights_.to(device)
-        self._centre = self._centre.to(device)
-        return self
+    def _fit(self, data: Tensor) -> None:
+        self.bandwidth_ = self._resolve_bandwidth(*data.shape)
+        self.training_data_ = data
+        self.log_weights_ = _log_weights(None, data)
+        self._centre = data.double().mean(0)
+
+    def _score(self, points: Tensor) -> Tensor:
+        rows = max(1, min(points.shape[0], self.max_elements // max(self.training_data_.shape)))
+        log_sums = [self._log_sum(chunk) for chunk in points.split(rows)] if len(points) else []
+        log_norm = self.n_features_in_ * (0.5 * math.log(2 * math.pi) + math.log(self.bandwidth_))
+        return torch.cat([points.new_empty(0, dtype=torch.float64), *log_sums]) - log_norm
+
+    @property
+    def _like(self) -> Tensor:
+        return self.training_data_
 
     def _resolve_bandwidth(self, count: int, dimensions: int) -> float:
         if self.bandwidth == "scott":
@@ -139,10 +151,6 @@ class KernelDensity:
         if not (self.bandwidth > 0 and math.isfinite(self.bandwidth)):
             raise ValueError(f"bandwidth must be a finite number > 0, got {self.bandwidth}")
         return float(self.bandwidth)
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "training_data_"):
-            raise RuntimeError("this KernelDensity is not fitted yet; call fit first")
 
     def _log_sum(self, points: Tensor) -> Tensor:
         """log(sum_j w_j exp(-|x - x_j|^2 / 2 h^2)) of (m, D) points, over chunks of training points."""
@@ -159,7 +167,7 @@ class KernelDensity:
         return total
 
 
-def _log_weights(sample_weight: Tensor | None, data: Tensor) -> Tensor:
+def _log_weights(sample_weight: Any, data: Tensor) -> Tensor:
     count = data.shape[0]
     if sample_weight is None:
         return torch.full((count,), -math.log(count), dtype=torch.float64, device=data.device)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS, as_training_points, check_max_elements, check_queries
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS
+from anatpaste_gpu.scorers.scorer import Scorer
+
+# The root has no gradient at 0.
+_TINY = 1e-12
 
 
-class Mahalanobis:
+class Mahalanobis(Scorer):
     """How many standard deviations a point lies from the training points' mean, along its own direction.
 
     Location, covariance, shrinkage and `mahalanobis` are those of `sklearn.covariance.LedoitWolf()`: the
@@ -35,25 +42,17 @@ class Mahalanobis:
         tensor([8.], dtype=torch.float64)
     """
 
+    name = "mahalanobis"
+
     def __init__(self, *, max_elements: int = MAX_ELEMENTS) -> None:
         self.max_elements = max_elements
 
-    def fit(self, X: Tensor, y: None = None) -> Self:
-        """Estimates location and covariance.
+    @property
+    def least_samples(self) -> int:
+        """2: one point has no covariance."""
+        return 2
 
-        Args:
-            X: float32 or float64 (N, D), N >= 2; lower precisions are taken as float32.
-            y: Ignored, for scikit-learn's signature.
-
-        Returns:
-            The estimator itself.
-
-        Raises:
-            TypeError: `X` is not a floating-point tensor.
-            ValueError: Wrong shape, NaN or infinity, or points that are all equal. Looking synchronises.
-        """
-        check_max_elements(self.max_elements)
-        data = as_training_points(X)
+    def _fit(self, data: Tensor) -> None:
         location = data.double().mean(0)
         moments, quartic = self._moments(data, location)
         shrinkage = _shrinkage(moments, quartic, len(data))
@@ -64,35 +63,43 @@ class Mahalanobis:
             )
         covariance = (1 - shrinkage) * moments
         covariance.diagonal().add_(shrinkage * variance)
+        self.shrinkage_ = float(shrinkage)
+        self._keep(location, covariance, len(data))
+
+    def _keep(self, location: Tensor, covariance: Tensor, count: int | None) -> None:
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if bool(failed):
-            raise ValueError(
-                f"X must vary in every direction, got {len(data)} points of {data.shape[1]} features"
-            )
-        self.n_features_in_ = data.shape[1]
-        self.location_, self.covariance_, self.shrinkage_ = location, covariance, float(shrinkage)
-        self._factor = factor
-        return self
+            points = "a covariance that cannot be inverted" if count is None else f"{count} points"
+            raise ValueError(f"X must vary in every direction, got {points} of {len(covariance)} features")
+        self.location_, self.covariance_, self._factor = location, covariance, factor
 
-    def mahalanobis(self, X: Tensor) -> Tensor:
+    def mahalanobis(self, X: Any) -> Any:
         """Squared distances, as `sklearn.covariance.LedoitWolf.mahalanobis` returns them.
 
         Args:
-            X: Floating-point (M, D) on the device of the training data; M may be 0.
+            X: (M, D) as `score_samples` takes it; it raises the same.
 
         Returns:
-            float64 (M,), >= 0.
-
-        Raises:
-            RuntimeError: `fit` has not been called.
-            TypeError: `X` is not a floating-point tensor.
-            ValueError: Wrong shape, device, or NaN or infinity inside (looking for them synchronises).
+            float64 (M,), >= 0; a tensor of a tensor and an array of an array.
         """
-        if not hasattr(self, "location_"):
-            raise RuntimeError("this Mahalanobis is not fitted yet; call fit first")
-        points = check_queries(X, self.location_)
-        squared = [self.squared_distances(chunk) for chunk in points.split(self._rows())]
-        return torch.cat([points.new_empty(0, dtype=torch.float64), *squared])
+        squared = self._squared(self._queries(X))
+        return squared if isinstance(X, Tensor) else squared.cpu().numpy()
+
+    def distance(self, points: Tensor) -> Tensor:
+        """The distance, not squared, with a gradient; see `Scorer.distance`."""
+        return self.squared_distances(points).clamp(min=_TINY).sqrt()
+
+    def state(self) -> dict[str, Tensor]:
+        """Location, covariance and shrinkage."""
+        shrinkage = torch.tensor(self.shrinkage_, dtype=torch.float64, device=self.location_.device)
+        return {"location": self.location_, "covariance": self.covariance_, "shrinkage": shrinkage}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Puts back what `state` gave, on the tensors' device, and returns the estimator. Synchronises."""
+        self.shrinkage_ = float(state["shrinkage"])
+        self.n_features_in_ = len(state["location"])
+        self._keep(state["location"], state["covariance"], None)
+        return self
 
     def squared_distances(self, points: Tensor) -> Tensor:
         """`mahalanobis` at once, unchecked and with a gradient: float64 (M,) of (M, D)."""
@@ -100,9 +107,16 @@ class Mahalanobis:
         whitened: Tensor = torch.linalg.solve_triangular(self._factor, centred.T, upper=False)
         return whitened.square().sum(0)
 
-    def score_samples(self, X: Tensor) -> Tensor:
-        """Minus the distance, not squared: higher is more normal. Otherwise as `mahalanobis`."""
-        return -self.mahalanobis(X).sqrt()
+    def _score(self, points: Tensor) -> Tensor:
+        return -self._squared(points).sqrt()
+
+    def _squared(self, points: Tensor) -> Tensor:
+        squared = [self.squared_distances(chunk) for chunk in points.split(self._rows())]
+        return torch.cat([points.new_empty(0, dtype=torch.float64), *squared])
+
+    @property
+    def _like(self) -> Tensor:
+        return self.location_
 
     def _rows(self) -> int:
         """Points of a chunk."""

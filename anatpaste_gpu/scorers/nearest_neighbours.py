@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import (
-    MAX_ELEMENTS,
-    as_training_points,
-    check_max_elements,
-    check_queries,
-    squared_distances,
-)
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS, squared_distances
+from anatpaste_gpu.scorers.scorer import Scorer
 
 #: What is made of the k distances: their mean, or the largest of them.
 NEIGHBOUR_DISTANCES = ("mean", "kth")
 
 
-class NearestNeighbours:
+class NearestNeighbours(Scorer):
     """Euclidean distances to the k nearest training points, found by comparing with all of them.
 
     `kneighbors` is that of `sklearn.neighbors.NearestNeighbors(algorithm="brute")`. The score is the mean of
@@ -32,7 +30,7 @@ class NearestNeighbours:
 
     Args:
         n_neighbors: k, >= 1 and at most the number of training points.
-        distance: "mean" of the k distances, or "kth", the largest.
+        neighbour_distance: "mean" of the k distances, or "kth", the largest.
         max_elements: Upper bound on the elements of any matrix, >= 1.
 
     Attributes:
@@ -45,60 +43,66 @@ class NearestNeighbours:
         tensor([-0.5000], dtype=torch.float64)
     """
 
+    name = "knn"
+
     def __init__(
-        self, n_neighbors: int = 5, *, distance: str = "mean", max_elements: int = MAX_ELEMENTS
+        self, n_neighbors: int = 5, *, neighbour_distance: str = "mean", max_elements: int = MAX_ELEMENTS
     ) -> None:
         self.n_neighbors = n_neighbors
-        self.distance = distance
+        self.neighbour_distance = neighbour_distance
         self.max_elements = max_elements
 
-    def fit(self, X: Tensor, y: None = None) -> Self:
-        """Keeps the training points.
+    @property
+    def least_samples(self) -> int:
+        """k."""
+        return self.n_neighbors
 
-        Args:
-            X: float32 or float64 (N, D), N >= k; lower precisions are taken as float32.
-            y: Ignored, for scikit-learn's signature.
-
-        Returns:
-            The estimator itself.
-
-        Raises:
-            TypeError: `X` is not a floating-point tensor.
-            ValueError: Wrong shape, NaN or infinity (looking synchronises), or a parameter out of range.
-        """
-        check_max_elements(self.max_elements)
-        if self.distance not in NEIGHBOUR_DISTANCES:
+    def _fit(self, data: Tensor) -> None:
+        if self.neighbour_distance not in NEIGHBOUR_DISTANCES:
             raise ValueError(
-                f"distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, got {self.distance!r}"
+                f"neighbour_distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, "
+                f"got {self.neighbour_distance!r}"
             )
-        data = as_training_points(X)
         if not 1 <= self.n_neighbors <= len(data):
             raise ValueError(
                 f"n_neighbors must be in 1..{len(data)}, as many as training points, got {self.n_neighbors}"
             )
-        self.n_features_in_ = data.shape[1]
         self.training_data_ = data
         self._centre = data.double().mean(0)
+
+    def distance(self, points: Tensor) -> Tensor:
+        """The mean, or the largest, of the k distances, with a gradient; see `Scorer.distance`."""
+        # A tensor made in inference mode cannot take part in a gradient; its clone can.
+        distances = torch.cdist(points, self.training_data_.clone())
+        nearest = distances.topk(self.n_neighbors, largest=False).values
+        return nearest.mean(1) if self.neighbour_distance == "mean" else nearest[:, -1]
+
+    def state(self) -> dict[str, Tensor]:
+        """The training points."""
+        return {"training_data": self.training_data_}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Puts back what `state` gave, on the tensors' device, and returns the estimator."""
+        self.n_features_in_ = state["training_data"].shape[1]
+        self._fit(state["training_data"])
         return self
 
-    def kneighbors(self, X: Tensor) -> tuple[Tensor, Tensor]:
+    def kneighbors(self, X: Any) -> tuple[Any, Any]:
         """The k nearest training points of each point.
 
         Args:
-            X: Floating-point (M, D) on the device of the training data; M may be 0.
+            X: (M, D) as `score_samples` takes it; it raises the same.
 
         Returns:
             float64 (M, k) distances, nearest first, and int64 (M, k) rows of the training data. Of points
             equally far to the last bit of the product, which are taken is not defined.
-
-        Raises:
-            RuntimeError: `fit` has not been called.
-            TypeError: `X` is not a floating-point tensor.
-            ValueError: Wrong shape, device, or NaN or infinity inside (looking for them synchronises).
         """
-        if not hasattr(self, "training_data_"):
-            raise RuntimeError("this NearestNeighbours is not fitted yet; call fit first")
-        points = check_queries(X, self.training_data_)
+        distances, numbers = self._neighbours(self._queries(X))
+        if isinstance(X, Tensor):
+            return distances, numbers
+        return distances.cpu().numpy(), numbers.cpu().numpy()
+
+    def _neighbours(self, points: Tensor) -> tuple[Tensor, Tensor]:
         rows = max(
             1, self.max_elements // max(len(self.training_data_), self.n_neighbors * self.n_features_in_)
         )
@@ -110,10 +114,13 @@ class NearestNeighbours:
             torch.cat([numbers, *(one for _, one in found)]),
         )
 
-    def score_samples(self, X: Tensor) -> Tensor:
-        """Minus the mean, or the largest, of the k distances: higher is more normal. As `kneighbors`."""
-        distances, _ = self.kneighbors(X)
-        return -(distances.mean(1) if self.distance == "mean" else distances[:, -1])
+    def _score(self, points: Tensor) -> Tensor:
+        distances, _ = self._neighbours(points)
+        return -(distances.mean(1) if self.neighbour_distance == "mean" else distances[:, -1])
+
+    @property
+    def _like(self) -> Tensor:
+        return self.training_data_
 
     def _nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Distances and rows for (m, D) points, over chunks of training points."""

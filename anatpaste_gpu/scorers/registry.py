@@ -1,57 +1,59 @@
-"""What turns embeddings into scores: an estimator fitted to those of normal images, by its name."""
+"""Scorers by name, with the settings that the command line has for them."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from torch import Tensor
-from typing_extensions import Self
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
 
 from anatpaste_gpu.scorers.kernel_density import KernelDensity
 from anatpaste_gpu.scorers.mahalanobis import Mahalanobis
 from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighbours
 from anatpaste_gpu.scorers.points import MAX_ELEMENTS
-
-SCORERS = ("kde", "mahalanobis", "knn")
-#: k of "knn" where none is given.
-NEIGHBOURS = 5
+from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.setting_types import Count, Positive, Section
 
 
-class Scorer(Protocol):
-    """An estimator with scikit-learn's conventions; the anomaly score is minus `score_samples`."""
+@dataclasses.dataclass(frozen=True)
+class ScorerSettings(Section):
+    """Which scorer, and its settings."""
 
-    def fit(self, X: Tensor, y: None = None) -> Self:
-        """Fits to the (N, D) embeddings of normal images and returns itself."""
+    scorer: Literal["kde", "mahalanobis", "knn"] = "kde"
+    """What scores an image by its embedding: "kde" (kernel density, as the paper), "mahalanobis" (distance
+    with Ledoit and Wolf's covariance) or "knn" (distance to the nearest normal images)."""
 
-    def score_samples(self, X: Tensor) -> Tensor:
-        """float64 (M,) of (M, D) embeddings; higher is more normal."""
+    bandwidth: Positive = 1.0
+    """Bandwidth of "kde"."""
+
+    neighbours: Count = 5
+    """Neighbours of "knn"."""
+
+    neighbour_distance: Literal["mean", "kth"] = "mean"
+    """What "knn" takes of the distances to the neighbours: their "mean", or the largest ("kth")."""
+
+    def build(self, max_elements: int = MAX_ELEMENTS) -> Scorer:
+        """The scorer, not fitted yet.
+
+        Args:
+            max_elements: of the largest matrix that is held while scoring.
+        """
+        scorer = _BUILDERS[self.scorer](self)
+        scorer.set_params(max_elements=max_elements)
+        return scorer
+
+    def check(self, count: int) -> None:
+        """Raises ValueError where `count` training images are too few for the scorer."""
+        least = self.build().least_samples
+        if count < least:
+            raise ValueError(f"scorer {self.scorer} needs at least {least} training images, got {count}.")
 
 
-def build_scorer(
-    name: str = "kde",
-    *,
-    bandwidth: float = 1.0,
-    neighbours: int = NEIGHBOURS,
-    neighbour_distance: str = "mean",
-    max_elements: int = MAX_ELEMENTS,
-) -> Scorer:
-    """An estimator that is not fitted yet.
-
-    Args:
-        name: "kde" (the paper's log density), "mahalanobis" (minus the distance, with Ledoit and Wolf's
-            covariance) or "knn" (minus the distance to the nearest normal images).
-        bandwidth: of "kde".
-        neighbours: k of "knn".
-        neighbour_distance: "mean" of the k distances of "knn", or "kth", the largest.
-        max_elements: of the largest matrix that is held while scoring.
-
-    Raises:
-        ValueError: `name` is unknown.
-    """
-    if name == "kde":
-        return KernelDensity(bandwidth=bandwidth, max_elements=max_elements)
-    if name == "mahalanobis":
-        return Mahalanobis(max_elements=max_elements)
-    if name == "knn":
-        return NearestNeighbours(neighbours, distance=neighbour_distance, max_elements=max_elements)
-    raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {name!r}.")
+_BUILDERS: dict[str, Callable[[ScorerSettings], Scorer]] = {
+    KernelDensity.name: lambda settings: KernelDensity(settings.bandwidth),
+    Mahalanobis.name: lambda settings: Mahalanobis(),
+    NearestNeighbours.name: lambda settings: NearestNeighbours(
+        settings.neighbours, neighbour_distance=settings.neighbour_distance
+    ),
+}
+#: Names that --scorer takes.
+SCORERS = tuple(_BUILDERS)

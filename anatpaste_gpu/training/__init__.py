@@ -1,7 +1,7 @@
-"""Training: the config, the loop and the run folder."""
+"""Training: the trainer, its input and steps, and runs of one or several seeds. Draws nothing."""
 
-from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.interrupt import Interrupted
+from anatpaste_gpu.runs import TrainConfig
+from anatpaste_gpu.training.guards import Interrupted
 from anatpaste_gpu.training.run import train
 from anatpaste_gpu.training.seeds import train_seeds
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import statistics
 import threading
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import Self
 
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.training.checkpoint import Progress as RunProgress
+from anatpaste_gpu.runs.checkpoint import Progress as RunProgress
 
 
 class Display:
@@ -34,7 +34,7 @@ class Display:
         self._folder = tensorboard
         self._total = total_steps
         self._steps_per_epoch = steps_per_epoch
-        self._writer: SummaryWriter | None = None
+        self._writer: Any = None  # a SummaryWriter
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("training", total=total_steps)
@@ -55,6 +55,11 @@ class Display:
     def open_log(self, progress: RunProgress) -> None:
         """Starts the log of a run, or goes on with it; what a killed run logged beyond its state is void."""
         first = progress.step + 1 if progress.validations else 0
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError:
+            self.line("There is no log for TensorBoard: pip install 'anatpaste_gpu[train]' brings it.")
+            return
         self._writer = SummaryWriter(str(self._folder), purge_step=first)
 
     def track(self, numbers: Iterable[int], text: str) -> Iterable[int]:
@@ -72,8 +77,7 @@ class Display:
         self,
         *,
         step: int,
-        loss: float,
-        accuracy: float,
+        figures: Mapping[str, float],
         learning_rate: float,
         images: int,
         step_ms: Sequence[float],
@@ -84,7 +88,7 @@ class Display:
 
         Args:
             step: steps done.
-            loss, accuracy: means over the steps.
+            figures: means over the steps by name, the loss first.
             learning_rate: of the last step.
             images: images and twins a step.
             step_ms: of each step, its input included.
@@ -100,17 +104,19 @@ class Display:
             times["time/augmentation_ms"] = augmentation
             share = f", {augmentation:.1f} ({augmentation / median:.1%}) of them augmentation"
         self.line(
-            f"step {step}/{self._total} | loss {loss:.4f} | accuracy {accuracy:.1%} | "
+            f"step {step}/{self._total} | {_listed(figures)} | "
             f"lr {learning_rate:.5f} | {rate:.0f} images/s | {median:.0f} ms a step{share} | "
             f"{memory / 2**20:.0f} MiB"
         )
-        learnt = {"train/loss": loss, "train/accuracy": accuracy, "train/learning_rate": learning_rate}
+        learnt = {f"train/{name}": value for name, value in figures.items()}
+        learnt["train/learning_rate"] = learning_rate
         self._scalars(step, {**learnt, **times})
 
     def epoch(self, record: dict[str, float]) -> None:
         """TensorBoard's scalars of a finished epoch."""
         step = int(record["epoch"]) * self._steps_per_epoch
-        self._scalars(step, {"epoch/loss": record["loss"], "epoch/accuracy": record["accuracy"]})
+        own = {name: value for name, value in record.items() if name not in ("epoch", "learning_rate")}
+        self._scalars(step, {f"epoch/{name}": value for name, value in own.items()})
 
     def validation(self, epochs_done: int, auc: float) -> None:
         """The AUC of a validation."""
@@ -136,3 +142,9 @@ class Display:
         """Keeps a traceback out of sight: TensorBoard's thread hands its error to the next `add_scalar`."""
         if self._writer is None or not isinstance(failure.exc_value, OSError):
             self._thread_hook(failure)
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    """ "loss 0.6931 | accuracy 50.0%"."""
+    shown = {"accuracy": ".1%"}
+    return " | ".join(f"{name} {value:{shown.get(name, '.4f')}}" for name, value in figures.items())

@@ -5,31 +5,49 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from anatpaste_gpu.data import DatasetSplits, SplitManifest, load_dataset, plan_split
+from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.devices import compute_dtype, device_name, select_device
-from anatpaste_gpu.distributed import Ranks, joined, local_gpu, own_parts
-from anatpaste_gpu.distributed.parts import train_in_parts
-from anatpaste_gpu.evaluation.detector import Detector
-from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
-from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split, versions
+from anatpaste_gpu.distributed import Ranks, joined, local_gpu
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate
 from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.protocol import SEVERAL_RANKS
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.runs import RunFolder, TrainConfig
+from anatpaste_gpu.runs.checkpoint import Progress
+from anatpaste_gpu.runs.records import save_scores, versions
+from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
-from anatpaste_gpu.training.checkpoint import Progress
-from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.determinism import check_device, determinism
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.loop import Trainer, build_network
-from anatpaste_gpu.training.memory import explain_out_of_memory
-from anatpaste_gpu.training.order import share_of_batch
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.training.guards import check_device, determinism, explain_out_of_memory
+from anatpaste_gpu.training.input import share_of_batch
+from anatpaste_gpu.training.step import StepClock
+from anatpaste_gpu.training.trainer import Trainer, build_engine
+
+
+class Pictures(Protocol):
+    """Draws into a run folder; the commands use `anatpaste_gpu.report.RunPictures`."""
+
+    def gallery(self, folder: RunFolder, examples: Mapping[str, Tensor]) -> None:
+        """Draws what a step makes of images, as `Learner.examples` gives it."""
+
+    def scores(
+        self,
+        folder: RunFolder,
+        test: ScoredSplit,
+        calibration: Calibration,
+        auc_interval: tuple[float, float],
+        title: str,
+    ) -> None:
+        """Draws the scores of a finished run's test set."""
 
 
 def train(
@@ -39,6 +57,7 @@ def train(
     console: Console | None = None,
     segmenter: Segmenter | None = None,
     ranks: Ranks | None = None,
+    pictures: Pictures | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and writes the run folder; continues an unfinished run of the same recipe.
 
@@ -54,6 +73,7 @@ def train(
             docs/segmenters.md. The run's recipe holds its name, and the call that continues the run must hand
             it over again.
         ranks: who shares the run; None is whoever torchrun started.
+        pictures: draws the run's PNG files, such as `anatpaste_gpu.report.RunPictures()`; None draws none.
 
     Returns:
         The content of metrics.json.
@@ -64,15 +84,15 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the same call continues.
         RankLost: a process that shares the run is gone; the same call continues.
     """
-    if segmenter is not None and config.masks is not None:
+    if segmenter is not None and config.recipe.pasting.masks is not None:
         raise ValueError("train takes a segmenter or masks from files, got both.")
     config = _with_segmenter(config, segmenter)
     device, sentence = prepare_device(config)
-    with determinism(config.deterministic):
+    with determinism(config.place.deterministic):
         if ranks is not None:
-            return _train(config, device, ranks, sentence, splits, console, segmenter)
+            return _Run(config, device, ranks, segmenter, pictures).made(sentence, splits, console)
         with joined(device) as met, met.watched():
-            return _train(config, device, met, sentence, splits, console, segmenter)
+            return _Run(config, device, met, segmenter, pictures).made(sentence, splits, console)
 
 
 def _with_segmenter(config: TrainConfig, segmenter: Segmenter | None) -> TrainConfig:
@@ -82,171 +102,180 @@ def _with_segmenter(config: TrainConfig, segmenter: Segmenter | None) -> TrainCo
         TypeError: the segmenter is not callable.
         ValueError: the config names another one.
     """
-    name = None if segmenter is None or not config.augmenter.segments else segmenter_name(segmenter)
-    if config.segmenter is not None and config.segmenter != name:
+    unused = segmenter is None or not config.method.segments(config.recipe)
+    name = None if unused or segmenter is None else segmenter_name(segmenter)
+    stored = config.recipe.pasting.segmenter
+    if stored is not None and stored != name:
         raise ValueError(
-            f"the recipe names segmenter {config.segmenter!r}, got {name!r}; hand it over in Python: "
+            f"the recipe names segmenter {stored!r}, got {name!r}; hand it over in Python: "
             "train(config, segmenter=...)."
         )
-    return dataclasses.replace(config, segmenter=name)
+    return config.replace(segmenter=name)
 
 
 def prepare_device(config: TrainConfig) -> tuple[torch.device, str]:
     """This process's device, made the current one, and one line about it."""
-    device, sentence = select_device(local_gpu(config.gpu))
-    if config.deterministic:
+    device, sentence = select_device(local_gpu(config.place.gpu))
+    if config.place.deterministic:
         check_device(device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    if config.place.threads:
+        torch.set_num_threads(config.place.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = not config.deterministic  # every step has the same shapes
+        torch.backends.cudnn.benchmark = not config.place.deterministic  # every step has the same shapes
     return device, sentence
-
-
-def _train(
-    config: TrainConfig,
-    device: torch.device,
-    ranks: Ranks,
-    sentence: str,
-    splits: DatasetSplits | None,
-    console: Console | None,
-    segmenter: Segmenter | None,
-) -> dict[str, Any]:
-    share = share_of_batch(config.batch_size, ranks.world)
-    own_parts(config.batch_parts, ranks.world)
-    if config.batch_parts > 1:
-        train_in_parts(build_network(config), 1)  # of a network that is dropped: it refuses in time
-    console = (console or Console()) if ranks.leads else Console(quiet=True)
-    folder = RunFolder(config.run_dir)
-    continued, splits = _images(config, folder, ranks, splits)
-    if config.scorer == "knn" and config.neighbours > len(splits.train):
-        raise ValueError(
-            f"neighbours must be at most the {len(splits.train)} training images, got {config.neighbours}."
-        )
-    with ranks.silence():
-        masks = _masks(config, splits)
-    with (
-        explain_out_of_memory(config, device),
-        folder.explain_full_disk(),
-        Display(console, folder.tensorboard, config.total_steps, config.steps_per_epoch) as display,
-    ):
-        if ranks.leads and continued:
-            folder.sweep()
-        elif ranks.leads:
-            folder.begin(config, splits.manifest)
-        display.line(sentence)
-        if ranks.world > 1:
-            display.line(f"{ranks.world} ranks share every batch: {share} images each.")
-        display.line(splits.summary())
-        trainer = Trainer(config, splits, folder, device, display, ranks, segmenter=segmenter, masks=masks)
-        if ranks.leads:
-            display.open_log(trainer.progress)
-        verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
-        display.line(f"{verb} {folder.path}.")
-        progress = trainer.run()
-        metrics = ranks.from_leader(lambda: _finish(config, splits, folder, device, progress, ranks.world))
-        _show(display, metrics, _timing(progress))
-    return metrics
-
-
-def _images(
-    config: TrainConfig, folder: RunFolder, ranks: Ranks, splits: DatasetSplits | None
-) -> tuple[bool, DatasetSplits]:
-    """Whether the folder's run is continued, and the images; rank 0 looks and draws the split for all."""
-
-    def look() -> tuple[bool, SplitManifest | None]:
-        continued = folder.check(config)
-        if config.weights is not None:
-            build_network(config)  # refuses weights that do not fit while nothing is written yet
-        if splits is None and continued:
-            return continued, folder.stored_manifest()
-        if splits is None and ranks.world > 1:
-            return continued, plan_split(config.dataset, config.data_root, seed=config.drawn_from)
-        return continued, None
-
-    continued, manifest = ranks.from_leader(look)
-    if splits is None:
-        with ranks.silence():
-            splits = load_images(config, manifest)
-    return continued, splits
 
 
 def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
     """The config's data set, by a given split or by the one that its seed draws."""
     return load_dataset(
-        config.dataset,
-        config.data_root,
-        image_size=config.image_size,
-        seed=config.drawn_from,
+        config.recipe.dataset,
+        config.place.data_root,
+        image_size=config.recipe.image_size,
+        seed=config.recipe.drawn_from,
         manifest=manifest,
-        workers=config.workers,
-        cache=config.cache,
+        workers=config.place.workers,
+        cache=config.place.cache,
     )
 
 
-def _masks(config: TrainConfig, splits: DatasetSplits) -> Tensor | None:
-    """Precomputed masks of the training images, where there are any and the method looks at them."""
-    if config.masks is None or not config.augmenter.segments:
-        return None
-    return load_masks(config.masks, splits.train.names, config.image_size, workers=config.workers)
+def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
+    """Scores the images of "validation" or "test"."""
+    scores = detector.score(images.images)
+    return ScoredSplit(split, list(images.names), images.labels.numpy(), scores, list(images.findings))
 
 
-def _segmentation(config: TrainConfig) -> str | None:
-    """What metrics.json says about where masks came from."""
-    if not config.augmenter.segments:
-        return None
-    if config.masks is not None:
-        return f"masks from {config.masks}"
-    return config.segmenter or "segment_lungs"
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What one call of `train` works with."""
 
+    config: TrainConfig
+    device: torch.device
+    ranks: Ranks
+    segmenter: Segmenter | None
+    pictures: Pictures | None
 
-def _finish(
-    config: TrainConfig,
-    splits: DatasetSplits,
-    folder: RunFolder,
-    device: torch.device,
-    progress: Progress,
-    ranks: int,
-) -> dict[str, Any]:
-    """Scores with the best network and writes all files; metrics.json, which says finished, comes last."""
-    detector = Detector.load(folder.model, device, memory_budget=config.memory_budget)
-    calibration = detector.calibration
-    assert calibration is not None, "a detector from a file has a calibration"
-    validation = score_split(detector, "validation", splits.validation)
-    test = score_split(detector, "test", splits.test)
-    save_scores(folder.scores, [validation, test], calibration)
-    results = evaluate(
-        validation, test, calibration, bootstrap_samples=config.bootstrap_samples, seed=config.seed
-    )
-    method = config.augmenter
-    title = f"{config.dataset}: test set, {method.title}, {config.backbone}, seed {config.seed}"
-    save_roc(folder.roc, test.labels, test.scores, calibration, results["test"]["auc_interval"], title)
-    save_histogram(folder.histogram, test.labels, test.scores, calibration, title)
-    metrics = {
-        "notice": NOT_FOR_CLINICAL_USE,
-        "method": config.method,
-        "scorer": config.scorer,
-        "segmenter": _segmentation(config),
-        "dataset": config.dataset,
-        "seed": config.seed,
-        **results,
-        "counts": _counts(splits, validation, test),
-        "training": _training(progress),
-        "device": {
-            "type": device.type,
-            "name": device_name(device),
-            "cpu_threads": torch.get_num_threads(),
-            "ranks": ranks,
-            "precision": str(compute_dtype(config.precision, device)).removeprefix("torch."),
-        },
-        "versions": versions(),
-        "recipe_hash": config.recipe_hash(),
-    }
-    write_atomically(folder.timing, json.dumps(_timing(progress), indent=2) + "\n")
-    write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
-    folder.remove_checkpoints()
-    return metrics
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.config.run_dir)
+
+    def made(self, sentence: str, splits: DatasetSplits | None, console: Console | None) -> dict[str, Any]:
+        """The whole run; everything that can be refused is, before a file is written."""
+        config, ranks, folder = self.config, self.ranks, self.folder
+        share = share_of_batch(config.recipe.schedule.batch_size, ranks.world)
+        if ranks.world > 1:
+            config.method.require(SEVERAL_RANKS)
+        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        with explain_out_of_memory(config, self.device):
+            continued, manifest = ranks.from_leader(lambda: self.looked_up(splits))
+            clock = StepClock(self.device)
+            engine = build_engine(config, self.device, ranks, clock)
+            learner = config.method.learner(config.recipe, self.segmenter).prepare(engine)
+        if splits is None:
+            with ranks.silence():
+                splits = load_images(config, manifest)
+        config.recipe.scoring.check(len(splits.train))
+        with ranks.silence():
+            masks = self.masks(splits)
+        steps_per_epoch = config.recipe.schedule.steps_per_epoch
+        with (
+            explain_out_of_memory(config, self.device),
+            folder.explain_full_disk(),
+            Display(console, folder.tensorboard, config.total_steps, steps_per_epoch) as display,
+        ):
+            if ranks.leads and continued:
+                folder.sweep()
+            elif ranks.leads:
+                folder.begin(config, splits.manifest)
+            display.line(sentence)
+            if ranks.world > 1:
+                display.line(f"{ranks.world} ranks share every batch: {share} images each.")
+            display.line(splits.summary())
+            gallery = None if self.pictures is None else self.pictures.gallery
+            trainer = Trainer(
+                config, learner, splits, folder, display, clock, masks=masks, draw_gallery=gallery
+            )
+            if ranks.leads:
+                display.open_log(trainer.progress)
+            verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
+            display.line(f"{verb} {folder.path}.")
+            progress = trainer.run()
+            metrics = ranks.from_leader(lambda: self.finish(splits, progress))
+            _show(display, metrics, _timing(progress))
+        return metrics
+
+    def looked_up(self, splits: DatasetSplits | None) -> tuple[bool, SplitManifest | None]:
+        """Whether the folder's run is continued, and the split of images that are still to be loaded."""
+        config = self.config
+        continued = self.folder.check(config)
+        if splits is None and continued:
+            return continued, self.folder.stored_manifest()
+        if splits is None and self.ranks.world > 1:
+            drawn = plan_split(config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from)
+            return continued, drawn
+        return continued, None
+
+    def masks(self, splits: DatasetSplits) -> Tensor | None:
+        """Masks of the training images from files, where there are any and the method looks at them."""
+        recipe = self.config.recipe
+        if recipe.pasting.masks is None or not self.config.method.segments(recipe):
+            return None
+        names, workers = splits.train.names, self.config.place.workers
+        return load_masks(recipe.pasting.masks, names, recipe.image_size, workers=workers)
+
+    def finish(self, splits: DatasetSplits, progress: Progress) -> dict[str, Any]:
+        """Scores with the best detector, writes all files, and last metrics.json, which says finished."""
+        recipe, folder = self.config.recipe, self.folder
+        detector = Detector.load(folder.model, self.device, memory_budget=self.config.place.memory_budget)
+        calibration = detector.calibration
+        assert calibration is not None, "a detector from a file has a calibration"
+        validation = score_split(detector, "validation", splits.validation)
+        test = score_split(detector, "test", splits.test)
+        save_scores(folder.scores, [validation, test], calibration)
+        results = evaluate(
+            validation, test, calibration, bootstrap_samples=recipe.bootstrap_samples, seed=recipe.seed
+        )
+        if self.pictures is not None:
+            title = (
+                f"{recipe.dataset}: test set, {self.config.method.title}, {recipe.network.backbone}, "
+                f"seed {recipe.seed}"
+            )
+            self.pictures.scores(folder, test, calibration, results["test"]["auc_interval"], title)
+        metrics = {
+            "notice": NOT_FOR_CLINICAL_USE,
+            "method": recipe.method,
+            "scorer": recipe.scoring.scorer,
+            "segmenter": self.segmentation(),
+            "dataset": recipe.dataset,
+            "seed": recipe.seed,
+            **results,
+            "counts": _counts(splits, validation, test),
+            "training": _training(progress),
+            "device": {
+                "type": self.device.type,
+                "name": device_name(self.device),
+                "cpu_threads": torch.get_num_threads(),
+                "ranks": self.ranks.world,
+                "precision": str(compute_dtype(recipe.schedule.precision, self.device)).removeprefix(
+                    "torch."
+                ),
+            },
+            "versions": versions(),
+            "recipe_hash": self.config.recipe_hash(),
+        }
+        write_atomically(folder.timing, json.dumps(_timing(progress), indent=2) + "\n")
+        write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
+        folder.remove_checkpoints()
+        return metrics
+
+    def segmentation(self) -> str | None:
+        """What metrics.json says about where masks came from."""
+        recipe = self.config.recipe
+        if not self.config.method.segments(recipe):
+            return None
+        if recipe.pasting.masks is not None:
+            return f"masks from {recipe.pasting.masks}"
+        return recipe.pasting.segmenter or "segment_lungs"
 
 
 def _counts(splits: DatasetSplits, validation: ScoredSplit, test: ScoredSplit) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +13,12 @@ from rich.table import Table
 from anatpaste_gpu.data import DatasetSplits, SplitManifest, plan_split
 from anatpaste_gpu.distributed import Ranks, joined
 from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS
-from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
-from anatpaste_gpu.evaluation.report import save_scores, versions
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.runs import load_runs
-from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.ensemble import summarise
-from anatpaste_gpu.training.run import load_images, prepare_device, train
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.runs import RunFolder, SeedsFolder, TrainConfig, load_runs
+from anatpaste_gpu.runs.ensemble import summarise
+from anatpaste_gpu.runs.records import save_scores, versions
+from anatpaste_gpu.training.run import Pictures, load_images, prepare_device, train
 
 
 def train_seeds(
@@ -32,6 +28,7 @@ def train_seeds(
     parallel: bool = False,
     splits: DatasetSplits | None = None,
     console: Console | None = None,
+    pictures: Pictures | None = None,
 ) -> dict[str, Any]:
     """Trains a recipe with several seeds and summarises the runs; finished ones are kept.
 
@@ -49,6 +46,7 @@ def train_seeds(
         parallel: one run a process in place of all processes a run.
         splits: images to use instead of loading the config's data set.
         console: where lines go; standard output by default.
+        pictures: as `train` takes it.
 
     Returns:
         The content of summary.json.
@@ -67,10 +65,11 @@ def train_seeds(
             with ranks.silence():
                 splits = load_images(configs[0], manifest)
         for place in waiting[ranks.rank :: ranks.world] if parallel else waiting:
-            _line(console, f"Seed {configs[place].seed}, {place + 1} of {len(configs)}:")
-            train(configs[place], splits=splits, console=console, ranks=Ranks() if parallel else ranks)
+            _line(console, f"Seed {configs[place].recipe.seed}, {place + 1} of {len(configs)}:")
+            sharing = Ranks() if parallel else ranks
+            train(configs[place], splits=splits, console=console, ranks=sharing, pictures=pictures)
         ranks.wait()
-        summary = ranks.from_leader(lambda: _summarise(configs, console))
+        summary = ranks.from_leader(lambda: _summarise(configs, console, pictures))
     return summary
 
 
@@ -83,18 +82,18 @@ def seed_configs(config: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be one or more different numbers, got {list(seeds)}.")
     folder = seeds_folder(config)
-    if RunFolder(folder).config.exists():
-        raise ValueError(f"{folder} is a run's own folder; choose another --output for the folders of seeds.")
-    split_seed = seeds[0] if config.split_seed is None else config.split_seed
-    return [
-        dataclasses.replace(config, seed=seed, split_seed=split_seed, output=str(folder / f"seed-{seed}"))
-        for seed in seeds
-    ]
+    if RunFolder(folder.path).config.exists():
+        raise ValueError(
+            f"{folder.path} is a run's own folder; choose another --output for the folders of seeds."
+        )
+    recipe = config.recipe
+    split_seed = seeds[0] if recipe.split_seed is None else recipe.split_seed
+    return [config.replace(seed=seed, split_seed=split_seed, output=str(folder.run(seed))) for seed in seeds]
 
 
-def seeds_folder(config: TrainConfig) -> Path:
+def seeds_folder(config: TrainConfig) -> SeedsFolder:
     """The folder that holds the seeds' run folders."""
-    return Path(config.output or f"{config.default_stem}-seeds")
+    return SeedsFolder(Path(config.place.output or f"{config.default_stem}-seeds"))
 
 
 def _unfinished(configs: Sequence[TrainConfig]) -> list[int]:
@@ -102,7 +101,7 @@ def _unfinished(configs: Sequence[TrainConfig]) -> list[int]:
     waiting = []
     for place, config in enumerate(configs):
         folder = RunFolder(config.run_dir)
-        if config.overwrite or not folder.is_finished(config):
+        if config.place.overwrite or not folder.is_finished(config):
             folder.check(config)
             waiting.append(place)
     return waiting
@@ -112,41 +111,41 @@ def _common_split(configs: Sequence[TrainConfig]) -> SplitManifest:
     """The split of the first run that has one, so that later files in the data set change nothing."""
     for config in configs:
         folder = RunFolder(config.run_dir)
-        kept = not config.overwrite and folder.is_finished(config)
+        kept = not config.place.overwrite and folder.is_finished(config)
         if folder.manifest.exists() and (kept or folder.check(config)):
             return folder.stored_manifest()
-    return plan_split(configs[0].dataset, configs[0].data_root, seed=configs[0].drawn_from)
-
-
-def _summarise(configs: Sequence[TrainConfig], console: Console) -> dict[str, Any]:
     first = configs[0]
-    folder = RunFolder(first.run_dir).path.parent
+    return plan_split(first.recipe.dataset, first.place.data_root, seed=first.recipe.drawn_from)
+
+
+def _summarise(configs: Sequence[TrainConfig], console: Console, pictures: Pictures | None) -> dict[str, Any]:
+    recipe = configs[0].recipe
+    folder = SeedsFolder(configs[0].run_dir.parent)
     runs = load_runs(config.run_dir for config in configs)
     results, splits, calibration = summarise(
-        runs, bootstrap_samples=first.bootstrap_samples, seed=first.drawn_from
+        runs, bootstrap_samples=recipe.bootstrap_samples, seed=recipe.drawn_from
     )
     summary = {
         "notice": NOT_FOR_CLINICAL_USE,
-        "method": first.method,
-        "scorer": first.scorer,
-        "dataset": first.dataset,
-        "seeds": [config.seed for config in configs],
-        "split_seed": first.split_seed,
+        "method": recipe.method,
+        "scorer": recipe.scoring.scorer,
+        "dataset": recipe.dataset,
+        "seeds": [config.recipe.seed for config in configs],
+        "split_seed": recipe.split_seed,
         **results,
         "versions": versions(),
     }
-    ensemble = folder / "ensemble"
-    ensemble.mkdir(exist_ok=True)
-    save_scores(ensemble / "scores.csv", splits, calibration)
-    test = splits[1]
-    title = f"{first.dataset}: test set, ensemble of {len(runs)} seeds"
-    interval = results["ensemble"]["test"]["auc_interval"]
-    save_roc(ensemble / "roc.png", test.labels, test.scores, calibration, interval, title)
-    save_histogram(ensemble / "score_histogram.png", test.labels, test.scores, calibration, title)
+    ensemble = folder.ensemble
+    ensemble.path.mkdir(exist_ok=True)
+    save_scores(ensemble.scores, splits, calibration)
+    if pictures is not None:
+        title = f"{recipe.dataset}: test set, ensemble of {len(runs)} seeds"
+        interval = results["ensemble"]["test"]["auc_interval"]
+        pictures.scores(ensemble, splits[1], calibration, interval, title)
     text = json.dumps(summary, indent=2) + "\n"
-    write_atomically(folder / "summary.json", text)
+    write_atomically(folder.summary, text)
     console.print(_table(summary))
-    _line(console, f"Written to {folder / 'summary.json'} and {ensemble / 'scores.csv'}.")
+    _line(console, f"Written to {folder.summary} and {ensemble.scores}.")
     _line(console, NOT_FOR_CLINICAL_USE)
     content: dict[str, Any] = json.loads(text)
     return content

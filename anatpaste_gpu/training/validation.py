@@ -1,36 +1,33 @@
-"""Scoring the validation set during training, and keeping the best network."""
+"""Scoring the validation set during training, and keeping the best detector."""
 
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from anatpaste_gpu.data import ImageSet
-from anatpaste_gpu.distributed import Ranks
-from anatpaste_gpu.distributed.density import embed_share, shared_log_density
-from anatpaste_gpu.evaluation.detector import Detector, elements_within, embed
-from anatpaste_gpu.evaluation.metrics import Calibration, check_scored
 from anatpaste_gpu.evaluation.ranking import auc_by_ranks
-from anatpaste_gpu.model import AnatPasteNet
-from anatpaste_gpu.training.checkpoint import Progress
-from anatpaste_gpu.training.config import TrainConfig
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.methods import Detector, Learner
+from anatpaste_gpu.runs import RunFolder, TrainConfig
+from anatpaste_gpu.runs.checkpoint import Progress
+from anatpaste_gpu.scorers.calibration import Calibration, check_scored
+
+# Images that are scored together, so that a rank forms the batches that one process would.
+_BLOCK = 64
 
 
 class Validator:
-    """Scores the validation set; the best network so far becomes model.safetensors with the next checkpoint.
+    """Scores the validation set; the best detector so far becomes model.safetensors with the next checkpoint.
 
     Args:
         config: the recipe.
-        training_images: uint8 (N, 1, S, S) on any device, which the density is fitted to.
+        learner: prepared; its ranks share the work.
+        training_images: uint8 (N, 1, S, S) on any device, which it is fitted to.
         validation: both classes.
-        folder: where the best network is written.
-        device: where to compute.
-        ranks: who shares the work; each embeds a part of the images and holds a part of the density.
+        folder: where the best detector is written.
 
     Raises:
         ValueError: a class is missing.
@@ -39,87 +36,45 @@ class Validator:
     def __init__(
         self,
         config: TrainConfig,
+        learner: Learner,
         training_images: Tensor,
         validation: ImageSet,
         folder: RunFolder,
-        device: torch.device,
-        ranks: Ranks,
     ) -> None:
         check_scored(validation.labels.numpy(), np.zeros(len(validation)))
-        self._config, self._training_images, self._validation, self._folder, self._device = (
-            config,
-            training_images,
-            validation,
-            folder,
-            device,
-        )
-        self._ranks = ranks
+        self._config, self._learner, self._folder = config, learner, folder
+        self._training_images, self._validation = training_images, validation
 
-    def __call__(self, network: AnatPasteNet, progress: Progress, epochs_done: int) -> float:
-        """Scores, notes the result in `progress`, and keeps the network where it is the best so far.
+    def __call__(self, progress: Progress, epochs_done: int) -> float:
+        """Scores, notes the result in `progress`, and keeps the detector where it is the best so far.
 
-        The untrained network (0 epochs done) is scored for comparison, and kept only where the method trains
-        none. Synchronises.
+        The untrained learner (0 epochs done) is scored for comparison, and kept only where the method trains
+        nothing. Synchronises.
 
         Returns:
             The area under the ROC curve.
         """
-        detector, scores = self._share(network) if self._ranks.world > 1 else self._alone(network)
+        learner = self._learner.eval()
+        with torch.no_grad():
+            learner.fit(self._training_images)
+            scores = learner.engine.rows(learner.score, self._validation.images, _BLOCK)
         area = float(auc_by_ranks(self._validation.labels.to(scores.device), scores))
         progress.validations.append({"epoch": epochs_done, "auc": area})
         if (epochs_done > 0 or not self._config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
-            if detector is not None:
-                detector.calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
-                progress.best_model = self._write(detector, epochs_done)
+            if learner.engine.ranks.leads:
+                calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
+                progress.best_model = self._write(Detector(learner, calibration), epochs_done)
         return area
-
-    def _alone(self, network: AnatPasteNet) -> tuple[Detector, Tensor]:
-        embeddings = embed(network, self._training_images, self._device, self._config.memory_budget)
-        detector = self._detector(network, embeddings)
-        return detector, detector.score_on_device(self._validation.images)
-
-    def _share(self, network: AnatPasteNet) -> tuple[Detector | None, Tensor]:
-        """Scores on every rank, the detector with all embeddings on rank 0 alone."""
-        ranks, device, budget = self._ranks, self._device, self._config.memory_budget
-        training, lengths = embed_share(network, self._training_images, device, ranks, budget)
-        queries = ranks.concatenate(*embed_share(network, self._validation.images, device, ranks, budget))
-        everything = ranks.concatenate(training, lengths)
-        detector = self._detector(network, everything) if ranks.leads else None
-        if self._config.scorer == "kde":
-            log_density = shared_log_density(
-                training, queries, sum(lengths), ranks, self._config.bandwidth, elements_within(budget)
-            )
-            return detector, -log_density
-        return detector, ranks.from_leader(partial(_score, detector, queries)).to(device)
-
-    def _detector(self, network: AnatPasteNet, embeddings: Tensor) -> Detector:
-        config = self._config
-        return Detector(
-            network,
-            embeddings,
-            config.image_size,
-            config.backbone,
-            config.bandwidth,
-            scorer=config.scorer,
-            neighbours=config.neighbours,
-            neighbour_distance=config.neighbour_distance,
-            memory_budget=config.memory_budget,
-        )
 
     def _write(self, detector: Detector, epochs_done: int) -> str:
         """Writes the next model; returns the SHA-256 of its file."""
-        config = self._config
+        recipe = self._config.recipe
         source = {
-            "method": config.method,
-            "dataset": config.dataset,
-            "seed": config.seed,
+            "method": recipe.method,
+            "dataset": recipe.dataset,
+            "seed": recipe.seed,
             "epoch": epochs_done,
         }
-        detector.save(self._folder.next_model, {**source, "recipe_hash": config.recipe_hash()})
+        detector.save(self._folder.next_model, {**source, "recipe_hash": self._config.recipe_hash()})
         return hashlib.sha256(self._folder.next_model.read_bytes()).hexdigest()
-
-
-def _score(detector: Detector | None, queries: Tensor) -> Tensor:
-    assert detector is not None, "rank 0 has the detector"
-    return detector.score_embeddings(queries).cpu()

@@ -14,8 +14,8 @@ import yaml
 
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.training.checkpoint import previous_of
-from anatpaste_gpu.training.config import TrainConfig
+from anatpaste_gpu.runs.checkpoint import previous_of
+from anatpaste_gpu.runs.config import TrainConfig
 
 # Disk full, quota used up, file larger than the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -70,7 +70,7 @@ class RunFolder:
             refusal = self._why_not_continue(config)
             if refusal is None:
                 return self.manifest.exists()  # else it was killed while an older run was removed
-            if not config.overwrite:
+            if not config.place.overwrite:
                 raise ValueError(refusal)
         elif self.path.exists() and (
             not self.path.is_dir() or any(map(self._is_foreign, self.path.iterdir()))
@@ -80,7 +80,7 @@ class RunFolder:
 
     def begin(self, config: TrainConfig, manifest: SplitManifest) -> None:
         """Writes settings and split of a new run, after removing the run that it overwrites."""
-        if config.overwrite:
+        if config.place.overwrite:
             self._remove_run()
         self.path.mkdir(parents=True, exist_ok=True)
         self.sweep()
@@ -105,6 +105,18 @@ class RunFolder:
     def stored_manifest(self) -> SplitManifest:
         """The split of the run to be continued."""
         return SplitManifest.load(self.manifest)
+
+    def trained_model(self) -> Path:
+        """The detector's file.
+
+        Raises:
+            ValueError: the folder does not exist, or has no model yet.
+        """
+        if not self.path.is_dir():
+            raise ValueError(f"{self.path}: there is no such run folder.")
+        if not self.model.is_file():
+            raise ValueError(f"{self.path}: no {self.model.name} here; a run writes it at its first validation.")
+        return self.model
 
     def sweep(self) -> None:
         """Removes what writes left that were cut off."""
@@ -196,13 +208,13 @@ class RunFolder:
     def _difference(self, config: TrainConfig, run: str) -> str | None:
         """None where the folder's run has the config's recipe, else what is different or wrong."""
         try:
-            stored = self.stored_config().recipe()
+            difference = self.stored_config().difference(config)
         except ValueError as error:
             return str(error)
-        for name, value in config.recipe().items():
-            if stored[name] != value:
-                return f"{self.path} holds {run} with {name} {stored[name]!r}, not {value!r}"
-        return None
+        if difference is None:
+            return None
+        name, stored, wanted = difference
+        return f"{self.path} holds {run} with {name} {stored!r}, not {wanted!r}"
 
     def _remove_run(self) -> None:
         """Removes a run's own files and nothing else."""
@@ -211,3 +223,22 @@ class RunFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         self.config.unlink(missing_ok=True)
+
+
+class SeedsFolder:
+    """Paths of the runs of several seeds and of what they come to together.
+
+    Attributes:
+        path: the folder.
+        summary: means over the seeds.
+        ensemble: the folder of the ensemble's scores and pictures, named as a run's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.summary = path / "summary.json"
+        self.ensemble = RunFolder(path / "ensemble")
+
+    def run(self, seed: int) -> Path:
+        """The run folder of a seed."""
+        return self.path / f"seed-{seed}"

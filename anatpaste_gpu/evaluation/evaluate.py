@@ -1,29 +1,17 @@
-"""What a finished run leaves: scores.csv, metrics and pictures."""
+"""The numbers of a scored validation and test set, as metrics.json nests them."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
-import torch
-import torchvision
 from numpy.typing import NDArray
 
-import anatpaste_gpu
-from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.evaluation.bootstrap import metric_intervals
-from anatpaste_gpu.evaluation.detector import Detector
 from anatpaste_gpu.evaluation.findings import finding_metrics
-from anatpaste_gpu.evaluation.metrics import NORMAL_QUANTILE, Calibration, classification_metrics
-from anatpaste_gpu.files import write_atomically
-
-SCORE_COLUMNS = ("name", "label", "split", "score", "normalised_score", "decision")
+from anatpaste_gpu.evaluation.metrics import classification_metrics
+from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE, Calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,26 +31,6 @@ class ScoredSplit:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     findings: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
-
-
-def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
-    """Scores a split."""
-    scores = detector.score(images.images)
-    return ScoredSplit(split, list(images.names), images.labels.numpy(), scores, list(images.findings))
-
-
-def save_scores(path: Path, splits: list[ScoredSplit], calibration: Calibration) -> None:
-    """Writes one CSV row an image, numbers with all their digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SCORE_COLUMNS)
-    for split in splits:
-        normalised = calibration.normalise(split.scores)
-        columns = (split.labels, split.scores, normalised, calibration.decide(split.scores))
-        rows = zip(split.names, *(column.tolist() for column in columns), strict=True)
-        for name, label, score, normal, decision in rows:
-            writer.writerow((name, label, split.split, repr(score), repr(normal), decision))
-    write_atomically(path, text.getvalue())
 
 
 def evaluate(
@@ -105,16 +73,4 @@ def _with_intervals(split: ScoredSplit, calibration: Calibration, samples: int, 
         "auc_interval": list(intervals["auc"]),
         "auc_interval_method": f"95 % percentile bootstrap, {samples} resamplings a class",
         "intervals": {name: list(ends) for name, ends in intervals.items()},
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result may depend on."""
-    return {
-        "anatpaste_gpu": anatpaste_gpu.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
     }

@@ -1,17 +1,17 @@
-"""Where a step's images come from: the device itself, or a thread that sends them there ahead of time."""
+"""A step's input: which images, and whether they lie on the device or a thread sends them ahead of time."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import queue
 import threading
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.training.order import TrainingStream
+from anatpaste_gpu.methods import Batch
 
 #: Batches that are under way or ready while a step runs.
 AHEAD = 3
@@ -21,23 +21,86 @@ _AUTO_SHARE = 0.5
 _POLL_SECONDS = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
-class RawBatch:
-    """The training images of one step, as they are before any augmentation, on the training device.
+def pass_order(seed: int, number: int, size: int) -> np.ndarray:
+    """The order of one pass over the training set.
+
+    Sorting raw Philox words, whose stream NumPy guarantees, gives the same order with every version of NumPy.
+
+    Args:
+        seed: in 0..2**63 - 1.
+        number: which pass, from 0.
+        size: images in the training set.
+
+    Returns:
+        int64 (size,), a permutation of 0..size - 1.
+    """
+    words = np.random.Philox(key=seed | number << 64).random_raw(size)
+    return np.argsort(words, kind="stable")
+
+
+def share_of_batch(batch_size: int, world: int) -> int:
+    """Images of a batch that each of `world` ranks takes.
+
+    Raises:
+        ValueError: they cannot all take equally many.
+    """
+    if batch_size % world:
+        raise ValueError(
+            f"batch_size must be divisible by the {world} ranks that share it, got {batch_size}."
+        )
+    return batch_size // world
+
+
+class TrainingStream:
+    """The training set, shuffled without replacement, pass after pass, as one endless numbered stream.
+
+    A batch may straddle two passes, so every image is seen equally often whatever the batch size.
+
+    Args:
+        size: images in the training set, at least 1.
+        batch_size: images a batch, over all ranks.
+        seed: in 0..2**63 - 1.
+        rank: which equal part of every batch is wanted, in 0..world - 1.
+        world: into how many parts every batch is cut; divides `batch_size`.
 
     Attributes:
-        images: uint8 (B, 1, S, S).
-        index: int64 (B,), the images' absolute numbers in the stream, which key the augmentation's draws.
-        masks: uint8 (B, ceil(S * S / 8)), their lung masks as `pack_masks` packs them, or None: segment anew.
+        share: images of a batch that this rank takes.
+
+    Example:
+        >>> rows, index = TrainingStream(size=3, batch_size=2, seed=0).batch(1)
+        >>> index
+        tensor([2, 3])
     """
 
-    images: Tensor
-    index: Tensor
-    masks: Tensor | None = None
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.share = share_of_batch(batch_size, world)
+        self._orders: dict[int, np.ndarray] = {}
 
-    def tensors(self) -> list[Tensor]:
-        """Those that there are, in the order of the attributes."""
-        return [self.images, self.index, *([] if self.masks is None else [self.masks])]
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """This rank's images of one step.
+
+        Args:
+            step: number of the step, from 0.
+
+        Returns:
+            rows: int64 (share,), which training images.
+            index: int64 (share,), their absolute numbers in the stream, which key the augmentation's draws.
+        """
+        first = step * self.batch_size + self.rank * self.share
+        numbers = np.arange(first, first + self.share)
+        rows = np.array([self._order(number // self.size)[number % self.size] for number in numbers.tolist()])
+        return torch.from_numpy(rows), torch.from_numpy(numbers)
+
+    def _order(self, number: int) -> np.ndarray:
+        if number not in self._orders:
+            # Batches go forward, so older passes are not asked for again.
+            self._orders = {n: order for n, order in self._orders.items() if n == number - 1}
+            self._orders[number] = pass_order(self.seed, number, self.size)
+        return self._orders[number]
 
 
 class ImageSource(Protocol):
@@ -49,7 +112,7 @@ class ImageSource(Protocol):
 
     images: Tensor
 
-    def batch(self, step: int) -> RawBatch:
+    def batch(self, step: int) -> Batch:
         """The images of one step; quickest for step after step. Does not wait for the device."""
 
     def close(self) -> None:
@@ -63,21 +126,21 @@ class ResidentImages:
         images: uint8 (N, 1, S, S), on any device.
         stream: which of them a step takes.
         device: where to train.
-        masks: uint8 (N, ceil(S * S / 8)) of `segment_all`, or None.
+        companions: uint8 (N, K) of `Learner.precompute`, or None.
     """
 
     def __init__(
-        self, images: Tensor, stream: TrainingStream, device: torch.device, masks: Tensor | None = None
+        self, images: Tensor, stream: TrainingStream, device: torch.device, companions: Tensor | None = None
     ) -> None:
         self.images = images.to(device)
-        self._masks = None if masks is None else masks.to(device)
+        self._companions = None if companions is None else companions.to(device)
         self._stream = stream
         self._device = device
 
-    def batch(self, step: int) -> RawBatch:
+    def batch(self, step: int) -> Batch:
         """The images of one step. Does not synchronise."""
         rows, index = (part.to(self._device, non_blocking=True) for part in self._stream.batch(step))
-        return RawBatch(self.images[rows], index, None if self._masks is None else self._masks[rows])
+        return Batch(self.images[rows], index, None if self._companions is None else self._companions[rows])
 
     def close(self) -> None:
         """Nothing runs in the background."""
@@ -93,23 +156,23 @@ class StreamedImages:
         images: uint8 CPU (N, 1, S, S); may be a memory-mapped file.
         stream: which of them a step takes; used by the thread alone.
         device: where to train.
-        masks: uint8 CPU (N, ceil(S * S / 8)) of `segment_all`, or None.
+        companions: uint8 CPU (N, K) of `Learner.precompute`, or None.
     """
 
     def __init__(
-        self, images: Tensor, stream: TrainingStream, device: torch.device, masks: Tensor | None = None
+        self, images: Tensor, stream: TrainingStream, device: torch.device, companions: Tensor | None = None
     ) -> None:
         self.images = images
-        self._masks = masks
+        self._companions = companions
         self._stream = stream
         self._device = device
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: int | None = None
         self._stop = threading.Event()
-        self._ready: queue.Queue[tuple[RawBatch, torch.cuda.Event | None] | BaseException] = queue.Queue(1)
+        self._ready: queue.Queue[tuple[Batch, torch.cuda.Event | None] | BaseException] = queue.Queue(1)
         self._thread: threading.Thread | None = None
 
-    def batch(self, step: int) -> RawBatch:
+    def batch(self, step: int) -> Batch:
         """The images of one step; another step than the next one starts the thread anew.
 
         Waits for the thread where it is behind, never for the device.
@@ -153,7 +216,7 @@ class StreamedImages:
         except BaseException as error:  # raised again where the batch is asked for
             self._put(error)
 
-    def _put(self, item: tuple[RawBatch, torch.cuda.Event | None] | BaseException) -> bool:
+    def _put(self, item: tuple[Batch, torch.cuda.Event | None] | BaseException) -> bool:
         """Waits for room; False when the source was closed meanwhile."""
         while not self._stop.is_set():
             try:
@@ -163,17 +226,17 @@ class StreamedImages:
                 continue
         return False
 
-    def _send(self, step: int) -> tuple[RawBatch, torch.cuda.Event | None]:
+    def _send(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
         rows, index = self._stream.batch(step)
         gathered = [self._gather(self.images, rows), index]
-        if self._masks is not None:
-            gathered.append(self._gather(self._masks, rows))
+        if self._companions is not None:
+            gathered.append(self._gather(self._companions, rows))
         if self._copies is None:
-            return RawBatch(*gathered), None
+            return Batch(*gathered), None
         with torch.cuda.stream(self._copies):
             # torch gives pinned memory to nobody else before the copies from it are done.
             sent = [part.pin_memory().to(self._device, non_blocking=True) for part in gathered]
-            return RawBatch(*sent), self._copies.record_event()
+            return Batch(*sent), self._copies.record_event()
 
     def _gather(self, tensor: Tensor, rows: Tensor) -> Tensor:
         shape = (len(rows), *tensor.shape[1:])
@@ -183,7 +246,7 @@ class StreamedImages:
 
 def open_source(
     images: Tensor,
-    masks: Tensor | None,
+    companions: Tensor | None,
     stream: TrainingStream,
     device: torch.device,
     budget: int | None = None,
@@ -192,13 +255,13 @@ def open_source(
 
     Args:
         images: uint8 CPU (N, 1, S, S).
-        masks: uint8 CPU (N, ceil(S * S / 8)), or None.
+        companions: uint8 CPU (N, K), or None.
         stream: which of them a step takes.
         device: where to train.
-        budget: mebibytes of the device that images and masks may take; None is half of what is free on a GPU,
-            and no bound on the CPU, where they lie already.
+        budget: mebibytes of the device that images and companions may take; None is half of what is free
+            on a GPU, and no bound on the CPU, where they lie already.
     """
-    needed = images.nbytes + (0 if masks is None else masks.nbytes)
+    needed = images.nbytes + (0 if companions is None else companions.nbytes)
     if budget is not None:
         fits = needed <= budget * _MEBIBYTE
     elif device.type == "cuda":
@@ -206,4 +269,4 @@ def open_source(
     else:
         fits = True
     kind = ResidentImages if fits else StreamedImages
-    return kind(images, stream, device, masks)
+    return kind(images, stream, device, companions)

@@ -1,30 +1,68 @@
-"""A finished run folder, read back and checked; nothing in it is executed or unpickled."""
+"""What a finished run leaves in words and numbers, written and read back; nothing is executed or unpickled."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import functools
+import io
 import json
 import math
-from collections.abc import Iterable
+import platform
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
+import torch
+import torchvision
 import yaml
 from numpy.typing import NDArray
 
+import anatpaste_gpu
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
-from anatpaste_gpu.evaluation.metrics import Calibration
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit
+from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.methods import Recipe
+from anatpaste_gpu.runs.config import TrainConfig
+from anatpaste_gpu.runs.folder import RunFolder
+from anatpaste_gpu.scorers.calibration import Calibration
 
-_COLUMNS = {"name", "label", "split", "score", "normalised_score", "decision"}
+#: Columns of scores.csv.
+SCORE_COLUMNS = ("name", "label", "split", "score", "normalised_score", "decision")
+
+
+def save_scores(path: Path, splits: Sequence[ScoredSplit], calibration: Calibration) -> None:
+    """Writes one CSV row an image, numbers with all their digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SCORE_COLUMNS)
+    for split in splits:
+        normalised = calibration.normalise(split.scores)
+        columns = (split.labels, split.scores, normalised, calibration.decide(split.scores))
+        rows = zip(split.names, *(column.tolist() for column in columns), strict=True)
+        for name, label, score, normal, decision in rows:
+            writer.writerow((name, label, split.split, repr(score), repr(normal), decision))
+    write_atomically(path, text.getvalue())
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    return {
+        "anatpaste_gpu": anatpaste_gpu.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-    """One scored image.
+class ScoredImage:
+    """A row of scores.csv.
 
     Attributes:
         name: path relative to the data set's root.
@@ -46,57 +84,66 @@ class Run:
     Attributes:
         folder: where it is.
         title: how to call it; unlike that of any other run that it was loaded with.
-        config: config.yaml.
+        config: config.yaml, with defaults for settings that it is older than.
         metrics: metrics.json.
-        cases: every row of scores.csv.
+        images: every row of scores.csv.
     """
 
     folder: Path
     title: str
-    config: dict[str, Any]
+    config: TrainConfig
     metrics: dict[str, Any]
-    cases: tuple[Case, ...]
+    images: tuple[ScoredImage, ...]
+
+    @property
+    def files(self) -> RunFolder:
+        """Paths of its files."""
+        return RunFolder(self.folder)
 
     @functools.cached_property
-    def test(self) -> tuple[Case, ...]:
+    def test(self) -> tuple[ScoredImage, ...]:
         """The test set, sorted by name."""
-        return tuple(sorted((c for c in self.cases if c.split == "test"), key=lambda case: case.name))
+        return tuple(sorted(self.of("test"), key=lambda image: image.name))
+
+    def of(self, split: str) -> list[ScoredImage]:
+        """The images of "validation" or "test", in the order of scores.csv."""
+        return [image for image in self.images if image.split == split]
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Of the test set, int64 (N,)."""
-        return np.array([case.label for case in self.test], np.int64)
+        return np.array([image.label for image in self.test], np.int64)
 
     @property
     def scores(self) -> NDArray[np.float64]:
         """Of the test set, float64 (N,)."""
-        return np.array([case.score for case in self.test], np.float64)
+        return np.array([image.score for image in self.test], np.float64)
 
     @functools.cached_property
     def training_seconds(self) -> float | None:
         """How long its steps took in all; None where that was not kept."""
         timing = self.metrics.get("timing")
-        if timing is None and (self.folder / "timing.json").is_file():
-            timing = json.loads((self.folder / "timing.json").read_text(encoding="utf-8"))
+        if timing is None and self.files.timing.is_file():
+            timing = json.loads(self.files.timing.read_text(encoding="utf-8"))
         return None if timing is None else float(timing["training_seconds"])
 
     @functools.cached_property
     def findings(self) -> tuple[tuple[str, ...], ...]:
         """What makes each image of the test set abnormal, as far as the split's manifest names it."""
-        if not (self.folder / "split_manifest.json").is_file():
+        if not self.files.manifest.is_file():
             return ((),) * len(self.test)
         known = {entry.path: entry.findings for entry in self.manifest().split("test")}
-        return tuple(known.get(case.name, ()) for case in self.test)
+        return tuple(known.get(image.name, ()) for image in self.test)
 
     @property
     def split_notes(self) -> tuple[str, ...]:
         """What the split decided, sentence by sentence; empty without a manifest."""
-        return self.manifest().notes if (self.folder / "split_manifest.json").is_file() else ()
+        return self.manifest().notes if self.files.manifest.is_file() else ()
 
     @property
     def test_set(self) -> tuple[str, tuple[tuple[str, int], ...]]:
         """Equal for runs whose scores can be compared image by image."""
-        return str(self.metrics["dataset"]), tuple((case.name, case.label) for case in self.test)
+        return str(self.metrics["dataset"]), tuple((image.name, image.label) for image in self.test)
 
     @property
     def calibration(self) -> Calibration:
@@ -111,7 +158,7 @@ class Run:
 
     def manifest(self) -> SplitManifest:
         """Which image is in which split; raises DatasetError where the file is damaged."""
-        return SplitManifest.load(self.folder / "split_manifest.json")
+        return self.files.stored_manifest()
 
 
 def load_runs(folders: Iterable[Path]) -> list[Run]:
@@ -146,15 +193,15 @@ def compare(first: Run, second: Run) -> DeLongResult:
 
 
 def _load(folder: Path) -> Run:
+    files = RunFolder(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such run folder.")
-    if not (folder / "metrics.json").is_file():
+    if not files.metrics.is_file():
         raise ValueError(f"{folder}: no metrics.json here; a run writes it when it is finished.")
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        cases = _read_cases(folder / "scores.csv")
-        run = Run(folder, _title(config, metrics), config, metrics, cases)
+        metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
+        config = TrainConfig.from_yaml(files.config.read_text(encoding="utf-8"))
+        run = Run(folder, _title(config.recipe, metrics), config, metrics, _read_scores(files.scores))
         _check(run)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
@@ -162,26 +209,25 @@ def _load(folder: Path) -> Run:
     return run
 
 
-def _read_cases(path: Path) -> tuple[Case, ...]:
+def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        if not set(reader.fieldnames or ()) >= _COLUMNS:
-            raise ValueError(f"scores.csv must have the columns {', '.join(sorted(_COLUMNS))}")
-        rows = [Case(r["name"], int(r["label"]), r["split"], float(r["score"])) for r in reader]
-    if any(case.label not in (0, 1) or not math.isfinite(case.score) for case in rows):
+        if not set(reader.fieldnames or ()) >= set(SCORE_COLUMNS):
+            raise ValueError(f"scores.csv must have the columns {', '.join(sorted(SCORE_COLUMNS))}")
+        rows = [ScoredImage(r["name"], int(r["label"]), r["split"], float(r["score"])) for r in reader]
+    if any(row.label not in (0, 1) or not math.isfinite(row.score) for row in rows):
         raise ValueError("scores.csv holds a label other than 0 and 1, or a score that is not finite")
     return tuple(rows)
 
 
-def _title(config: dict[str, Any], metrics: dict[str, Any]) -> str:
-    method = str(config.get("method", "anatpaste"))
-    scorer = str(config.get("scorer", "kde"))
-    method = method if scorer == "kde" else f"{method} with {scorer}"
+def _title(recipe: Recipe, metrics: dict[str, Any]) -> str:
+    scorer = recipe.scoring.scorer
+    method = recipe.method if scorer == "kde" else f"{recipe.method} with {scorer}"
     return f"{method}, {metrics['dataset']}, seed {metrics['seed']}"
 
 
 def _check(run: Run) -> None:
-    if {case.label for case in run.test} != {0, 1}:
+    if {image.label for image in run.test} != {0, 1}:
         raise ValueError("its test set lacks a class")
     if not all(math.isfinite(value) for value in dataclasses.astuple(run.calibration)[:3]):
         raise ValueError("its threshold or normaliser is not finite")

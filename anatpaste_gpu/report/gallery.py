@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anatpaste_gpu.evaluation.plots import save_figure
+from anatpaste_gpu.report.score_figures import save_figure
 
 COLUMNS = ("image", "lung mask", "figure mask", "result")
 _LUNG_COLOUR = "#56B4E9"

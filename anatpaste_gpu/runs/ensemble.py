@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS, mean_metric_intervals
-from anatpaste_gpu.evaluation.metrics import Calibration
-from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate
-from anatpaste_gpu.report.runs import Case, Run
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate
+from anatpaste_gpu.runs.records import Run, ScoredImage
+from anatpaste_gpu.scorers.calibration import Calibration
 
 
 def mean_scores(runs: Sequence[Run], split: str) -> ScoredSplit:
@@ -24,18 +24,19 @@ def mean_scores(runs: Sequence[Run], split: str) -> ScoredSplit:
     Raises:
         ValueError: the runs did not score the same images.
     """
-    first = _cases(runs[0], split)
+    first = _by_name(runs[0], split)
     names = list(first)
     scores: list[NDArray[np.float64]] = []
     for run in runs:
-        cases = _cases(run, split)
-        if {name: case.label for name, case in cases.items()} != {n: c.label for n, c in first.items()}:
+        images = _by_name(run, split)
+        if {name: image.label for name, image in images.items()} != {n: i.label for n, i in first.items()}:
             raise ValueError(
                 f"{runs[0].folder} and {run.folder} scored different images in {split}; runs of one "
                 "--split_seed score the same ones."
             )
-        scores.append(run.calibration.normalise([cases[name].score for name in names]))
-    findings = {entry.path: entry.findings for entry in runs[0].manifest().entries}
+        scores.append(run.calibration.normalise([images[name].score for name in names]))
+    stored = runs[0].manifest().entries if runs[0].files.manifest.is_file() else ()
+    findings = {entry.path: entry.findings for entry in stored}
     found = [findings.get(name, ()) for name in names]
     labels = np.array([first[name].label for name in names], np.int64)
     return ScoredSplit(split, names, labels, np.mean(scores, axis=0), found if any(found) else [])
@@ -77,8 +78,19 @@ def summarise(
     return content, [validation, test], calibration
 
 
-def _cases(run: Run, split: str) -> dict[str, Case]:
-    return {case.name: case for case in run.cases if case.split == split}
+def mean_test_scores(runs: Sequence[Run]) -> NDArray[np.float64]:
+    """Mean normalised score of each test image, float64 (N,) in the order of `Run.test`.
+
+    Args:
+        runs: of one test set; at least one.
+    """
+    scored = mean_scores(runs, "test")
+    by_name = dict(zip(scored.names, scored.scores.tolist(), strict=True))
+    return np.array([by_name[image.name] for image in runs[0].test], np.float64)
+
+
+def _by_name(run: Run, split: str) -> dict[str, ScoredImage]:
+    return {image.name: image for image in run.of(split)}
 
 
 def _run_summary(run: Run) -> dict[str, Any]:

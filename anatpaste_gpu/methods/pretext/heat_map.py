@@ -1,32 +1,28 @@
-"""Grad-CAM: which part of an image a detector's score comes from (the package grad-cam does the work)."""
+"""Grad-CAM: which part of an image a score comes from (the package grad-cam does the work)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anatpaste_gpu.evaluation.detector import Detector
-from anatpaste_gpu.scorers.mahalanobis import Mahalanobis
-from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighbours
+if TYPE_CHECKING:
+    from anatpaste_gpu.methods.pretext.learner import PretextLearner
 
 TARGETS = ("score", "logit")
 _BATCH = 32
 # The package divides by the maximum plus 1e-7, and the gradients of a log density of unit vectors are small.
 _SCALE = 1e4
-# The root has no gradient at 0.
-_TINY = 1e-12
 # A grid of 2 x 2.
 _LEAST_TOKENS = 4
 
 
-def heatmaps(detector: Detector, images: Tensor, *, target: str = "score") -> NDArray[np.uint8]:
+def grad_cam(learner: PretextLearner, images: Tensor, *, target: str = "score") -> Tensor:
     """Grad-CAM on the last layer with a map that the score depends on, at that layer's own resolution.
 
     Selvaraju et al., ICCV 2017. For a convolutional network that is the output of the last convolution; for a
@@ -35,13 +31,13 @@ def heatmaps(detector: Detector, images: Tensor, *, target: str = "score") -> ND
     strength. Synchronises.
 
     Args:
-        detector: from a finished run.
-        images: uint8 (B, 1, S, S) on any device, S = the detector's `image_size`.
+        learner: fitted.
+        images: uint8 (B, 1, S, S) on any device, S = the recipe's `image_size`.
         target: what is explained: "score" (the anomaly score), or "logit" (the pretext task: the logits of
             all augmented classes together).
 
     Returns:
-        uint8 (B, h, w), 255 where it matters most; 8 x 8 for a resnet18 at 256 x 256.
+        float32 CPU (B, 1, h, w) in [0, 1], 1 where it matters most; 8 x 8 for a resnet18 at 256 x 256.
 
     Raises:
         ValueError: `target` is unknown, or the backbone has no map of two or more cells.
@@ -49,14 +45,15 @@ def heatmaps(detector: Detector, images: Tensor, *, target: str = "score") -> ND
     """
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}.")
-    grad_cam = _grad_cam()
-    explained = _Explained(detector, target)
-    size = detector.image_size
-    blank = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=detector.device)
-    layer = last_map_layer(explained, images[:1].to(detector.device) if len(images) else blank)
-    with grad_cam(model=explained, target_layers=[layer], reshape_transform=as_map) as cam:
-        batches = [cam(batch.to(detector.device), targets=_sum_of(batch)) for batch in images.split(_BATCH)]
-    return np.concatenate([np.round(batch * 255).astype(np.uint8) for batch in batches])
+    cam_class = _grad_cam_class()
+    learner.eval()
+    explained = _Explained(learner, target)
+    size, device = learner.recipe.image_size, learner.engine.device
+    blank = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=device)
+    layer = last_map_layer(explained, images[:1].to(device) if len(images) else blank)
+    with cam_class(model=explained, target_layers=[layer], reshape_transform=as_map) as cam:
+        batches = [cam(batch.to(device), targets=_sum_of(batch)) for batch in images.split(_BATCH)]
+    return torch.from_numpy(np.concatenate(batches))[:, None].float()
 
 
 def last_map_layer(network: nn.Module, image: Tensor) -> nn.Module:
@@ -124,37 +121,22 @@ def _may_be_map(module: nn.Module, output: Tensor) -> bool:
 class _Explained(nn.Module):
     """The number to explain as a differentiable function of the images, (B, 1)."""
 
-    def __init__(self, detector: Detector, target: str) -> None:
+    def __init__(self, learner: PretextLearner, target: str) -> None:
         super().__init__()
-        self.detector, self.network, self.target = detector, detector.network, target
-        # A tensor made in inference mode cannot take part in a gradient; its clone can.
-        self.embeddings = detector.embeddings.clone()
+        self.network, self.scorer, self.target = learner.network, learner.scorer, target
 
     def forward(self, images: Tensor) -> Tensor:
         if self.target == "logit":
             logits: Tensor = self.network(images)
             return logits[:, 1:].sum(1, keepdim=True)
-        return _SCALE * self._score(functional.normalize(self.network.embed(images)))
-
-    def _score(self, rows: Tensor) -> Tensor:
-        """The detector's score up to a constant: its own scorer detaches what it is given."""
-        scorer = self.detector.fitted
-        if isinstance(scorer, Mahalanobis):
-            squared: Tensor = scorer.squared_distances(rows)
-            return squared.clamp(min=_TINY).sqrt()[:, None]
-        distances = torch.cdist(rows, self.embeddings)
-        if isinstance(scorer, NearestNeighbours):
-            nearest = distances.topk(scorer.n_neighbors, largest=False).values
-            return nearest.mean(1, keepdim=True) if scorer.distance == "mean" else nearest[:, -1:]
-        exponents = distances.square() / (2 * self.detector.bandwidth**2)
-        return -torch.logsumexp(-exponents, 1, keepdim=True)
+        return _SCALE * self.scorer.distance(functional.normalize(self.network.embed(images)))[:, None]
 
 
 def _sum_of(batch: Tensor) -> list[Callable[[Tensor], Tensor]]:
     return [torch.sum for _ in batch]
 
 
-def _grad_cam() -> Callable[..., Any]:
+def _grad_cam_class() -> Callable[..., Any]:
     try:
         from pytorch_grad_cam import GradCAM
     except ModuleNotFoundError as error:

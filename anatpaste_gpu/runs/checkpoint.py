@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from anatpaste_gpu.files import write_atomically
 
-FORMAT = "anatpaste-checkpoint-2"
+FORMAT = "anatpaste-checkpoint-3"
 # The file is this line, the SHA-256 of the rest in hexadecimal on a line, and what torch.save wrote.
 _MAGIC = f"{FORMAT}\n".encode()
 _DIGEST_LENGTH = 64
@@ -23,24 +23,22 @@ _DIGEST_LENGTH = 64
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is and what it has seen: what a checkpoint holds besides network and optimiser.
+    """How far a run is and what it has seen: what a checkpoint holds besides networks and optimisers.
 
     Attributes:
         step: steps done.
-        loss_sum: sum of the losses since the current epoch began.
-        correct: correctly classified images and twins since then.
+        sums: of every figure of the steps since the current epoch began, by name.
         best_auc: of the best validation so far, or -1.
         best_epoch: epochs done at that validation.
-        best_model: SHA-256 of the file of that validation's network, or empty.
+        best_model: SHA-256 of the file of that validation's detector, or empty.
         epochs: one record for every finished epoch.
-        validations: one record for every validation, the untrained network's first.
+        validations: one record for every validation, the untrained learner's first.
         step_ms: milliseconds of every step.
         augmentation_ms: milliseconds of every step's augmentation.
     """
 
     step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
     best_auc: float = -1.0
     best_epoch: int = 0
     best_model: str = ""
@@ -52,10 +50,10 @@ class Progress:
 
 def save_checkpoint(
     path: Path,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    networks: torch.nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     progress: Progress,
-    scaler: torch.amp.GradScaler | None = None,
+    scaler: torch.amp.GradScaler,
 ) -> None:
     """Writes the state of a run, whole or not at all, and keeps the state before as `previous_of(path)`.
 
@@ -65,10 +63,10 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(
         {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "networks": networks.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
             "progress": dataclasses.asdict(progress),
-            "scaler": {} if scaler is None else scaler.state_dict(),
+            "scaler": scaler.state_dict(),
         },
         buffer,
     )
@@ -112,14 +110,15 @@ def read_checkpoint(path: Path, say: Callable[[str], None]) -> dict[str, Any] | 
 
 def restore_checkpoint(
     content: dict[str, Any],
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None = None,
+    networks: torch.nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
 ) -> Progress:
-    """Puts what `read_checkpoint` read back into network, optimiser and scaler."""
-    network.load_state_dict(content["network"])
-    optimizer.load_state_dict(content["optimizer"])
-    if scaler is not None and content.get("scaler"):
+    """Puts what `read_checkpoint` read back into networks, optimisers and scaler."""
+    networks.load_state_dict(content["networks"])
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(content["optimizers"][name])
+    if content["scaler"]:
         scaler.load_state_dict(content["scaler"])
     return Progress(**content["progress"])
 

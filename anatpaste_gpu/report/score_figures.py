@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn import metrics
 
-from anatpaste_gpu.evaluation.metrics import Calibration
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.scorers.calibration import Calibration
 
 # Two colours of Okabe and Ito's palette that stay apart for every kind of colour vision, and in grey.
 NORMAL_COLOUR = "#0072B2"

@@ -1,0 +1,174 @@
+"""A detector: a fitted learner and its calibration, in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
+from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.methods.pretext import released
+from anatpaste_gpu.methods.protocol import Learner, State
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.methods.registry import get_method, recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.scorers.calibration import Calibration
+
+FORMAT = "anatpaste-detector-3"
+#: Files of these formats are read.
+READABLE_FORMATS = (*released.FORMATS, FORMAT)
+_METADATA = "detector"
+# Files of the user's machine, which a trained detector needs no more.
+_PATHS = {"weights": None, "masks": None, "segmenter": None}
+
+
+@dataclasses.dataclass
+class Detector:
+    """Scores images with a fitted learner, and knows what scores mean.
+
+    Attributes:
+        learner: fitted, on its engine's device.
+        calibration: threshold and extremes from the validation set; None before it was seen.
+    """
+
+    learner: Learner
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        self.learner.eval()
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that images are resized to."""
+        return self.learner.recipe.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+        return self.learner.engine.device
+
+    def score(self, images: Tensor) -> NDArray[np.float64]:
+        """Anomaly scores; higher is more abnormal. Synchronises.
+
+        Args:
+            images: uint8 (B, 1, S, S) on any device, S = `image_size`.
+
+        Returns:
+            float64 (B,).
+
+        Raises:
+            ValueError: the images have another shape.
+        """
+        scores: NDArray[np.float64] = self.learner.score(self._checked(images)).cpu().numpy()
+        return scores
+
+    def heat_map(self, images: Tensor) -> Tensor | None:
+        """Where the scores come from: float32 (B, 1, h, w), >= 0; None where the method cannot tell.
+
+        Args:
+            images: as `score` takes them.
+        """
+        return self.learner.heat_map(self._checked(images))
+
+    def embed(self, images: Tensor) -> Tensor | None:
+        """float32 (B, D) embeddings; None where the method has none.
+
+        Args:
+            images: as `score` takes them.
+        """
+        return self.learner.embed(self._checked(images))
+
+    def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
+        """Writes one safetensors file, whole or not at all.
+
+        Args:
+            path: where to.
+            extra: more JSON values for the file's metadata.
+
+        Raises:
+            ValueError: there is no calibration yet.
+        """
+        if self.calibration is None:
+            raise ValueError("a detector can be saved only with a calibration.")
+        state = self.learner.state()
+        content = {
+            "format": FORMAT,
+            "notice": NOT_FOR_CLINICAL_USE,
+            "recipe": recipe_to_dict(self.learner.recipe.replace(**_PATHS)),
+            "values": state.values,
+            **dataclasses.asdict(self.calibration),
+            **(extra or {}),
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+        # One entry, because safetensors writes several in an order that changes from run to run.
+        write_atomically(path, safetensors.torch.save(tensors, {_METADATA: json.dumps(content)}))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str = "cpu",
+        *,
+        memory_budget: int = MEMORY_BUDGET,
+    ) -> Detector:
+        """Reads what `save` wrote, and model files of earlier releases.
+
+        Args:
+            path: the file.
+            device: where to score.
+            memory_budget: mebibytes that scoring may use at once, beyond images, networks and fitted state.
+
+        Raises:
+            ValueError: the file is missing, damaged, or not a detector.
+        """
+        content, tensors = _read(Path(path))
+        try:
+            recipe, state = _recipe_and_state(content, tensors)
+            learner = get_method(recipe.method).learner(recipe)
+            learner.prepare(Engine(torch.device(device), memory_budget=memory_budget)).load(state)
+            calibration = Calibration(
+                content["threshold"], content["minimum"], content["maximum"], content.get("normal_threshold")
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: the model file cannot be used ({error}).") from error
+        return cls(learner, calibration)
+
+    def _checked(self, images: Tensor) -> Tensor:
+        side = self.image_size
+        if tuple(images.shape[1:]) != (1, side, side):
+            raise ValueError(f"images must have shape (B, 1, {side}, {side}), got {tuple(images.shape)}.")
+        return images
+
+
+def _recipe_and_state(content: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Recipe, State]:
+    if content["format"] in released.FORMATS:
+        return released.read_released(content, tensors)
+    return recipe_from_dict(content["recipe"]), State(tensors, content["values"])
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no trained model here.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: the model file is damaged ({error}).") from error
+    content: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
+    if content.get("format") not in READABLE_FORMATS:
+        raise ValueError(
+            f"{path}: expected a model file of format {' or '.join(READABLE_FORMATS)}, "
+            f"got {content.get('format')}."
+        )
+    return content, tensors

@@ -1,0 +1,29 @@
+"""The pretext family: AnatPaste, its ablations, CutPaste, and two floors that learn nothing."""
+
+import functools
+
+from anatpaste_gpu.methods.pretext.learner import PretextLearner, build
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods.pretext.task import TASKS, Task
+from anatpaste_gpu.methods.protocol import Method
+from anatpaste_gpu.methods.recipe import Recipe
+
+
+def _segments(name: str, recipe: Recipe) -> bool:
+    return TASKS[name].configured(recipe.pasting.augmentation).segments
+
+
+METHODS = tuple(
+    Method(
+        task.name,
+        task.title,
+        functools.partial(build, task.name),
+        trains=bool(task.pastes),
+        weights=task.weights,
+        segments=functools.partial(_segments, task.name),
+        family="pretext",
+    )
+    for task in TASKS.values()
+)
+
+__all__ = ["METHODS", "TASKS", "AnatPasteNet", "PretextLearner", "Task"]

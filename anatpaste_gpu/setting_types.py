@@ -1,0 +1,161 @@
+"""Types of settings that the command line parses and that dataclasses check, and sections of settings.
+
+The restricted numbers are jsonargparse's, so that the parser and `Section` refuse the same values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    Count: TypeAlias = int
+    WholeNumber: TypeAlias = int
+    ImageSide: TypeAlias = int
+    GpuIndex: TypeAlias = int
+    Seed: TypeAlias = int
+    Resamplings: TypeAlias = int
+    Positive: TypeAlias = float
+    NotNegative: TypeAlias = float
+    Fraction: TypeAlias = float
+else:
+    from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+
+    Count, WholeNumber = PositiveInt, NonNegativeInt
+    ImageSide = restricted_number_type("ImageSide", int, [(">=", 16), ("<=", 8192)])
+    GpuIndex = restricted_number_type("GpuIndex", int, (">=", -1))
+    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**63 - 1)])
+    Resamplings = restricted_number_type("Resamplings", int, (">=", 100))
+    Positive = restricted_number_type("Positive", float, [(">", 0.0), ("<", math.inf)])
+    NotNegative = restricted_number_type("NotNegative", float, [(">=", 0.0), ("<", math.inf)])
+    Fraction = restricted_number_type("Fraction", float, [(">=", 0.0), ("<", 1.0)])
+
+_Section = TypeVar("_Section", bound="Section")
+_LOWER, _UPPER = (operator.ge, operator.gt), (operator.le, operator.lt)
+
+
+class Section:
+    """Base of frozen dataclasses of settings that may hold each other.
+
+    A section within a section is a matter of the code alone: on the command line and in YAML the fields of
+    all of them stand side by side. Every field is checked by its type.
+
+    Raises:
+        TypeError: a field is of the wrong kind.
+        ValueError: a field is out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for name, kind in _hints(type(self)).items():
+            value = getattr(self, name)
+            _check(name, kind, value)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                # The parser hands over a restricted number of its own class, which YAML cannot write.
+                object.__setattr__(self, name, int(value) if isinstance(value, int) else float(value))
+
+    @classmethod
+    def of(cls, **settings: Any) -> Self:
+        """Makes the section of settings of its own and of the sections within; others have their defaults.
+
+        Raises:
+            ValueError: there is no setting of such a name.
+        """
+        unknown = sorted(set(settings) - set(setting_names(cls)))
+        if unknown:
+            raise ValueError(f"a training config must have the fields of {cls.__name__}, not {unknown}.")
+        return _build(cls, settings)
+
+    def replace(self, **settings: Any) -> Self:
+        """The same with other values of some settings, its own or of the sections within."""
+        return type(self).of(**{**self.settings(), **settings})
+
+    def settings(self) -> dict[str, Any]:
+        """All settings side by side."""
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            found.update(value.settings() if isinstance(value, Section) else {field.name: value})
+        return found
+
+
+def sections(cls: type[Section]) -> tuple[type[Section], ...]:
+    """A section's class and those within it."""
+    inner = [kind for kind in _hints(cls).values() if isinstance(kind, type) and issubclass(kind, Section)]
+    return (cls, *(found for kind in inner for found in sections(kind)))
+
+
+def setting_names(cls: type[Section]) -> tuple[str, ...]:
+    """Names of all settings, those of the sections within included."""
+    return tuple(
+        name
+        for section in sections(cls)
+        for name, kind in _hints(section).items()
+        if not (isinstance(kind, type) and issubclass(kind, Section))
+    )
+
+
+def _build(cls: type[_Section], settings: dict[str, Any]) -> _Section:
+    chosen: dict[str, Any] = {}
+    for name, kind in _hints(cls).items():
+        if isinstance(kind, type) and issubclass(kind, Section):
+            chosen[name] = _build(kind, settings)
+        elif name in settings:
+            chosen[name] = settings[name]
+    return cls(**chosen)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _check(name: str, kind: Any, value: Any) -> None:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}.")
+    elif type(None) in get_args(kind):
+        if value is not None and get_origin(kind) is not Literal:
+            _check(name, Union[tuple(arg for arg in get_args(kind) if arg is not type(None))], value)  # noqa: UP007
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be true or false, got {value!r}.")
+    elif kind is str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be text, got {value!r}.")
+    elif hasattr(kind, "_restrictions"):
+        _check_number(name, kind, value)
+    elif isinstance(kind, type) and kind not in (object, Any) and not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {type(value).__name__}.")
+
+
+def _check_number(name: str, kind: Any, value: Any) -> None:
+    whole = issubclass(kind, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise TypeError(f"{name} must be a {'whole number' if whole else 'number'}, got {value!r}.")
+    if not all(compare(value, bound) for compare, bound in kind._restrictions):  # False for NaN
+        raise ValueError(f"{name} must be {_limits(kind, whole)}, got {value}.")
+
+
+def _limits(kind: Any, whole: bool) -> str:
+    low = next(((compare, bound) for compare, bound in kind._restrictions if compare in _LOWER))
+    high = next(((compare, bound) for compare, bound in kind._restrictions if compare in _UPPER), None)
+    if whole:
+        least = low[1] + (low[0] is operator.gt)
+        return f"at least {least}" if high is None else f"in {least}..{high[1]}"
+    assert high is not None, "a restricted real number has two ends"
+    return f"in {'(' if low[0] is operator.gt else '['}{low[1]}, {high[1]})"
