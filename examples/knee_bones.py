@@ -83,7 +83,7 @@ def main() -> None:
     write_knees(images, side, options.normal, options.normal // 2)
     if options.masks:
         write_masks(images, masks, side)
-    config = TrainConfig(
+    config = TrainConfig.of(
         dataset="folder",
         data_root=str(images),
         output=str(options.folder / ("run-masks" if options.masks else "run")),

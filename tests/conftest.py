@@ -95,5 +95,5 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for seed, folder in enumerate(folders):
         recipe = {"batch_size": 4, "epochs": 2, "steps_per_epoch": 2, "validate_every": 1}
         place = {"output": str(folder), "gpu": -1, "threads": 1, "bootstrap_samples": 100, "gallery_rows": 1}
-        train(TrainConfig(seed=seed, image_size=32, **recipe, **place), splits=splits)
+        train(TrainConfig.of(seed=seed, image_size=32, **recipe, **place), splits=splits)
     return folders

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import train
-from anatpaste_gpu.training.run_folder import RunFolder
 
 from .training_runs import phantoms, quiet, tiny
 

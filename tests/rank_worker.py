@@ -16,18 +16,18 @@ from torch.nn import functional
 
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed import Agreement, Ranks, joined, with_joint_statistics
-from anatpaste_gpu.distributed.density import embed_share, shards, shared_log_density
+from anatpaste_gpu.distributed.engine import embed_share, shards, shared_log_density
 from anatpaste_gpu.distributed.parallel import in_parallel
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.loop import Trainer
-from anatpaste_gpu.training.run_folder import RunFolder
-from anatpaste_gpu.training.tally import Tally
+from anatpaste_gpu.training.step import Tally
+from anatpaste_gpu.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 ALONE = Ranks()
-CONFIG = TrainConfig(
+CONFIG = TrainConfig.of(
     dataset="demo",
     gpu=-1,
     threads=1,
@@ -172,13 +172,13 @@ class _inputs_of:
         self._dtype = dtype
 
     def __enter__(self) -> None:
-        import anatpaste_gpu.model as model
+        import anatpaste_gpu.methods.pretext.network as model
 
         self._original = model.to_input
         model.to_input = lambda images, **options: self._original(images, **options).to(self._dtype)
 
     def __exit__(self, *_: object) -> None:
-        import anatpaste_gpu.model as model
+        import anatpaste_gpu.methods.pretext.network as model
 
         model.to_input = self._original
 
@@ -211,7 +211,7 @@ def trainer_results(ranks: Ranks, path: Path) -> dict[str, Any]:
     network = copy.deepcopy(trainer.network)
     area = trainer.validator(network, trainer.progress, epochs_done=1)
     for scorer in ("mahalanobis", "knn"):
-        trainer.validator._config = TrainConfig(**{**vars(CONFIG), "scorer": scorer})
+        trainer.validator._config = TrainConfig.of(**{**vars(CONFIG), "scorer": scorer})
         trainer.validator(network, trainer.progress, epochs_done=2)
     trainer.validator._config = CONFIG
     return {"batches": batches, "auc": area, "areas": [v["auc"] for v in trainer.progress.validations]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import io
 import json
@@ -17,9 +16,8 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 
+from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import load_dataset
-from anatpaste_gpu.evaluation.detector import Detector, embed
-from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.methods.backbones import (
     GREY,
     IMAGENET,
@@ -28,8 +26,9 @@ from anatpaste_gpu.methods.backbones import (
     check_backbone,
     published_normalisation,
 )
-from anatpaste_gpu.model import AnatPasteNet, to_input
-from anatpaste_gpu.score import load_detector
+from anatpaste_gpu.methods.detector import Detector, embed
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet, to_input
+from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.training import TrainConfig, train
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
@@ -241,10 +240,10 @@ def test_a_run_on_a_timm_backbone_is_rebuilt_from_its_file(name: str, tmp_path: 
     splits = load_dataset(
         "demo", image_size=64, seed=0, progress=False, train_size=8, validation_size=4, test_size=4
     )
-    config = TrainConfig(
+    config = TrainConfig.of(
         gpu=-1, threads=1, image_size=64, batch_size=4, epochs=1, steps_per_epoch=2, backbone=name
     )
-    config = dataclasses.replace(config, bootstrap_samples=100, gallery_rows=1, output=str(tmp_path / "run"))
+    config = config.replace(bootstrap_samples=100, gallery_rows=1, output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
     detector = load_detector(tmp_path / "run")
     assert detector.backbone == name
@@ -277,11 +276,11 @@ class TestExceptions:
     )
     def test_a_size_that_does_not_suit_is_refused_before_a_run_starts(self, name: str, side: int) -> None:
         with pytest.raises(ValueError, match=rf"backbone {name} does not take images of {side} pixels \("):
-            TrainConfig(backbone=name, image_size=side)
+            TrainConfig.of(backbone=name, image_size=side)
 
     def test_weights_of_another_network_leave_no_run_folder(self, tmp_path: Path) -> None:
         torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), tmp_path / "weights.pth")
-        config = TrainConfig(
+        config = TrainConfig.of(
             gpu=-1, image_size=32, weights=str(tmp_path / "weights.pth"), output=str(tmp_path / "run")
         )
         with pytest.raises(ValueError, match=r"weights\.pth do not fit the network"):

@@ -24,11 +24,11 @@ from anatpaste_gpu.distributed import (
     own_parts,
     with_joint_statistics,
 )
-from anatpaste_gpu.distributed.density import shards
+from anatpaste_gpu.distributed.engine import shards
 from anatpaste_gpu.distributed.parts import pairwise_sum, train_in_parts
+from anatpaste_gpu.methods.pretext.twins import Twins
 from anatpaste_gpu.training import TrainConfig, train
-from anatpaste_gpu.training.order import share_of_batch
-from anatpaste_gpu.training.twins import Twins
+from anatpaste_gpu.training.input import share_of_batch
 
 from . import rank_worker
 
@@ -251,4 +251,4 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"batch_size must be divisible by the 3 ranks that share it, got 64"
     ):
-        share_of_batch(TrainConfig().batch_size, 3)
+        share_of_batch(TrainConfig.of().batch_size, 3)

@@ -17,11 +17,11 @@ from sklearn import metrics as sklearn_metrics
 from anatpaste_gpu import Mahalanobis, NearestNeighbours
 from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.evaluation import Calibration, Detector, auc_interval, best_f1_threshold, embed
-from anatpaste_gpu.evaluation.gallery import save_gallery
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate, save_scores, score_split
 from anatpaste_gpu.evaluation.metrics import classification_metrics
-from anatpaste_gpu.evaluation.plots import save_histogram, save_roc
-from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate, save_scores, score_split
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.report.gallery import save_gallery
+from anatpaste_gpu.report.score_figures import save_histogram, save_roc
 
 
 def labelled_scores(seed: int = 0, size: int = 60, levels: int = 25) -> tuple[np.ndarray, np.ndarray]:

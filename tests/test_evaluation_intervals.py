@@ -14,8 +14,8 @@ from anatpaste_gpu.evaluation import (
     normal_quantile_threshold,
 )
 from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS, metrics_of_counts
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate
 from anatpaste_gpu.evaluation.metrics import classification_metrics, sensitivity_at_specificity
-from anatpaste_gpu.evaluation.report import ScoredSplit, evaluate
 
 from .test_evaluation import labelled, labelled_scores
 

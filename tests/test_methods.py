@@ -13,14 +13,14 @@ from rich.console import Console
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
 from anatpaste_gpu.cli import main
+from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.methods.backbones import IMAGENET
-from anatpaste_gpu.model import AnatPasteNet
-from anatpaste_gpu.score import load_detector
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods.pretext.twins import Twins
 from anatpaste_gpu.training import TrainConfig, train
-from anatpaste_gpu.training.loop import build_network
-from anatpaste_gpu.training.twins import Twins
+from anatpaste_gpu.training.trainer import build_network
 
 from . import training_runs
 
@@ -143,7 +143,7 @@ def test_a_run_of_another_scorer_scores_new_images_alike(
     scorer: str, tmp_path: Path, splits: DatasetSplits
 ) -> None:
     config = dataclasses.replace(TINY, method="untrained", scorer=scorer, neighbours=3)
-    config = dataclasses.replace(config, output=str(tmp_path / "run"))
+    config = config.replace(output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
     assert metrics["scorer"] == scorer
     detector = load_detector(tmp_path / "run")
@@ -197,7 +197,7 @@ class TestExceptions:
         with pytest.raises(ValueError, match=r"method must be one of anatpaste, .*imagenet, got 'magic'"):
             get_method("magic")
         with pytest.raises(ValueError, match=r"method must be one of anatpaste, .*imagenet, got 'magic'"):
-            TrainConfig(method="magic")
+            TrainConfig.of(method="magic")
 
     def test_more_neighbours_than_images(self, tmp_path: Path, splits: DatasetSplits) -> None:
         config = dataclasses.replace(TINY, scorer="knn", neighbours=13, output=str(tmp_path / "run"))
@@ -209,11 +209,11 @@ class TestExceptions:
         with pytest.raises(
             ValueError, match=r"method imagenet needs --weights FILE, .* nothing is downloaded"
         ):
-            TrainConfig(method="imagenet")
+            TrainConfig.of(method="imagenet")
         with pytest.raises(ValueError, match=r"method untrained takes no weights, got 'w\.pth'"):
-            TrainConfig(method="untrained", weights="w.pth")
+            TrainConfig.of(method="untrained", weights="w.pth")
 
 
 def test_folders_of_methods_do_not_meet() -> None:
-    assert str(TrainConfig(dataset="demo", seed=2).run_dir) == "runs/demo-seed2"
-    assert str(TrainConfig(method="untrained", seed=2).run_dir) == "runs/demo-untrained-seed2"
+    assert str(TrainConfig.of(dataset="demo", seed=2).run_dir) == "runs/demo-seed2"
+    assert str(TrainConfig.of(method="untrained", seed=2).run_dir) == "runs/demo-untrained-seed2"

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
-from anatpaste_gpu.model import AnatPasteNet, to_input
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet, to_input
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from anatpaste_gpu.evaluation.metrics import classification_metrics
-from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.report.render import write_report
-from anatpaste_gpu.report.runs import Run, load_runs
+from anatpaste_gpu.runs.records import Run, load_runs
+from anatpaste_gpu.scorers.calibration import Calibration
 
 from .browser import chromium, resize
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from anatpaste_gpu.data import read_entries
 from anatpaste_gpu.evaluation import Calibration, Detector, embed
-from anatpaste_gpu.evaluation.plots import save_figure
-from anatpaste_gpu.model import AnatPasteNet
+from anatpaste_gpu.methods.pretext.heat_map import _Explained, as_map, heatmaps
+from anatpaste_gpu.methods.pretext.network import AnatPasteNet
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure, changed_box
 from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
-from anatpaste_gpu.report.heatmap import _Explained, as_map, heatmaps
-from anatpaste_gpu.report.runs import compare, load_runs
+from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.runs.records import compare, load_runs
 
 from .test_evaluation import picture, random_images
 

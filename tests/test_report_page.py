@@ -19,7 +19,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import group
 from anatpaste_gpu.report.pictures import test_images as read_test_images
 from anatpaste_gpu.report.render import write_report
-from anatpaste_gpu.report.runs import load_runs
+from anatpaste_gpu.runs.records import load_runs
 
 HOSTILE = "chest_xray/test/NORMAL/</script><script>alert(1)</script>&\"'.png"
 

@@ -20,17 +20,17 @@ from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.evaluation.delong import delong_test
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.report.render import render
-from anatpaste_gpu.report.runs import Run, load_runs
 from anatpaste_gpu.report.sheet import Sheet, Study
 from anatpaste_gpu.reproduce import PUBLISHED, TABLES, carry_out, plan_runs, read_records, sheets
 from anatpaste_gpu.reproduce.published import UNKNOWN
 from anatpaste_gpu.reproduce.results import compare_with_full
 from anatpaste_gpu.reproduce.study import build_study, to_csv, to_json
+from anatpaste_gpu.runs.records import Run, load_runs
 from anatpaste_gpu.training import TrainConfig
 
 from .test_cli import exit_code
 
-BASE = TrainConfig(image_size=32, epochs=2, steps_per_epoch=3, batch_size=4, gpu=-1)
+BASE = TrainConfig.of(image_size=32, epochs=2, steps_per_epoch=3, batch_size=4, gpu=-1)
 INTERVALS = {"auc": [0.1, 0.9], "accuracy": [0.2, 0.8], "f1": [0.3, 0.7]}
 
 
@@ -213,7 +213,7 @@ class TestStudy:
         assert "CC BY 4.0" in text
 
     def test_the_papers_budget_with_five_seeds_needs_no_excuse(self, tmp_path: Path) -> None:
-        configs = plan_runs(TrainConfig(), tmp_path, ("zhanglab",), ("anatpaste",), range(5), roots={})[0]
+        configs = plan_runs(TrainConfig.of(), tmp_path, ("zhanglab",), ("anatpaste",), range(5), roots={})[0]
         runs = load_runs([write_run(c, shift=1.0) for c in configs])
         assert "not the paper's experiment" not in build_study(TABLES[1], runs, "paper", []).markdown()
 

@@ -35,7 +35,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = TrainConfig(
+    config = TrainConfig.of(
         output=str(folder),
         gpu=-1,
         threads=1,

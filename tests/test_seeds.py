@@ -18,14 +18,14 @@ from rich.console import Console
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from anatpaste_gpu.cli.train import main, parse
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.evaluation.bootstrap import mean_metric_intervals, metric_intervals
-from anatpaste_gpu.report.runs import compare, load_runs
+from anatpaste_gpu.runs.ensemble import mean_scores
+from anatpaste_gpu.runs.records import compare, load_runs
 from anatpaste_gpu.training import Interrupted, TrainConfig, train_seeds
 from anatpaste_gpu.training import seeds as seeds_module
-from anatpaste_gpu.training.cli import main, parse
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.ensemble import mean_scores
 
 from . import training_runs
 

@@ -23,12 +23,12 @@ from rich.console import Console
 
 from anatpaste_gpu import AnatPaste, batch_augment, segment_lungs
 from anatpaste_gpu.cli import main
+from anatpaste_gpu.cli.train import main as training_main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.segment.segmenters import apply_segmenter, lung_segmenter, segmenter_name
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
-from anatpaste_gpu.training.cli import main as training_main
 
 from .test_evaluation import random_images
 from .training_runs import stop_at
@@ -135,9 +135,9 @@ def test_augment_writes_with_masks_from_files(tmp_path: Path) -> None:
 
 
 def tiny(folder: Path, **changes: Any) -> TrainConfig:
-    config = TrainConfig(gpu=-1, threads=1, image_size=32, batch_size=4, epochs=1, steps_per_epoch=2)
+    config = TrainConfig.of(gpu=-1, threads=1, image_size=32, batch_size=4, epochs=1, steps_per_epoch=2)
     place = {"output": str(folder), "bootstrap_samples": 100, "gallery_rows": 1}
-    return dataclasses.replace(config, backbone="shufflenet_v2_x0_5", **place, **changes)
+    return config.replace(backbone="shufflenet_v2_x0_5", **place, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import torch
 import yaml
 
 from anatpaste_gpu import AnatPasteConfig
+from anatpaste_gpu.cli.train import main, parse, preset_names
 from anatpaste_gpu.training import TrainConfig
-from anatpaste_gpu.training.cli import main, parse, preset_names
 
 
 def test_defaults_are_the_papers_recipe() -> None:
-    config = TrainConfig()
+    config = TrainConfig.of()
     assert (config.image_size, config.batch_size, config.epochs, config.steps_per_epoch) == (
         256,
         64,
@@ -34,7 +34,7 @@ def test_defaults_are_the_papers_recipe() -> None:
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
-    config = TrainConfig(
+    config = TrainConfig.of(
         seed=7, learning_rate=1e-3, weights="some.pth", augmentation=AnatPasteConfig.official(), workers=2
     )
     assert TrainConfig.from_yaml(config.to_yaml()) == config
@@ -74,7 +74,7 @@ def test_print_config_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_learning_rate_follows_torchs_cosine() -> None:
-    config = TrainConfig(epochs=7, steps_per_epoch=1, learning_rate=0.03)
+    config = TrainConfig.of(epochs=7, steps_per_epoch=1, learning_rate=0.03)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
     for epoch in range(7):
@@ -85,9 +85,9 @@ def test_learning_rate_follows_torchs_cosine() -> None:
 
 
 def test_recipe_hash_tells_recipes_apart_and_not_places() -> None:
-    config = TrainConfig(seed=1)
-    assert config.recipe_hash() != dataclasses.replace(config, seed=2).recipe_hash()
-    moved = dataclasses.replace(config, output="elsewhere", data_root="there", gpu=3, threads=1, log_every=7)
+    config = TrainConfig.of(seed=1)
+    assert config.recipe_hash() != config.replace(seed=2).recipe_hash()
+    moved = config.replace(output="elsewhere", data_root="there", gpu=3, threads=1, log_every=7)
     assert config.recipe_hash() == moved.recipe_hash()
 
 
@@ -116,25 +116,25 @@ def test_recipe_hash_tells_recipes_apart_and_not_places() -> None:
 )
 def test_exception_values(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**{field: value})  # type: ignore[arg-type]
+        TrainConfig.of(**{field: value})  # type: ignore[arg-type]
 
 
 def test_exception_types() -> None:
     with pytest.raises(TypeError, match=r"epochs must be a whole number, got 1\.5"):
-        TrainConfig(epochs=1.5)  # type: ignore[arg-type]
+        TrainConfig.of(epochs=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_parts above 1 does not go with compile true"):
-        TrainConfig(batch_parts=2, compile=True)
+        TrainConfig.of(batch_parts=2, compile=True)
     with pytest.raises(TypeError, match="augmentation must be an AnatPasteConfig, got dict"):
-        TrainConfig(augmentation={})  # type: ignore[arg-type]
+        TrainConfig.of(augmentation={})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must have the fields of TrainConfig, not \['typo'\]"):
-        TrainConfig.from_yaml(TrainConfig().to_yaml() + "typo: 1\n")
+        TrainConfig.from_yaml(TrainConfig.of().to_yaml() + "typo: 1\n")
 
 
 def test_a_config_from_before_a_field_was_added_has_its_default() -> None:
-    text = TrainConfig(seed=3).to_yaml()
+    text = TrainConfig.of(seed=3).to_yaml()
     older = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("precision:"))
     assert older != text
-    assert TrainConfig.from_yaml(older) == TrainConfig(seed=3)
+    assert TrainConfig.from_yaml(older) == TrainConfig.of(seed=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from anatpaste_gpu import _extension
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.training import train
-from anatpaste_gpu.training.loop import Trainer
+from anatpaste_gpu.training.trainer import Trainer
 
 from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
 

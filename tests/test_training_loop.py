@@ -18,17 +18,17 @@ from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter
+from anatpaste_gpu.cli.score import load_detector
+from anatpaste_gpu.cli.train import main
 from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.score import load_detector
+from anatpaste_gpu.runs.checkpoint import read_checkpoint
+from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
-from anatpaste_gpu.training.checkpoint import read_checkpoint
-from anatpaste_gpu.training.cli import main
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.interrupt import StopRequest
-from anatpaste_gpu.training.loop import Trainer
-from anatpaste_gpu.training.order import TrainingStream
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.training.guards import StopRequest
+from anatpaste_gpu.training.input import TrainingStream
+from anatpaste_gpu.training.trainer import Trainer
 
 from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
 
@@ -83,7 +83,7 @@ def test_a_batch_holds_images_and_their_twins(tmp_path: Path, splits: DatasetSpl
 
 
 def test_initial_weights_follow_the_seed_and_leave_the_generator_alone(tmp_path: Path) -> None:
-    from anatpaste_gpu.training.loop import build_network
+    from anatpaste_gpu.training.trainer import build_network
 
     before = torch.random.get_rng_state()
     first, again, other = (build_network(dataclasses.replace(TINY, seed=seed)) for seed in (0, 0, 1))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatpaste_gpu.training.order import TrainingStream, pass_order
+from anatpaste_gpu.training.input import TrainingStream, pass_order
 
 seeds = st.integers(0, 2**63 - 1)
 

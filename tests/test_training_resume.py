@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import torch
 
+from anatpaste_gpu.cli.train import main, parse
 from anatpaste_gpu.data import DatasetSplits
-from anatpaste_gpu.training import Interrupted, TrainConfig, train
-from anatpaste_gpu.training.checkpoint import (
+from anatpaste_gpu.runs.checkpoint import (
     Progress,
     previous_of,
     read_checkpoint,
     restore_checkpoint,
     save_checkpoint,
 )
-from anatpaste_gpu.training.cli import main, parse
-from anatpaste_gpu.training.run_folder import RunFolder
+from anatpaste_gpu.runs.folder import RunFolder
+from anatpaste_gpu.training import Interrupted, TrainConfig, train
 
 from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
 
@@ -177,7 +177,7 @@ class TestContinuation:
         """Killed after a validation wrote its network, before or after the checkpoint that knows of it."""
         for name in ("save_checkpoint", "keep_model"):
             folder = RunFolder(tmp_path / name)
-            target = RunFolder if name == "keep_model" else "anatpaste_gpu.training.loop"
+            target = RunFolder if name == "keep_model" else "anatpaste_gpu.training.trainer"
 
             def die_at_the_validation(
                 *args: Any, folder: RunFolder = folder, name: str = name, **options: Any
@@ -257,7 +257,7 @@ class TestFullDisk:
     def test_a_process_that_may_write_no_large_file(self, tmp_path: Path) -> None:
         """The kernel's own refusal, met by every way of writing; the reason is then EFBIG."""
         limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
-        code = limit + "from anatpaste_gpu.training.cli import main; raise SystemExit(main())"
+        code = limit + "from anatpaste_gpu.cli.train import main; raise SystemExit(main())"
         words = ["--dataset", "demo", "--preset", "smoke", "--gpu", "-1", "--output", str(tmp_path / "run")]
         run = subprocess.run(
             [sys.executable, "-c", code, *words, "--epochs", "1", "--steps_per_epoch", "1"],

@@ -13,12 +13,18 @@ from hypothesis import strategies as st
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter, segment_lungs
 from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.methods.pretext.twins import Twins
 from anatpaste_gpu.segment.packed_masks import pack_masks, segment_all, unpack_masks
 from anatpaste_gpu.segment.segmenters import lung_segmenter
 from anatpaste_gpu.training import train
-from anatpaste_gpu.training.order import TrainingStream
-from anatpaste_gpu.training.source import AHEAD, RawBatch, ResidentImages, StreamedImages, open_source
-from anatpaste_gpu.training.twins import Twins
+from anatpaste_gpu.training.input import (
+    AHEAD,
+    RawBatch,
+    ResidentImages,
+    StreamedImages,
+    TrainingStream,
+    open_source,
+)
 
 from .training_runs import assert_same_run, phantoms, quiet, tiny
 

@@ -16,20 +16,23 @@ from anatpaste_gpu import KernelDensity
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
 from anatpaste_gpu.distributed import Ranks
-from anatpaste_gpu.evaluation.detector import elements_within, embed, embedding_batch
+from anatpaste_gpu.methods.detector import elements_within, embed, embedding_batch
+from anatpaste_gpu.methods.pretext.twins import Twins
+from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import TrainConfig, train
-from anatpaste_gpu.training.clock import StepClock
-from anatpaste_gpu.training.determinism import determinism
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.graph import WARM_UP, GraphedStep
-from anatpaste_gpu.training.loop import Trainer, build_network, wants_graph
-from anatpaste_gpu.training.memory import OutOfMemory, explain_out_of_memory
-from anatpaste_gpu.training.order import TrainingStream
-from anatpaste_gpu.training.run_folder import RunFolder
-from anatpaste_gpu.training.source import ResidentImages
-from anatpaste_gpu.training.step import StepResult, TrainingStep, build_optimizer
-from anatpaste_gpu.training.tally import Tally
-from anatpaste_gpu.training.twins import Twins
+from anatpaste_gpu.training.guards import OutOfMemory, determinism, explain_out_of_memory
+from anatpaste_gpu.training.input import ResidentImages, TrainingStream
+from anatpaste_gpu.training.step import (
+    WARM_UP,
+    GraphedStep,
+    StepClock,
+    StepResult,
+    Tally,
+    TrainingStep,
+    build_optimizer,
+)
+from anatpaste_gpu.training.trainer import Trainer, build_network, wants_graph
 
 from .training_runs import assert_same_run, phantoms, quiet, tiny
 
@@ -72,7 +75,7 @@ def embedding_peaks(count: int, side: int, budgets: tuple[int, ...]) -> list[int
     """Peak bytes of embedding `count` images under each budget in MiB."""
     from bench.memory import peak_bytes
 
-    network = build_network(TrainConfig())
+    network = build_network(TrainConfig.of())
     images = torch.zeros(count, 1, side, side, dtype=torch.uint8)
     assert embed(network, images, CPU, budgets[-1]).shape == (count, 512)
     return [peak_bytes(lambda b=budget: embed(network, images, CPU, b), "cpu") for budget in budgets]
@@ -147,11 +150,11 @@ class TestGraph:
             strict(raw)
 
     def test_who_gets_one(self) -> None:
-        assert not wants_graph(TrainConfig(), CPU, Ranks())
+        assert not wants_graph(TrainConfig.of(), CPU, Ranks())
         with pytest.raises(ValueError, match="cuda_graph true needs a GPU and the compiled CUDA kernels"):
-            wants_graph(TrainConfig(cuda_graph=True), CPU, Ranks())
+            wants_graph(TrainConfig.of(cuda_graph=True), CPU, Ranks())
         with pytest.raises(ValueError, match="goes neither with precision float16 nor with compile true"):
-            TrainConfig(cuda_graph=True, precision="float16")
+            TrainConfig.of(cuda_graph=True, precision="float16")
 
 
 def test_float16_is_for_gpus() -> None:
@@ -258,22 +261,22 @@ class TestMemory:
             pytest.raises(
                 OutOfMemory, match=rf"^{where} is out of memory; lower --batch_size \(now 64\), --image"
             ),
-            explain_out_of_memory(TrainConfig(), CPU),
+            explain_out_of_memory(TrainConfig.of(), CPU),
         ):
             raise error
 
     def test_a_real_failure_of_the_cpu_allocator(self) -> None:
-        with pytest.raises(OutOfMemory, match="this machine"), explain_out_of_memory(TrainConfig(), CPU):
+        with pytest.raises(OutOfMemory, match="this machine"), explain_out_of_memory(TrainConfig.of(), CPU):
             torch.empty(1 << 55)
 
     def test_gpu_may_give_back_the_images(self) -> None:
         gpu = torch.device("cuda")
         with (
             pytest.raises(OutOfMemory, match="keeps the training images"),
-            explain_out_of_memory(TrainConfig(), gpu),
+            explain_out_of_memory(TrainConfig.of(), gpu),
         ):
             raise torch.OutOfMemoryError
-        spent = TrainConfig(device_budget=0)
+        spent = TrainConfig.of(device_budget=0)
         with pytest.raises(OutOfMemory) as raised, explain_out_of_memory(spent, gpu):
             raise torch.OutOfMemoryError
         assert "device_budget" not in str(raised.value)
@@ -281,7 +284,7 @@ class TestMemory:
     def test_other_errors_pass(self) -> None:
         with (
             pytest.raises(RuntimeError, match=r"^shape mismatch$"),
-            explain_out_of_memory(TrainConfig(), CPU),
+            explain_out_of_memory(TrainConfig.of(), CPU),
         ):
             raise RuntimeError("shape mismatch")
 
@@ -320,7 +323,7 @@ class TestMemory:
 
     def test_embedding_splits_by_its_budget(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No batch is larger than what the budget's estimate allows, and none of the images is lost."""
-        network, sizes = build_network(TrainConfig()), []
+        network, sizes = build_network(TrainConfig.of()), []
         whole = network.embed
 
         def counted(batch: torch.Tensor) -> torch.Tensor:

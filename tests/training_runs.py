@@ -16,7 +16,7 @@ from anatpaste_gpu.training.display import Display
 
 SIZES = {"train_size": 24, "validation_size": 8, "test_size": 8}
 # A network of 0.3 million weights: the loop does not care, and the files stay small.
-TINY = TrainConfig(
+TINY = TrainConfig.of(
     dataset="demo",
     gpu=-1,
     threads=1,
