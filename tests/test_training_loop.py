@@ -21,16 +21,29 @@ from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter
 from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.cli.train import main
 from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest
+from anatpaste_gpu.methods import Recipe
+from anatpaste_gpu.methods.pretext import PretextLearner
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs.checkpoint import read_checkpoint
 from anatpaste_gpu.runs.folder import RunFolder
-from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training import Interrupted, TrainConfig
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.guards import StopRequest
 from anatpaste_gpu.training.input import TrainingStream
-from anatpaste_gpu.training.trainer import Trainer
 
-from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+from .training_runs import (
+    TINY,
+    Killed,
+    assert_same_run,
+    begun,
+    kill,
+    phantoms,
+    printed,
+    quiet,
+    stop_at,
+    tiny,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +80,53 @@ def test_the_loop_learns(tmp_path: Path, splits: DatasetSplits) -> None:
 
 
 def test_a_batch_holds_images_and_their_twins(tmp_path: Path, splits: DatasetSplits) -> None:
-    config, folder = tiny(tmp_path / "run"), RunFolder(tmp_path / "run")
-    folder.begin(config, splits.manifest)
-    display = Display(quiet(), folder.tensorboard, config.total_steps, config.steps_per_epoch)
-    trainer = Trainer(config, splits, folder, torch.device("cpu"), display)
+    trainer = begun(tiny(tmp_path / "run"), splits)
     raw = trainer.source.batch(7)
-    batch = trainer.twins(raw.images, raw.index)
+    assert isinstance(trainer.learner, PretextLearner)
+    twins = trainer.learner.twins
+    batch = twins(raw.images, raw.index)
     rows, index = TrainingStream(len(splits.train), 4, seed=0).batch(7)
     assert raw.index.tolist() == index.tolist() == [28, 29, 30, 31]
     jittered = image_jitter(splits.train.images[rows], seed=0, index=index)
     assert torch.equal(batch[:4], jittered)
     assert torch.equal(batch[4:], batch_augment(jittered, seed=0, index=index))
     assert not torch.equal(batch[:4], batch[4:])
-    assert trainer.twins.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert twins.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_initial_weights_follow_the_seed_and_leave_the_generator_alone(tmp_path: Path) -> None:
-    from anatpaste_gpu.training.trainer import build_network
-
+def test_initial_weights_follow_the_seed_and_leave_the_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (build_network(dataclasses.replace(TINY, seed=seed)) for seed in (0, 0, 1))
+    recipes = [TINY.replace(seed=seed).recipe for seed in (0, 0, 1)]
+    first, again, other = (TINY.method.learner(recipe) for recipe in recipes)
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_a_run_builds_one_network_and_checks_its_config_once_a_change(
+    tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the run's own network, only the one that its model file is read into."""
+    built: list[str] = []
+    init = PretextLearner.__init__
+
+    def counted(self: PretextLearner, *args: Any) -> None:
+        built.append("learner")
+        init(self, *args)
+
+    config = tiny(tmp_path / "run")
+    checks: list[str] = []
+    check = Recipe.__post_init__
+
+    def checked(self: Recipe) -> None:
+        checks.append("recipe")
+        check(self)
+
+    monkeypatch.setattr(PretextLearner, "__init__", counted)
+    monkeypatch.setattr(Recipe, "__post_init__", checked)
+    train(config, splits=splits, console=quiet())
+    assert built == ["learner", "learner"]
+    assert len(checks) < config.total_steps, "whatever the number of steps"
 
 
 class TestRunFolder:
@@ -299,7 +336,7 @@ class TestRefusal:
         folder.begin(again, splits.manifest)
         names = {path.name for path in folder.path.iterdir()}
         assert names == {"config.yaml", "split_manifest.json", "notes.txt"}
-        assert TrainConfig.from_yaml(folder.config.read_text()).seed == 0
+        assert TrainConfig.from_yaml(folder.config.read_text()).recipe.seed == 0
         assert folder.check(again) is True, "an unfinished run of the same recipe is continued all the same"
 
     def test_no_abnormal_images_to_validate_with(self, tmp_path: Path, splits: DatasetSplits) -> None:

@@ -17,6 +17,7 @@ import torch
 from anatpaste_gpu.cli.train import main, parse
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.runs.checkpoint import (
+    FORMAT,
     Progress,
     previous_of,
     read_checkpoint,
@@ -24,9 +25,9 @@ from anatpaste_gpu.runs.checkpoint import (
     save_checkpoint,
 )
 from anatpaste_gpu.runs.folder import RunFolder
-from anatpaste_gpu.training import Interrupted, TrainConfig, train
+from anatpaste_gpu.training import Interrupted, TrainConfig
 
-from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,27 +61,39 @@ def continued(folder: Path, splits: DatasetSplits, **changes: Any) -> str:
 
 
 class TestCheckpoint:
-    def state(self, step: int) -> tuple[torch.nn.Module, torch.optim.Optimizer, Progress]:
-        """A network and its momentum that tell the step they are of."""
-        network = torch.nn.Linear(2, 1)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
-        with torch.no_grad():
-            network.weight.fill_(step)
-            network.bias.fill_(-step)
-        network(torch.ones(1, 2)).sum().backward()
-        optimizer.step()
-        return network, optimizer, Progress(step=step, epochs=[{"loss": 0.1}], step_ms=[1.5])
+    def state(
+        self, step: int
+    ) -> tuple[torch.nn.Module, dict[str, torch.optim.Optimizer], Progress, torch.amp.GradScaler]:
+        """Two networks, each with an optimiser whose momentum tells the step that it is of."""
+        networks = torch.nn.ModuleDict({"maker": torch.nn.Linear(2, 1), "critic": torch.nn.Linear(2, 1)})
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "maker": torch.optim.SGD(networks["maker"].parameters(), lr=0.5, momentum=0.9),
+            "critic": torch.optim.Adam(networks["critic"].parameters(), lr=0.1),
+        }
+        for sign, (name, network) in zip((1, -1), networks.items(), strict=True):
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.fill_(sign * step)
+            network(torch.full((1, 2), float(step))).sum().backward()
+            optimizers[name].step()
+        progress = Progress(step=step, epochs=[{"loss": 0.1}], step_ms=[1.5], sums={"loss": 0.5, "right": 3})
+        return networks, optimizers, progress, torch.amp.GradScaler("cpu", enabled=True)
 
     def test_round_trip(self, tmp_path: Path) -> None:
-        network, optimizer, progress = self.state(3)
-        save_checkpoint(tmp_path / "checkpoint.pt", network, optimizer, progress)
+        networks, optimizers, progress, scaler = self.state(3)
+        scaler.scale(torch.ones(()))  # it makes its state when it is first used
+        save_checkpoint(tmp_path / "checkpoint.pt", networks, optimizers, progress, scaler)
         content = read_checkpoint(tmp_path / "checkpoint.pt", pytest.fail)
         assert content is not None
-        other, other_optimizer, _ = self.state(7)
-        assert restore_checkpoint(content, other, other_optimizer) == progress
-        assert torch.equal(other.weight, network.weight)
-        buffers = [o.state_dict()["state"][0]["momentum_buffer"] for o in (optimizer, other_optimizer)]
-        assert torch.equal(*buffers)
+        others, other_optimizers, _, other_scaler = self.state(7)
+        assert restore_checkpoint(content, others, other_optimizers, other_scaler) == progress
+        for own, read in zip(networks.parameters(), others.parameters(), strict=True):
+            assert torch.equal(own, read)
+        for name in optimizers:
+            torch.testing.assert_close(
+                other_optimizers[name].state_dict(), optimizers[name].state_dict(), rtol=0, atol=0
+            )
+        assert other_scaler.state_dict() == scaler.state_dict()
 
     def test_no_file_is_no_state(self, tmp_path: Path) -> None:
         assert read_checkpoint(tmp_path / "checkpoint.pt", pytest.fail) is None
@@ -134,10 +147,10 @@ class TestCheckpoint:
         import io
 
         buffer = io.BytesIO()
-        torch.save({"network": os.system}, buffer)
+        torch.save({"networks": os.system}, buffer)
         digest = hashlib.sha256(buffer.getvalue()).hexdigest().encode()
         path = tmp_path / "checkpoint.pt"
-        path.write_bytes(b"anatpaste-checkpoint-2\n" + digest + b"\n" + buffer.getvalue())
+        path.write_bytes(f"{FORMAT}\n".encode() + digest + b"\n" + buffer.getvalue())
         with pytest.raises(ValueError, match=r"the checkpoint cannot be read \(UnpicklingError\)"):
             read_checkpoint(path, pytest.fail)
 

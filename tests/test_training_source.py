@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter, segment_lungs
 from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.methods import Batch
+from anatpaste_gpu.methods.pretext.task import TASKS
 from anatpaste_gpu.methods.pretext.twins import Twins
 from anatpaste_gpu.segment.packed_masks import pack_masks, segment_all, unpack_masks
 from anatpaste_gpu.segment.segmenters import lung_segmenter
-from anatpaste_gpu.training import train
 from anatpaste_gpu.training.input import (
     AHEAD,
-    RawBatch,
     ResidentImages,
     StreamedImages,
     TrainingStream,
     open_source,
 )
 
-from .training_runs import assert_same_run, phantoms, quiet, tiny
+from .training_runs import assert_same_run, phantoms, quiet, tiny, train
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def noise(count: int, side: int = 16) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=generator)
 
 
-def assert_equal(a: RawBatch, b: RawBatch) -> None:
+def assert_equal(a: Batch, b: Batch) -> None:
     assert all(torch.equal(*pair) for pair in zip(a.tensors(), b.tensors(), strict=True))
 
 
@@ -140,7 +140,7 @@ def test_masks_of_real_radiographs_are_those_of_the_images_before_jitter(radiogr
     masks = segment_lungs(radiographs, config)
     assert torch.equal(unpack_masks(packed, 256, 256), masks)
     index = torch.arange(24)
-    twins = Twins(tiny(Path("unused"), batch_size=24), 24, CPU)
+    twins = Twins(TASKS["anatpaste"], 0, 24, CPU)
     jittered = image_jitter(radiographs, seed=0, index=index)
     once = twins(radiographs, index, packed)
     assert torch.equal(once[:24], jittered)

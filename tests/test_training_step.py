@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,26 +17,25 @@ from PIL import Image
 from anatpaste_gpu import KernelDensity
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.devices import compute_dtype
-from anatpaste_gpu.distributed import Ranks
-from anatpaste_gpu.methods.detector import elements_within, embed, embedding_batch
-from anatpaste_gpu.methods.pretext.twins import Twins
-from anatpaste_gpu.runs.folder import RunFolder
-from anatpaste_gpu.training import TrainConfig, train
-from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.distributed import Engine, Ranks
+from anatpaste_gpu.methods import Batch, Learner, Recipe, get_method
+from anatpaste_gpu.methods.pretext import AnatPasteNet
+from anatpaste_gpu.methods.pretext.embedding import elements_within, embed, embedding_batch
+from anatpaste_gpu.methods.protocol import CUDA_GRAPH
+from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.guards import OutOfMemory, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import ResidentImages, TrainingStream
 from anatpaste_gpu.training.step import (
     WARM_UP,
+    Figures,
     GraphedStep,
     StepClock,
-    StepResult,
     Tally,
     TrainingStep,
-    build_optimizer,
+    wants_graph,
 )
-from anatpaste_gpu.training.trainer import Trainer, build_network, wants_graph
 
-from .training_runs import assert_same_run, phantoms, quiet, tiny
+from .training_runs import assert_same_run, begun, phantoms, quiet, tiny, train
 
 CPU = torch.device("cpu")
 
@@ -75,7 +76,7 @@ def embedding_peaks(count: int, side: int, budgets: tuple[int, ...]) -> list[int
     """Peak bytes of embedding `count` images under each budget in MiB."""
     from bench.memory import peak_bytes
 
-    network = build_network(TrainConfig.of())
+    network = AnatPasteNet()
     images = torch.zeros(count, 1, side, side, dtype=torch.uint8)
     assert embed(network, images, CPU, budgets[-1]).shape == (count, 512)
     return [peak_bytes(lambda b=budget: embed(network, images, CPU, b), "cpu") for budget in budgets]
@@ -87,36 +88,34 @@ class Replayer:
     def __init__(self) -> None:
         self.warmed = self.replayed = 0
 
-    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+    def warm_up(self, work: Callable[[], Figures]) -> Figures:
         self.warmed += 1
         return work()
 
-    def record(self, work: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
-        held = StepResult(torch.zeros(()), torch.zeros((), dtype=torch.int64))
+    def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
+        held = {"loss": torch.zeros(()), "accuracy": torch.zeros((), dtype=torch.int64)}
 
         def replay() -> None:
             self.replayed += 1
-            for target, value in zip(held, work(), strict=True):
-                target.copy_(value)
+            for name, value in work().items():
+                held[name].copy_(value)
 
         return replay, held
 
 
 def losses_of(splits: DatasetSplits, recorder: Replayer | None, steps: int = 8) -> list[float]:
     config = tiny(Path("unused"))
-    network = build_network(config)
-    step = TrainingStep(
-        network, build_optimizer(network, config), Twins(config, 4, CPU), torch.float32, StepClock(CPU)
-    )
+    learner = config.method.learner(config.recipe).prepare(Engine())
+    step = TrainingStep(learner, learner.optimizers(), StepClock(CPU))
     if recorder is not None:
         step.capture_with(lambda compute: GraphedStep(compute, recorder, strict=True, say=pytest.fail))
     source = ResidentImages(splits.train.images, TrainingStream(len(splits.train), 4, 0), CPU)
     tally = Tally(steps, CPU)
     for number in range(steps):
-        tally.note(step(source.batch(number), 0.01 * (number + 1)))
-    losses, correct = tally.pending()
-    assert all(0 <= value <= 8 for value in correct.tolist())
-    values: list[float] = losses.tolist()
+        tally.note(step(source.batch(number), number, 0.3 * (number + 1)))
+    figures = tally.pending()
+    assert all(0 <= value <= 8 for value in figures["accuracy"].tolist())
+    values: list[float] = figures["loss"].tolist()
     return values
 
 
@@ -128,33 +127,62 @@ class TestGraph:
 
     def test_what_cannot_be_captured_goes_on_or_is_an_error(self) -> None:
         class Refusing(Replayer):
-            def record(self, work: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
+            def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
                 raise RuntimeError("operation not permitted when stream is capturing\nCompile with ...")
 
-        raw = ResidentImages(
-            torch.zeros(2, 1, 16, 16, dtype=torch.uint8), TrainingStream(2, 2, 0), CPU
-        ).batch(0)
-        result = StepResult(torch.ones(()), torch.ones((), dtype=torch.int64))
+        batch = Batch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.arange(2))
+        result = {"loss": torch.ones(())}
         said: list[str] = []
-        easy = GraphedStep(lambda raw, timed: result, Refusing(), strict=False, say=said.append)
-        assert [easy(raw) for _ in range(6)] == [result] * 6
+        easy = GraphedStep(lambda *_: result, Refusing(), strict=False, say=said.append)
+        assert [easy(batch, number) for number in range(6)] == [result] * 6
         assert not easy.captured
         reason = r"(operation not permitted when stream is capturing)"
         assert said == [f"The step runs without a CUDA graph, as it cannot be captured {reason}."]
-        strict = GraphedStep(lambda raw, timed: result, Refusing(), strict=True, say=pytest.fail)
-        for _ in range(WARM_UP):
-            strict(raw)
+        strict = GraphedStep(lambda *_: result, Refusing(), strict=True, say=pytest.fail)
+        for number in range(WARM_UP):
+            strict(batch, number)
         with pytest.raises(
             ValueError, match=r"cannot be captured in a CUDA graph .* leave --cuda_graph out\."
         ):
-            strict(raw)
+            strict(batch, WARM_UP)
 
-    def test_who_gets_one(self) -> None:
-        assert not wants_graph(TrainConfig.of(), CPU, Ranks())
+    def test_who_gets_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ordinary, insisting = TrainConfig.of(), TrainConfig.of(cuda_graph=True)
+        assert not wants_graph(ordinary, learner_on("cpu"))
         with pytest.raises(ValueError, match="cuda_graph true needs a GPU and the compiled CUDA kernels"):
-            wants_graph(TrainConfig.of(cuda_graph=True), CPU, Ranks())
+            wants_graph(insisting, learner_on("cpu"))
         with pytest.raises(ValueError, match="goes neither with precision float16 nor with compile true"):
             TrainConfig.of(cuda_graph=True, precision="float16")
+        monkeypatch.setattr("anatpaste_gpu._extension.has_cuda_kernels", lambda: True)
+        assert wants_graph(ordinary, learner_on("cuda"))
+        assert not wants_graph(TrainConfig.of(cuda_graph=False), learner_on("cuda"))
+
+    def test_a_method_that_cannot_be_captured_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By its limits, or by the learner itself."""
+        monkeypatch.setattr("anatpaste_gpu._extension.has_cuda_kernels", lambda: True)
+        limited = dataclasses.replace(get_method("anatpaste"), limits={CUDA_GRAPH: "it asks the host"})
+        insisting = TrainConfig.of(cuda_graph=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainConfig, "method", property(lambda self: limited))
+            assert not wants_graph(TrainConfig.of(), learner_on("cuda"))
+            with pytest.raises(
+                ValueError, match=r"^method anatpaste does not go with cuda_graph true: it asks the host\.$"
+            ):
+                wants_graph(insisting, learner_on("cuda"))
+        learner = learner_on("cuda")
+        monkeypatch.setattr(learner, "why_no_graph", lambda: "it asks the host")
+        assert not wants_graph(TrainConfig.of(), learner)
+        with pytest.raises(
+            ValueError, match=r"^cuda_graph true cannot be had: it asks the host; leave --cuda_graph out\.$"
+        ):
+            wants_graph(insisting, learner)
+
+
+def learner_on(device: str) -> Learner:
+    """A learner that thinks it is on a device."""
+    learner = Learner(Recipe())
+    learner.engine = SimpleNamespace(device=torch.device(device), ranks=Ranks())  # type: ignore[assignment]
+    return learner
 
 
 def test_float16_is_for_gpus() -> None:
@@ -171,11 +199,9 @@ def test_compiled_step_learns_alike(tmp_path: Path, splits: DatasetSplits) -> No
     found = []
     for on in (False, True):
         config = tiny(tmp_path / str(on), compile=on, precision="float32")
-        folder = RunFolder(config.run_dir)
-        folder.begin(config, splits.manifest)
-        trainer = Trainer(config, splits, folder, CPU, Display(quiet(), folder.tensorboard, 12, 3))
-        loss = trainer.training_step(trainer.source.batch(0), config.learning_rate).loss
-        gradients = [weight.grad for weight in trainer.network.parameters()]
+        trainer = begun(config, splits)
+        loss = trainer.training_step(trainer.source.batch(0), 0, 1.0)["loss"]
+        gradients = [weight.grad for weight in trainer.learner.parameters()]
         found.append((loss, torch.cat([g.flatten() for g in gradients if g is not None])))
         assert len(gradients) == sum(g is not None for g in gradients)
     (loss, gradient), (compiled_loss, compiled_gradient) = found
@@ -323,7 +349,7 @@ class TestMemory:
 
     def test_embedding_splits_by_its_budget(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No batch is larger than what the budget's estimate allows, and none of the images is lost."""
-        network, sizes = build_network(TrainConfig.of()), []
+        network, sizes = AnatPasteNet(), []
         whole = network.embed
 
         def counted(batch: torch.Tensor) -> torch.Tensor:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from anatpaste_gpu import training
 from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.distributed import Ranks
+from anatpaste_gpu.report import RunPictures
+from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.step import StepClock
+from anatpaste_gpu.training.trainer import Trainer, build_engine
 
+CPU = torch.device("cpu")
 SIZES = {"train_size": 24, "validation_size": 8, "test_size": 8}
 # A network of 0.3 million weights: the loop does not care, and the files stay small.
 TINY = TrainConfig.of(
@@ -30,6 +38,8 @@ TINY = TrainConfig.of(
     gallery_rows=2,
     log_every=2,
 )
+#: As the commands train: with pictures.
+train = functools.partial(training.train, pictures=RunPictures())
 RESULTS = (
     "augmentation_gallery.png",
     "metrics.json",
@@ -54,7 +64,17 @@ def printed(console: Console) -> str:
 
 
 def tiny(folder: Path, **changes: Any) -> TrainConfig:
-    return dataclasses.replace(TINY, output=str(folder), **changes)
+    return TINY.replace(output=str(folder), **changes)
+
+
+def begun(config: TrainConfig, splits: DatasetSplits) -> Trainer:
+    """The trainer of a new run in the config's folder, on the CPU, before its first step."""
+    folder, clock = RunFolder(config.run_dir), StepClock(CPU)
+    folder.begin(config, splits.manifest)
+    engine = build_engine(config, CPU, Ranks(), clock)
+    learner = config.method.learner(config.recipe).prepare(engine)
+    display = Display(quiet(), folder.tensorboard, config.total_steps, config.recipe.schedule.steps_per_epoch)
+    return Trainer(config, learner, splits, folder, display, clock)
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
