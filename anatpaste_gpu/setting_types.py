@@ -86,15 +86,15 @@ class Section:
     def settings(self) -> dict[str, Any]:
         """All settings side by side."""
         found: dict[str, Any] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            found.update(value.settings() if isinstance(value, Section) else {field.name: value})
+        for name, kind in _hints(type(self)).items():
+            value = getattr(self, name)
+            found.update(value.settings() if _is_section(kind) else {name: value})
         return found
 
 
 def sections(cls: type[Section]) -> tuple[type[Section], ...]:
     """A section's class and those within it."""
-    inner = [kind for kind in _hints(cls).values() if isinstance(kind, type) and issubclass(kind, Section)]
+    inner = [kind for kind in _hints(cls).values() if _is_section(kind)]
     return (cls, *(found for kind in inner for found in sections(kind)))
 
 
@@ -104,18 +104,22 @@ def setting_names(cls: type[Section]) -> tuple[str, ...]:
         name
         for section in sections(cls)
         for name, kind in _hints(section).items()
-        if not (isinstance(kind, type) and issubclass(kind, Section))
+        if not _is_section(kind)
     )
 
 
 def _build(cls: type[_Section], settings: dict[str, Any]) -> _Section:
     chosen: dict[str, Any] = {}
     for name, kind in _hints(cls).items():
-        if isinstance(kind, type) and issubclass(kind, Section):
+        if _is_section(kind):
             chosen[name] = _build(kind, settings)
         elif name in settings:
             chosen[name] = settings[name]
     return cls(**chosen)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _hints(cls: type) -> dict[str, Any]:

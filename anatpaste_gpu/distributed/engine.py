@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Callable
 from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -54,14 +53,17 @@ class Engine:
         """Parts of a batch that this rank holds."""
         return own_parts(self.batch_parts, self.ranks.world)
 
-    def share(self, network: nn.Module) -> Any:
-        """The network as a training step calls it; it goes on sharing all tensors with what is returned.
+    def share(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The network as a training step calls it: a function, whose tensors are those of the network.
 
         Raises:
             ValueError: the parts cannot be shared by the ranks, or the network cannot be trained in parts.
         """
         shared = in_parallel(network, self.ranks, self.device, self.batch_parts)
-        return torch.compile(shared) if self.compile else shared
+        run: Any = torch.compile(shared) if self.compile else shared
+        # Not the module itself, which would be a second submodule of the learner that keeps it.
+        call: Callable[[Tensor], Tensor] = run.__call__
+        return call
 
     def autocast(self) -> torch.autocast:
         """The step's precision for what is computed inside."""

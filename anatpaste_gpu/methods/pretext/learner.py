@@ -57,8 +57,7 @@ class PretextLearner(Learner):
         """Moves everything to the engine's device, and lets its ranks share the network's steps."""
         super().prepare(engine)
         self.scorer.set_params(max_elements=elements_within(engine.memory_budget))
-        # In a tuple, so that the shared network's tensors are not the learner's a second time.
-        self._shared = (engine.share(self.network),)
+        self._shared = engine.share(self.network)
         batch_size = self.recipe.schedule.batch_size // engine.ranks.world
         self.twins = Twins(self.task, self.recipe.seed, batch_size, engine.device, engine.own_parts)
         return self
@@ -90,13 +89,11 @@ class PretextLearner(Learner):
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         """Augments, classifies image against twin, updates. Never synchronises."""
-        (network,) = self._shared
-        network.train()
         images = self.twins(batch.images, batch.index, batch.companions)
         self.engine.mark()
         labels = self.twins.labels
         with self.engine.autocast():
-            logits = network(images).float()
+            logits = self._shared(images).float()
         loss = mean_cross_entropy(logits, labels, self.twins.parts)
         self.engine.update(loss, self._sgd)
         return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == labels).sum()}
