@@ -1,6 +1,6 @@
-"""Every method and scorer gives what release 0.1 gave: recipe hashes, losses and scores of very small runs.
+"""Every method and scorer gives what it gave before methods owned their networks: in very small runs.
 
-released_scores.json was written by that release. Its runs hardly move the weights, so that rounding, which
+scores_before.json was written by the code of then. Its runs hardly move the weights, so that rounding, which
 differs from one processor to another, is not magnified; what they paste and in which order shows in the
 losses, and through the batch statistics in the scores.
 """
@@ -23,8 +23,8 @@ from anatpaste_gpu.runs import TrainConfig
 
 from .training_runs import phantoms, quiet, tiny, train
 
-RELEASED: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "released_scores.json").read_text(encoding="utf-8")
+BEFORE: dict[str, dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "scores_before.json").read_text(encoding="utf-8")
 )
 # Parts of the range of the scores. Instructions of 1999 in place of AVX-512's moved them by up to 0.4 %
 # where batch statistics of 8 small images decide, and by 6e-6 where nothing is trained.
@@ -62,15 +62,15 @@ def recipe(name: str, folder: Path, weights: Path | None) -> TrainConfig:
     )
 
 
-@pytest.mark.parametrize("name", list(RELEASED))
-def test_it_is_what_the_release_gave(name: str, tmp_path: Path, splits: DatasetSplits, weights: Path) -> None:
-    released = RELEASED[name]
-    assert recipe(name, tmp_path, Path("weights.pt")).recipe_hash() == released["recipe_hash"]
+@pytest.mark.parametrize("name", list(BEFORE))
+def test_it_is_what_it_was(name: str, tmp_path: Path, splits: DatasetSplits, weights: Path) -> None:
+    before = BEFORE[name]
+    assert recipe(name, tmp_path, Path("weights.pt")).recipe_hash() == before["recipe_hash"]
     metrics = train(recipe(name, tmp_path / "run", weights), splits=splits, console=quiet())
-    if released["loss"] is not None:
+    if before["loss"] is not None:
         # float32 sums, of three steps.
-        assert metrics["training"]["epochs"][0]["loss"] == pytest.approx(released["loss"], rel=1e-4)
+        assert metrics["training"]["epochs"][0]["loss"] == pytest.approx(before["loss"], rel=1e-4)
     with open(tmp_path / "run" / "scores.csv", newline="") as file:
         scores = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
-    part = UNTRAINED if released["loss"] is None else TRAINED
-    np.testing.assert_allclose(scores, released["scores"], rtol=0, atol=part * np.ptp(released["scores"]))
+    part = UNTRAINED if before["loss"] is None else TRAINED
+    np.testing.assert_allclose(scores, before["scores"], rtol=0, atol=part * np.ptp(before["scores"]))
