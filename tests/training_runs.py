@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def printed(console: Console) -> str:
 
 
 def tiny(folder: Path, **changes: Any) -> TrainConfig:
-    return dataclasses.replace(TINY, output=str(folder), **changes)
+    return TINY.replace(output=str(folder), **changes)
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
