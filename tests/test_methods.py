@@ -15,8 +15,8 @@ from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import DatasetSplits, load_dataset
-from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.distributed.engine import Engine
+from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.methods.backbones import IMAGENET
 from anatpaste_gpu.methods.pretext import TASKS, AnatPasteNet, PretextLearner
 from anatpaste_gpu.methods.pretext.twins import Twins
