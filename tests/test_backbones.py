@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors
 import safetensors.torch
 import torch
 import torchvision
@@ -26,10 +24,13 @@ from anatpaste_gpu.methods.backbones import (
     check_backbone,
     published_normalisation,
 )
-from anatpaste_gpu.methods.detector import Detector, embed
+from anatpaste_gpu.methods.detector import Detector
+from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.methods.pretext.network import AnatPasteNet, to_input
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.training import TrainConfig, train
+
+from .detectors import fitted, write_released
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 # Sides that transformers whose windows do not fit 256 pixels take.
@@ -215,23 +216,26 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
 def test_a_detector_keeps_the_input_of_its_network(tmp_path: Path) -> None:
     images = grey_images(32)
     odd = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    network = AnatPasteNet("shufflenet_v2_x0_5", normalisation=odd).eval()
-    embeddings = embed(network, images, torch.device("cpu"))
+    learner = fitted(images, backbone="shufflenet_v2_x0_5")
+    learner.network.normalisation = odd
+    learner.fit(images)
     path = tmp_path / "model.safetensors"
-    Detector(network, embeddings, 32, "shufflenet_v2_x0_5", 1.0, Calibration(0.0, 0.0, 1.0)).save(path)
-    assert Detector.load(path).network.normalisation == odd
+    Detector(learner, Calibration(0.0, 0.0, 1.0)).save(path)
+    loaded = Detector.load(path)
+    assert loaded.learner.network.normalisation == odd
+    assert loaded.score(images).tolist() == learner.score(images).tolist()
     # Files from before say only whether it was ImageNet's.
-    with safetensors.safe_open(path, framework="pt") as file:
-        content = json.loads(file.metadata()["detector"])
-    del content["input_mean"], content["input_std"]
+    embeddings = embed(learner.network, images, torch.device("cpu"))
+    ends = {"threshold": 0.0, "minimum": 0.0, "maximum": 1.0}
     for earlier, expected in (
         ({}, GREY),
         ({"imagenet_input": False}, GREY),
         ({"imagenet_input": True}, IMAGENET),
+        ({"input_mean": odd.mean, "input_std": odd.std}, odd),
     ):
-        metadata = {"detector": json.dumps(content | earlier)}
-        safetensors.torch.save_file(safetensors.torch.load_file(path), tmp_path / "old", metadata)
-        assert Detector.load(tmp_path / "old").network.normalisation == expected
+        described = {"backbone": "shufflenet_v2_x0_5", "image_size": 32, **earlier}
+        write_released(tmp_path / "old", learner.network, embeddings, ends, **described)
+        assert Detector.load(tmp_path / "old").learner.network.normalisation == expected
 
 
 @timm
@@ -246,7 +250,7 @@ def test_a_run_on_a_timm_backbone_is_rebuilt_from_its_file(name: str, tmp_path: 
     config = config.replace(bootstrap_samples=100, gallery_rows=1, output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
     detector = load_detector(tmp_path / "run")
-    assert detector.backbone == name
+    assert detector.learner.recipe.network.backbone == name
     decisions = detector.calibration.decide(detector.score(splits.test.images))
     accuracy = float((decisions == splits.test.labels.numpy()).mean())
     assert accuracy == pytest.approx(metrics["test"]["accuracy"], abs=1e-12)

@@ -1,27 +1,30 @@
 """Threshold, normalisation, metrics, bootstrap and pictures, against scikit-learn and plain loops."""
 
-import dataclasses
-import json
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors
-import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
+from sklearn import neighbors
 
 from anatpaste_gpu import Mahalanobis, NearestNeighbours
 from anatpaste_gpu.data import ImageSet
-from anatpaste_gpu.evaluation import Calibration, Detector, auc_interval, best_f1_threshold, embed
-from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate, save_scores, score_split
+from anatpaste_gpu.evaluation import auc_interval
+from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate
 from anatpaste_gpu.evaluation.metrics import classification_metrics
-from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.report.gallery import save_gallery
 from anatpaste_gpu.report.score_figures import save_histogram, save_roc
+from anatpaste_gpu.runs.records import save_scores
+from anatpaste_gpu.scorers.calibration import Calibration, best_f1_threshold
+from anatpaste_gpu.training.run import score_split
+
+from .detectors import fitted, write_released
 
 
 def labelled_scores(seed: int = 0, size: int = 60, levels: int = 25) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +139,7 @@ class TestExceptions:
             detector.score(torch.zeros(2, 1, 16, 16, dtype=torch.uint8))
 
     def test_detector_without_calibration(self, detector: Detector, tmp_path) -> None:
-        bare = Detector(detector.network, detector.embeddings, 32, "resnet18")
+        bare = Detector(detector.learner)
         with pytest.raises(ValueError, match="can be saved only with a calibration"):
             bare.save(tmp_path / "model.safetensors")
 
@@ -156,21 +159,25 @@ def random_images(count: int, seed: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    torch.manual_seed(0)
-    # As a trained network lies in memory; in another layout the convolutions add in another order.
-    network = AnatPasteNet().eval().to(memory_format=torch.channels_last)
-    embeddings = embed(network, random_images(20, 1), torch.device("cpu"))
-    return Detector(network, embeddings, 32, "resnet18", calibration=Calibration(470.6, 470.5, 470.9))
+    return Detector(fitted(random_images(20, 1)), Calibration(470.6, 470.5, 470.9))
+
+
+def rows_of(detector: Detector, images: torch.Tensor) -> torch.Tensor:
+    return embed(detector.learner.network, images, torch.device("cpu"))
 
 
 def test_score_is_the_negative_log_density_of_scikit_learn(detector: Detector) -> None:
     from sklearn.neighbors import KernelDensity
 
     images = random_images(7, 2)
-    rows = embed(detector.network, images, torch.device("cpu"))
+    rows = rows_of(detector, images)
     # Float32 rounding of 512 squared numbers that sum to 1.
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(7), rtol=0, atol=1e-6)
-    expected = -KernelDensity(bandwidth=1.0).fit(detector.embeddings.numpy()).score_samples(rows.numpy())
+    expected = (
+        -KernelDensity(bandwidth=1.0)
+        .fit(rows_of(detector, random_images(20, 1)).numpy())
+        .score_samples(rows.numpy())
+    )
     # Products are taken in float32: 1e-6 is what the density itself promises.
     np.testing.assert_allclose(detector.score(images), expected, rtol=0, atol=1e-6)
     assert detector.score(images[:0]).shape == (0,)
@@ -180,7 +187,7 @@ def test_detector_file_round_trip(detector: Detector, tmp_path) -> None:
     path = tmp_path / "model.safetensors"
     detector.save(path, {"seed": 3})
     loaded = Detector.load(path)
-    assert (loaded.image_size, loaded.backbone, loaded.bandwidth) == (32, "resnet18", 1.0)
+    assert loaded.learner.recipe == detector.learner.recipe
     assert loaded.calibration == detector.calibration
     images = random_images(5, 3)
     assert loaded.score(images).tolist() == detector.score(images).tolist()
@@ -194,35 +201,44 @@ def test_detector_file_round_trip(detector: Detector, tmp_path) -> None:
     [
         ({"scorer": "mahalanobis"}, Mahalanobis()),
         ({"scorer": "knn", "neighbours": 3}, NearestNeighbours(3)),
-        ({"scorer": "knn", "neighbour_distance": "kth"}, NearestNeighbours(5, distance="kth")),
+        ({"scorer": "knn", "neighbour_distance": "kth"}, NearestNeighbours(5, neighbour_distance="kth")),
     ],
 )
 def test_other_scorers_survive_the_file(detector: Detector, tmp_path, options: dict, peer: Any) -> None:
-    other = dataclasses.replace(detector, **options)
+    other = Detector(fitted(random_images(20, 1), **options), detector.calibration)
     images = random_images(7, 2)
-    rows = embed(detector.network, images, torch.device("cpu"))
-    expected = (-peer.fit(detector.embeddings).score_samples(rows)).tolist()
+    rows = rows_of(detector, images)
+    expected = (-peer.fit(rows_of(detector, random_images(20, 1))).score_samples(rows)).tolist()
     assert other.score(images).tolist() == expected
     assert expected != detector.score(images).tolist()
     other.save(tmp_path / "model.safetensors")
     assert Detector.load(tmp_path / "model.safetensors").score(images).tolist() == expected
 
 
-def test_a_file_of_the_first_format_is_read(detector: Detector, tmp_path) -> None:
-    path, first = tmp_path / "model.safetensors", tmp_path / "first.safetensors"
-    detector.save(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        content = json.loads(file.metadata()["detector"])
-    older = ("notice", "backbone", "image_size", "bandwidth", "threshold", "minimum", "maximum")
-    metadata = {"format": "anatpaste-detector-1", **{name: content[name] for name in older}}
-    tensors = safetensors.torch.load_file(path)
-    safetensors.torch.save_file(tensors, first, {"detector": json.dumps(metadata)})
-    images = random_images(3, 5)
-    assert Detector.load(first).score(images).tolist() == detector.score(images).tolist()
-    metadata["format"] = "anatpaste-detector-9"
-    safetensors.torch.save_file(tensors, first, {"detector": json.dumps(metadata)})
+@pytest.mark.parametrize("file_format", ["anatpaste-detector-1", "anatpaste-detector-2"])
+def test_files_of_earlier_formats_score_alike(detector: Detector, tmp_path, file_format: str) -> None:
+    path, images = tmp_path / "model.safetensors", random_images(3, 5)
+    rows = rows_of(detector, random_images(20, 1))
+    ends = {"threshold": 470.6, "minimum": 470.5, "maximum": 470.9}
+    said = {"backbone": "resnet18", "image_size": 32}
+    network = detector.learner.network
+    write_released(path, network, rows, ends, file_format=file_format, **said)
+    loaded = Detector.load(path)
+    assert loaded.calibration == detector.calibration
+    assert loaded.score(images).tolist() == detector.score(images).tolist()
+    queries = rows_of(detector, images).numpy()
+    density = neighbors.KernelDensity(bandwidth=1.0).fit(rows.numpy())
+    # Products are taken in float32: 1e-6 is what the density itself promises.
+    np.testing.assert_allclose(loaded.score(images), -density.score_samples(queries), rtol=0, atol=1e-6)
+    if file_format == "anatpaste-detector-2":
+        knn = {"scorer": "knn", "neighbours": 3, "head_widths": (512, 128, 2)}
+        write_released(path, network, rows, ends, file_format=file_format, **said, **knn)
+        distances, _ = neighbors.NearestNeighbors(n_neighbors=3).fit(rows.numpy()).kneighbors(queries)
+        # scikit-learn's own distances of float32 points.
+        np.testing.assert_allclose(Detector.load(path).score(images), distances.mean(1), rtol=1e-4, atol=1e-5)
+    write_released(path, network, rows, ends, file_format="anatpaste-detector-9", **said)
     with pytest.raises(ValueError, match=r"expected a model file of format .*, got anatpaste-detector-9"):
-        Detector.load(first)
+        Detector.load(path)
 
 
 def test_findings_of_the_images_reach_the_scored_split(detector: Detector) -> None:

@@ -6,16 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from anatpaste_gpu.evaluation import (
-    Calibration,
-    auc_interval,
-    finding_metrics,
-    metric_intervals,
-    normal_quantile_threshold,
-)
+from anatpaste_gpu.evaluation import auc_interval, finding_metrics, metric_intervals
 from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS, metrics_of_counts
 from anatpaste_gpu.evaluation.evaluate import ScoredSplit, evaluate
 from anatpaste_gpu.evaluation.metrics import classification_metrics, sensitivity_at_specificity
+from anatpaste_gpu.scorers.calibration import Calibration, normal_quantile_threshold
 
 from .test_evaluation import labelled, labelled_scores
 

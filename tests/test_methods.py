@@ -15,18 +15,19 @@ from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import DatasetSplits, load_dataset
+from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.methods.backbones import IMAGENET
-from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods.pretext import TASKS, AnatPasteNet, PretextLearner
 from anatpaste_gpu.methods.pretext.twins import Twins
+from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.training import TrainConfig, train
-from anatpaste_gpu.training.trainer import build_network
 
 from . import training_runs
 
-TINY = dataclasses.replace(training_runs.TINY, epochs=1, steps_per_epoch=2)
+TINY = training_runs.TINY.replace(epochs=1, steps_per_epoch=2)
 DRAWS = {"seed": 3, "index": torch.arange(4, 8)}
-TRAINED = [name for name in method_names() if get_method(name).trains]
+TRAINED = [name for name, task in TASKS.items() if task.pastes]
 
 
 @pytest.fixture(scope="module")
@@ -61,33 +62,36 @@ def phantoms(splits: DatasetSplits) -> torch.Tensor:
 def test_anatpaste_and_its_ablations_are_the_paste_with_one_setting_changed(
     name: str, config: AnatPasteConfig, splits: DatasetSplits
 ) -> None:
-    method = get_method(name)
-    (twins,) = method.augment(phantoms(splits), **DRAWS)
+    task = TASKS[name].configured(AnatPasteConfig())
+    (twins,) = task.augment(phantoms(splits), **DRAWS)
     assert torch.equal(twins, batch_augment(phantoms(splits), config=config, **DRAWS))
-    assert (method.copies, method.classes, method.trains) == (1, 2, True)
+    assert (task.copies, task.classes, get_method(name).trains) == (1, 2, True)
 
 
 @pytest.mark.parametrize("variant", ["normal", "scar", "union"])
 def test_cutpaste_is_its_variant(variant: str, splits: DatasetSplits) -> None:
-    method = get_method(f"cutpaste-{variant}")
-    (twins,) = method.augment(phantoms(splits), **DRAWS)
+    task = TASKS[f"cutpaste-{variant}"].configured(AnatPasteConfig())
+    (twins,) = task.augment(phantoms(splits), **DRAWS)
     assert torch.equal(twins, cut_paste(phantoms(splits), variant=variant, **DRAWS))
-    assert not method.segments
+    assert not task.segments
+    assert not get_method(task.name).segments(TINY.replace(method=task.name).recipe)
 
 
 def test_three_way_makes_both_copies_of_every_image(splits: DatasetSplits) -> None:
-    method = get_method("cutpaste-3way")
-    normal, scar = method.augment(phantoms(splits), **DRAWS)
+    task = TASKS["cutpaste-3way"]
+    normal, scar = task.augment(phantoms(splits), **DRAWS)
     assert torch.equal(normal, cut_paste(phantoms(splits), variant="normal", **DRAWS))
     assert torch.equal(scar, cut_paste(phantoms(splits), variant="scar", **DRAWS))
-    assert (method.copies, method.classes) == (2, 3)
+    assert (task.copies, task.classes) == (2, 3)
 
 
 def test_an_ablation_keeps_the_other_settings() -> None:
     official = AnatPasteConfig.official()
-    method = get_method("anatpaste-no-blur", official)
-    assert method.config == dataclasses.replace(official, use_blur=False)
-    assert not get_method("anatpaste", AnatPasteConfig.without_segmentation()).segments
+    task = TASKS["anatpaste-no-blur"].configured(official)
+    assert task.config == dataclasses.replace(official, use_blur=False)
+    assert not TASKS["anatpaste"].configured(AnatPasteConfig.without_segmentation()).segments
+    for config, expected in ((official, True), (AnatPasteConfig.without_segmentation(), False)):
+        assert get_method("anatpaste").segments(TINY.replace(augmentation=config).recipe) == expected
 
 
 def test_lung_masks_are_used_where_a_method_segments_and_only_there(splits: DatasetSplits) -> None:
@@ -95,24 +99,27 @@ def test_lung_masks_are_used_where_a_method_segments_and_only_there(splits: Data
     corner = torch.zeros_like(images, dtype=torch.bool)
     corner[:, :, :8, :8] = True
     for name in ("anatpaste", "anatpaste-no-blur"):
-        (twins,) = get_method(name).augment(images, lung_masks=corner, **DRAWS)
+        (twins,) = TASKS[name].configured(AnatPasteConfig()).augment(images, masks=corner, **DRAWS)
         changed = twins != images
         assert changed.any()
         assert not changed[~corner].any(), name
-    free = get_method("anatpaste-no-segmentation")
-    with_masks, without = (free.augment(images, lung_masks=masks, **DRAWS)[0] for masks in (corner, None))
+    free = TASKS["anatpaste-no-segmentation"].configured(AnatPasteConfig())
+    with_masks, without = (free.augment(images, masks=masks, **DRAWS)[0] for masks in (corner, None))
     assert torch.equal(with_masks, without)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_batch_and_labels_follow_the_number_of_copies(name: str, splits: DatasetSplits) -> None:
-    config = dataclasses.replace(TINY, method=name)
-    method = config.augmenter
-    twins = Twins(config, 4, torch.device("cpu"))
+    config = TINY.replace(method=name)
+    task = TASKS[name].configured(AnatPasteConfig())
+    twins = Twins(task, config.recipe.seed, 4, torch.device("cpu"))
     batch = twins(phantoms(splits), DRAWS["index"])
-    assert batch.shape == (4 * (1 + method.copies), 1, 32, 32)
-    assert twins.labels.tolist() == [label for label in range(1 + method.copies) for _ in range(4)]
-    assert build_network(config)(batch).shape == (len(batch), method.classes)
+    assert batch.shape == (4 * (1 + task.copies), 1, 32, 32)
+    assert twins.labels.tolist() == [label for label in range(1 + task.copies) for _ in range(4)]
+    learner = config.method.learner(config.recipe).prepare(Engine())
+    assert isinstance(learner, PretextLearner)
+    assert learner.network(batch).shape == (len(batch), task.classes)
+    assert learner.samples(4) == len(batch)
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -120,16 +127,17 @@ def test_every_method_runs_to_a_scored_folder(
     name: str, tmp_path: Path, splits: DatasetSplits, imagenet: str
 ) -> None:
     weights = imagenet if name == "imagenet" else None
-    config = dataclasses.replace(TINY, method=name, weights=weights, output=str(tmp_path / "run"))
+    config = TINY.replace(method=name, weights=weights, output=str(tmp_path / "run"))
     console = Console(file=io.StringIO(), width=200)
-    metrics = train(config, splits=splits, console=console)
+    metrics = train(config, splits=splits, console=console, pictures=RunPictures())
     stored = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert stored["method"] == name
     steps = config.total_steps
     assert stored["training"]["steps"] == steps == (2 if get_method(name).trains else 0)
     assert (tmp_path / "run" / "augmentation_gallery.png").exists() == bool(steps)
     detector = load_detector(tmp_path / "run")
-    assert detector.network.head_widths[-1] == get_method(name).classes
+    if name in TASKS:
+        assert detector.learner.network.head_widths[-1] == TASKS[name].classes
     scores = detector.score(splits.test.images)
     decisions = detector.calibration.decide(scores)
     agreed = float((decisions == splits.test.labels.numpy()).mean())
@@ -142,12 +150,12 @@ def test_every_method_runs_to_a_scored_folder(
 def test_a_run_of_another_scorer_scores_new_images_alike(
     scorer: str, tmp_path: Path, splits: DatasetSplits
 ) -> None:
-    config = dataclasses.replace(TINY, method="untrained", scorer=scorer, neighbours=3)
-    config = config.replace(output=str(tmp_path / "run"))
+    config = TINY.replace(method="untrained", scorer=scorer, neighbours=3, output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
     assert metrics["scorer"] == scorer
     detector = load_detector(tmp_path / "run")
-    assert (detector.scorer, detector.neighbours) == (scorer, 3)
+    scoring = detector.learner.recipe.scoring
+    assert (scoring.scorer, scoring.neighbours) == (scorer, 3)
     rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()[-len(splits.test) :]
     stored = [float(row.split(",")[3]) for row in rows]
     assert detector.score(splits.test.images).tolist() == stored
@@ -160,7 +168,7 @@ def test_a_report_takes_floors_three_classes_and_other_scorers(tmp_path: Path, s
         "near": {"method": "cutpaste-union", "scorer": "knn"},
     }
     for name, recipe in recipes.items():
-        config = dataclasses.replace(TINY, output=str(tmp_path / name), **recipe)
+        config = TINY.replace(output=str(tmp_path / name), **recipe)
         train(config, splits=splits, console=Console(file=io.StringIO()))
     words = ["report", *(str(tmp_path / name) for name in recipes), "-o", str(tmp_path / "report.html")]
     assert main([*words, "--figures", str(tmp_path / "figures"), "--gpu", "-1"]) == 0
@@ -174,7 +182,7 @@ def test_the_untrained_floor_is_the_network_that_training_starts_from(
 ) -> None:
     outcome = {}
     for name in ("untrained", "anatpaste"):
-        config = dataclasses.replace(TINY, method=name, output=str(tmp_path / name))
+        config = TINY.replace(method=name, output=str(tmp_path / name))
         outcome[name] = train(config, splits=splits, console=Console(file=io.StringIO()))
     floor = outcome["untrained"]
     # One is counted by ranks on the device, the other summed by scikit-learn: the last bit may differ.
@@ -183,7 +191,8 @@ def test_the_untrained_floor_is_the_network_that_training_starts_from(
 
 
 def test_imagenet_weights_get_the_input_that_they_were_trained_on(imagenet: str) -> None:
-    network = build_network(dataclasses.replace(TINY, method="imagenet", weights=imagenet)).eval()
+    config = TINY.replace(method="imagenet", weights=imagenet)
+    network = config.method.learner(config.recipe).network.eval()
     assert network.normalisation == IMAGENET
     images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     plain = AnatPasteNet("shufflenet_v2_x0_5").eval()
@@ -200,7 +209,7 @@ class TestExceptions:
             TrainConfig.of(method="magic")
 
     def test_more_neighbours_than_images(self, tmp_path: Path, splits: DatasetSplits) -> None:
-        config = dataclasses.replace(TINY, scorer="knn", neighbours=13, output=str(tmp_path / "run"))
+        config = TINY.replace(scorer="knn", neighbours=13, output=str(tmp_path / "run"))
         with pytest.raises(ValueError, match="neighbours must be at most the 12 training images, got 13"):
             train(config, splits=splits, console=Console(file=io.StringIO()))
         assert not (tmp_path / "run").exists()

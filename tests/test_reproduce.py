@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 from pathlib import Path
@@ -36,7 +35,7 @@ INTERVALS = {"auc": [0.1, 0.9], "accuracy": [0.2, 0.8], "f1": [0.3, 0.7]}
 
 def write_run(config: TrainConfig, *, shift: float, names: str = "image") -> Path:
     """A finished run folder by hand: 30 + 20 test images, abnormal ones `shift` higher."""
-    generator = np.random.default_rng([config.seed, len(config.method)])
+    generator = np.random.default_rng([config.recipe.seed, len(config.recipe.method)])
     labels = np.repeat([0, 1], [30, 20])
     scores = generator.normal(size=50) + shift * labels
     called = (scores >= 0.5).astype(int)
@@ -45,12 +44,12 @@ def write_run(config: TrainConfig, *, shift: float, names: str = "image") -> Pat
     test = {"auc": area, "accuracy": float(accuracy_score(labels, called)), "f1": 0.5, **counts}
     finding = {**test, "auc": area / 2, "abnormal": 7, "intervals": {"auc": [0.01, 0.99]}}
     metrics = {
-        "dataset": config.dataset,
-        "seed": config.seed,
+        "dataset": config.recipe.dataset,
+        "seed": config.recipe.seed,
         "test": {**test, "auc_interval": INTERVALS["auc"], "intervals": INTERVALS},
         "threshold": 0.5,
         "normaliser": {"minimum": -2.0, "maximum": 3.0},
-        "findings": {"nodule": finding} if config.dataset == "rsna" else {},
+        "findings": {"nodule": finding} if config.recipe.dataset == "rsna" else {},
         "training": {"steps": 6},
         "counts": {"train": {"normal": 40}},
         "device": {"type": "cpu", "name": "A processor", "cpu_threads": 1, "precision": "float32"},
@@ -63,8 +62,10 @@ def write_run(config: TrainConfig, *, shift: float, names: str = "image") -> Pat
     ]
     header = "name,label,split,score,normalised_score,decision"
     (folder / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
-    notes = [f"{config.dataset} is small here."]
-    SplitManifest.build(config.dataset, config.seed, [], notes).save(folder / "split_manifest.json")
+    notes = [f"{config.recipe.dataset} is small here."]
+    SplitManifest.build(config.recipe.dataset, config.recipe.seed, [], notes).save(
+        folder / "split_manifest.json"
+    )
     (folder / "timing.json").write_text('{"training_seconds": 90.0}')
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
@@ -81,21 +82,21 @@ def two_sets(tmp_path: Path) -> list[Run]:
     """Three methods on two data sets, one seed."""
     methods = ("untrained", "anatpaste", "anatpaste-no-blur")
     configs = planned(tmp_path / "runs", ("zhanglab", "rsna"), methods, (0,))
-    return load_runs([write_run(c, shift=len(c.method) / 10) for c in configs])
+    return load_runs([write_run(c, shift=len(c.recipe.method) / 10) for c in configs])
 
 
 class TestPlan:
     def test_runs_of_one_data_set_and_seed_follow_each_other(self, tmp_path: Path) -> None:
         configs = planned(tmp_path, ("zhanglab", "rsna"), ("untrained", "anatpaste"), (0, 1))
-        assert [(c.dataset, c.seed, c.method) for c in configs] == [
+        assert [(c.recipe.dataset, c.recipe.seed, c.recipe.method) for c in configs] == [
             (d, s, m) for d in ("zhanglab", "rsna") for s in (0, 1) for m in ("untrained", "anatpaste")
         ]
         assert len({c.run_dir for c in configs}) == 8
-        assert configs[-1].data_root == "/secret/place"
+        assert configs[-1].place.data_root == "/secret/place"
 
     def test_all_seeds_share_the_first_ones_split(self, tmp_path: Path) -> None:
         three, one = (planned(tmp_path, ("rsna",), ("anatpaste",), seeds) for seeds in ((4, 5, 6), (4,)))
-        assert [config.drawn_from for config in three] == [4, 4, 4]
+        assert [config.recipe.drawn_from for config in three] == [4, 4, 4]
         assert three[0] == one[0], "a table of one seed can be given more seeds later"
 
     def test_every_method_is_in_the_first_table(self, tmp_path: Path) -> None:
@@ -105,8 +106,10 @@ class TestPlan:
         weights = str(tmp_path / "resnet18.safetensors")
         more, none = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={}, weights=weights)
         assert none == []
-        assert {c.method for c in more} - {c.method for c in configs} == {"imagenet"}
-        assert [c.weights for c in more if c.weights] == [weights], "no other method gets them"
+        assert {c.recipe.method for c in more} - {c.recipe.method for c in configs} == {"imagenet"}
+        assert [c.recipe.network.weights for c in more if c.recipe.network.weights] == [weights], (
+            "no other method gets them"
+        )
 
     def test_tables_share_run_folders(self, tmp_path: Path) -> None:
         folders = [
@@ -121,7 +124,9 @@ class TestRecords:
         records = read_records(two_sets)
         for run in two_sets:
             own = [
-                r for r in records if (r.dataset, r.method) == (run.metrics["dataset"], run.config["method"])
+                r
+                for r in records
+                if (r.dataset, r.method) == (run.metrics["dataset"], run.config.recipe.method)
             ]
             by_metric = {r.metric: r for r in own if not r.finding}
             assert by_metric["auc"].value == pytest.approx(roc_auc_score(run.labels, run.scores), abs=1e-12)
@@ -150,7 +155,7 @@ class TestRecords:
 
     def test_seeds_with_other_test_images_have_no_ensemble(self, tmp_path: Path) -> None:
         configs = planned(tmp_path, ("rsna",), ("anatpaste", "anatpaste-no-blur"), (0, 1))
-        runs = load_runs([write_run(c, shift=1.0, names=f"seed{c.seed}-") for c in configs])
+        runs = load_runs([write_run(c, shift=1.0, names=f"seed{c.recipe.seed}-") for c in configs])
         assert "ensemble_auc" not in {r.metric for r in read_records(runs)}
         assert compare_with_full(runs) == {}
         (sheet,) = sheets.ablations(read_records(runs), {})
@@ -254,7 +259,7 @@ class TestFinishedRuns:
 
     def test_a_run_of_another_recipe_is_refused_before_anything_starts(self, tmp_path: Path) -> None:
         configs = planned(tmp_path, ("demo",), ("untrained", "anatpaste"), (0,))
-        write_run(dataclasses.replace(configs[1], epochs=9), shift=1.0)
+        write_run(configs[1].replace(epochs=9), shift=1.0)
         with pytest.raises(ValueError, match=r"holds a finished run with epochs 9, not 2; choose another -o"):
             carry_out(configs, Console(quiet=True))
         assert not configs[0].run_dir.exists()

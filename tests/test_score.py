@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 
-from anatpaste_gpu import score
+from anatpaste_gpu.cli import score
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.data.demo import write_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -27,6 +26,7 @@ from anatpaste_gpu.cli.train import main as training_main
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
+from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.segment.segmenters import apply_segmenter, lung_segmenter, segmenter_name
 from anatpaste_gpu.training import Interrupted, TrainConfig, train
 
@@ -147,6 +147,7 @@ def splits() -> DatasetSplits:
 
 
 def run(config: TrainConfig, splits: DatasetSplits, **options: Any) -> dict[str, Any]:
+    options = {"pictures": RunPictures(), **options}
     return train(config, splits=splits, console=Console(file=io.StringIO()), **options)
 
 
@@ -216,7 +217,7 @@ def test_a_run_keeps_to_the_segmenter_that_it_began_with(
         run(config, splits, segmenter=left_half)
     monkeypatch.undo()
     stored = TrainConfig.from_yaml((tmp_path / "run" / "config.yaml").read_text())
-    assert stored.segmenter == f"{__name__}.left_half"
+    assert stored.recipe.pasting.segmenter == f"{__name__}.left_half"
     state = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.*")}
     for options, other in (({"segmenter": right_half}, f"'{__name__}.right_half'"), ({}, "None")):
         said = rf"holds an unfinished run with segmenter '{__name__}\.left_half', not {other}; choose another"
@@ -240,7 +241,7 @@ def test_a_run_keeps_to_the_segmenter_that_it_began_with(
 def test_the_command_line_cannot_hand_over_a_segmenter(
     splits: DatasetSplits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = dataclasses.replace(tiny(tmp_path / "run"), segmenter="hands.segment")
+    config = tiny(tmp_path / "run", segmenter="hands.segment")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     assert training_main(["--config", str(tmp_path / "config.yaml")]) == 1
     said = "the recipe names segmenter 'hands.segment', got None; hand it over in Python"
