@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from anatpaste_gpu.files import write_atomically
+from dev import REPOSITORY
 
 from . import machine, plots, readme, scoreboard
 from .goals import goals
@@ -33,7 +34,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(scratch) / NAME
         status = pytest.main(
-            [str(machine.REPOSITORY / "bench"), "--benchmark-only", f"--benchmark-json={raw}", *sys.argv[1:]]
+            [str(REPOSITORY / "bench"), "--benchmark-only", f"--benchmark-json={raw}", *sys.argv[1:]]
         )
         if status != pytest.ExitCode.OK:
             print("nothing was recorded: the benchmarks did not all pass.", file=sys.stderr)
@@ -44,7 +45,7 @@ def main() -> int:
     print(scoreboard.goal_table(goals(results)))
     text = readme.README.read_text()
     begin = readme.BEGIN.search(text)
-    if begin and (machine.REPOSITORY / begin[1]) == folder:
+    if begin and (REPOSITORY / begin[1]) == folder:
         write_atomically(readme.README, readme.generated(text))
     print(f"written to {folder}")
     return 0

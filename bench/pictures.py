@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu.data.phantoms import render_phantom
-from tests import patterns
+from dev import patterns
 
 REAL = "radiographs"
 PHANTOM_SEED = 20_221

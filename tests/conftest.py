@@ -11,9 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from . import backends
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from dev import REPOSITORY, backends
 
 
 def data_root() -> Path | None:

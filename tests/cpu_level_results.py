@@ -17,8 +17,8 @@ from torch import Tensor
 
 from anatpaste_gpu import batch_augment, image_jitter, segment_lungs
 from anatpaste_gpu.data.phantoms import render_phantom
+from dev import patterns
 
-from . import patterns
 from .conftest import data_root, load_batch, zhanglab_normals
 
 OPS = torch.ops.anatpaste

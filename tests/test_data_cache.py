@@ -18,8 +18,8 @@ from PIL import Image
 
 from anatpaste_gpu.data import DatasetError, DatasetSplits, cache_files, load_dataset, plan_split, prepare
 from anatpaste_gpu.data.sources import SOURCES
+from dev import REPOSITORY
 
-from .conftest import REPOSITORY
 from .test_data_zhanglab import fill
 
 SIZE = 16

@@ -21,8 +21,9 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossless
 
 from anatpaste_gpu.data import ImageReadError, ManifestEntry, SplitManifest, prepare, read_image
 from anatpaste_gpu.data.streams import claimed_pixels
+from dev import REPOSITORY
 
-from .conftest import REPOSITORY, data_root, rsna_files, zhanglab_normals
+from .conftest import data_root, rsna_files, zhanglab_normals
 from .mutations import dicom_bytes, mutated, whole_files
 from .test_data_dicom import RAMP8, make
 

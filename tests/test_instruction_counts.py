@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import tomllib
 import torch
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
-sys.path.insert(0, str(TOOLS))
-
-import instruction_counts as gate  # noqa: E402
-import instruction_workload as workload  # noqa: E402
+from dev import instruction_counts as gate
+from dev import instruction_workload as workload
 
 LISTING = """\
 0000000000001000 t torch::stable::detail::boxer<Tensor (Tensor const&), &anatpaste::cpu::clahe>::boxed_fn(unsigned long*, unsigned long)

@@ -25,7 +25,6 @@ from bench import (
     growth,
     machine,
     measure,
-    memory,
     pictures,
     prepare_speed,
     readme,
@@ -36,6 +35,7 @@ from bench import (
     work,
 )
 from bench.works import all_cases, decoding, entering, labelling
+from dev import memory
 
 from .test_data_dicom import make
 

@@ -1,4 +1,4 @@
-"""Training on a GPU: graph, stream, resume and types. Run by tools/gpu_check.py, skipped without a GPU."""
+"""Training on a GPU: graph, stream, resume and types. Run by dev/gpu_check.py, skipped without a GPU."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests import simt
+from dev import simt, simt_builder
 
 from ..machine import RESULTS
 from .compiled import compile_kernels
@@ -60,7 +60,7 @@ def report(batches: list[Batch], folder: Path) -> list[OpRow]:
     device = Device()
     kernels, nvcc = compile_kernels()
     simt.library("count")
-    lines = SourceLines(simt.builder.library_path("count"))
+    lines = SourceLines(simt_builder.library_path("count"))
     rows: list[OpRow] = []
     what, sources = {}, set()
     for batch in batches:

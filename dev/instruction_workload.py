@@ -1,6 +1,6 @@
-"""What tools/instruction_counts.py counts: every operator on a few phantoms and hard masks, each call twice.
+"""What dev/instruction_counts.py counts: every operator on a few phantoms and hard masks, each call twice.
 
-    python tools/instruction_workload.py IMAGES.npy
+    python -m dev.instruction_workload IMAGES.npy
 
 Says "ready" on standard output and begins when it reads a line: instrumentation is then switched on. The
 first of two equal calls fills lazy tables and the allocator's lists.
@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from anatpaste_gpu import AnatPasteConfig, CutPasteConfig, ops
 from anatpaste_gpu.ops.anat_paste import draw_arguments
 from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
-from tests import patterns
+
+from . import patterns
 
 MIN_AREA = 400
 CALLS_EACH = 2

@@ -1,6 +1,6 @@
 """One command for a machine with an NVIDIA GPU: build, test, sanitise, train, time; one JSON file out.
 
-    python tools/gpu_check.py [--output FILE] [--budget SECONDS]
+    python -m dev.gpu_check [--output FILE] [--budget SECONDS]
 
 Uses the Python it is run with, its own torch (2.10 or later) and whatever else that environment has: no
 package index is needed. A step whose tool or package is missing is skipped with one line that names it; a
@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results"
+from . import REPOSITORY
+
+RESULTS = REPOSITORY / "bench" / "results"
 BUDGET_SECONDS = 460.0  # all steps together stay under 8 minutes
 TAIL_LINES = 25
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
@@ -88,7 +89,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda,
-        "commit": output_of(["git", "-C", str(ROOT), "rev-parse", "HEAD"]),
+        "commit": output_of(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]),
         "nvcc": (
             re.findall(r"release ([\d.]+)", output_of([find_tool("nvcc") or "nvcc", "--version"])) or [None]
         )[0],
@@ -211,7 +212,7 @@ def run_limited(command: list[str], environment: dict[str, str], limit: float) -
     """Runs a command in a process group of its own, so that a time-out ends its children too."""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
