@@ -14,7 +14,7 @@ from . import simt
 
 Operator = Callable[..., Any]
 
-NATIVE, TORCH, SIMT, CUDA = "native", "torch", "simt", "cuda"
+ALL = NATIVE, TORCH, SIMT, CUDA = "native", "torch", "simt", "cuda"
 
 
 def available() -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dev import REPOSITORY, gpu_check
+from dev import REPOSITORY, gpu_check, operators
 
 
 def python_step(code: str, **options: object) -> dict[str, object]:
@@ -106,3 +106,51 @@ def test_facts_of_the_machine_are_json() -> None:
     facts = gpu_check.machine()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["torch"] == torch.__version__
+
+
+@pytest.fixture(scope="module")
+def selected() -> set[str]:
+    """Files of the tests that the step over the backends selects, each test on the GPU."""
+    command = [sys.executable, *gpu_check.PYTEST, *gpu_check.OPERATOR_TESTS, "--collect-only"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    tests = [line for line in run.stdout.splitlines() if "::" in line]
+    assert tests, run.stdout
+    assert all("cuda" in test for test in tests)
+    return {test.split("::")[0] for test in tests}
+
+
+@pytest.mark.parametrize("operator", operators.registered())
+def test_every_operator_is_tested_on_the_gpu(operator: str, selected: set[str]) -> None:
+    if operator in operators.draws():
+        return  # nothing of it runs there by itself; the operators that draw are tested
+    assert operator in operators.with_cuda_kernel(), f"{operator} has no CUDA kernel"
+    assert f"tests/test_{operator}.py" in selected, f"no test of {operator} takes the fixture `backend`"
+
+
+def test_a_file_that_needs_an_absent_package_is_skipped_by_name(tmp_path: Path) -> None:
+    """And one that needs an absent module of ours is an error."""
+    conftest = (REPOSITORY / "tests" / "conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_theirs.py").write_text("import no_such_package\n")
+    (tmp_path / "test_fine.py").write_text("def test_it(backend): pass\n")
+    command = [
+        sys.executable,
+        *gpu_check.PYTEST,
+        str(tmp_path),
+        "--skip-unimportable",
+        "--backend",
+        "native",
+        "-rs",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert "no_such_package is not installed" in done.stdout
+    (tmp_path / "test_ours.py").write_text("import anatpaste_gpu.no_such_module\n")
+    assert run().returncode == 2
