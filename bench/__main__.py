@@ -1,6 +1,6 @@
 """Runs the scoreboard and writes bench/results/<machine>/: ``python -m bench [pytest's options]``.
 
-JSON of pytest-benchmark, Markdown and plots; the README's table too where it shows this machine.
+JSON, Markdown and plots; the README's table too where it shows this machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dev import REPOSITORY
 
 from . import machine, plots, readme, scoreboard
 from .goals import goals
-from .results_file import NAME, Results, load
+from .results_file import NAME, Results, load, text
 
 
 def record(raw: Path, folder: Path) -> Results:
@@ -26,7 +26,7 @@ def record(raw: Path, folder: Path) -> Results:
     folder.mkdir(parents=True, exist_ok=True)
     plots.draw(results, folder)
     write_atomically(folder / "scoreboard.md", scoreboard.markdown(results))
-    write_atomically(folder / NAME, json.dumps(json.loads(raw.read_text()), indent=1) + "\n")
+    write_atomically(folder / NAME, text(json.loads(raw.read_text())))
     return results
 
 
@@ -43,10 +43,10 @@ def main() -> int:
         folder = machine.folder(results.machine)
         record(raw, folder)
     print(scoreboard.goal_table(goals(results)))
-    text = readme.README.read_text()
-    begin = readme.BEGIN.search(text)
+    page = readme.README.read_text()
+    begin = readme.BEGIN.search(page)
     if begin and (REPOSITORY / begin[1]) == folder:
-        write_atomically(readme.README, readme.generated(text))
+        write_atomically(readme.README, readme.generated(page))
     print(f"written to {folder}")
     return 0
 
