@@ -30,6 +30,7 @@ from anatpaste_gpu.files import write_atomically
 
 from . import REPOSITORY
 from . import instruction_workload as workload
+from .operator_calls import operator_of
 
 PINS = REPOSITORY / "dev" / "instruction_counts.toml"
 IMAGES, SIDE = 2, 256
@@ -78,7 +79,7 @@ def count(level: str) -> dict[str, int]:
     """Instructions of each call of the workload, over its images."""
     images = np.stack([render_phantom(number, image_size=SIDE).image for number in range(IMAGES)])[:, None]
     names = list(workload.calls(torch.from_numpy(images)))
-    symbols = functions(module_path(), {name.split(":")[0] for name in names})
+    symbols = functions(module_path(), {operator_of(name) for name in names})
     watched = [f"--{what}={symbol}" for symbol in symbols for what in ("zero-before", "dump-after")]
     with tempfile.TemporaryDirectory() as folder:
         pictures, profile = Path(folder) / "images.npy", Path(folder) / "callgrind.out"
