@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 BUILD := $(VENV)/.build-done
 CPU_BUILD := $(VENV)/.cpu-build-done
-SOURCES := setup.py tools/cuda_toolkit.py csrc/ops.cpp $(wildcard csrc/common/*.h csrc/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cpu/simd/* csrc/cuda/*)
+SOURCES := setup.py dev/build_flags.py dev/cuda_toolkit.py csrc/ops.cpp $(wildcard csrc/common/*.h csrc/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cpu/simd/* csrc/cuda/*)
 CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ build: $(BUILD)  ## compile what changed
 
 .PHONY: simt
 simt: $(SETUP)  ## build the executor that runs the CUDA kernels on a CPU, all variants (tests build it when needed)
-	$(BIN)/python tools/build_simt.py
+	$(BIN)/python -m dev.simt_builder
 
 .PHONY: wheel
 wheel: $(SETUP)  ## build the cp310-abi3 wheel into dist/
@@ -52,7 +52,7 @@ wheel-test: wheel  ## install the wheel into a clean environment and try it
 	rm -rf build/wheel-test && $(BIN)/python -m venv build/wheel-test
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > build/dependencies.txt
 	build/wheel-test/bin/python -m pip install --quiet --no-deps dist/*.whl
-	cp tools/wheel_smoke.py build/wheel-test/ && cd build/wheel-test && PYTHONPATH=$$(cat ../dependencies.txt) bin/python wheel_smoke.py
+	cp dev/wheel_smoke.py build/wheel-test/ && cd build/wheel-test && PYTHONPATH=$$(cat ../dependencies.txt) bin/python wheel_smoke.py
 
 # --- run ------------------------------------------------------------------------------------------------------------
 
@@ -85,15 +85,15 @@ roofline: setup  ## count the CUDA kernels' work and model their time on an RTX 
 # On a GPU machine the Python at hand may be all there is: .venv if it was made, else PYTHON with its own torch.
 .PHONY: gpu-check
 gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, time; JSON into bench/results/
-	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_check.py
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m dev.gpu_check
 
 .PHONY: kernel-gates
 kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels against their written budgets
-	$(BIN)/python tools/kernel_gates.py
+	$(BIN)/python -m dev.kernel_gates
 
 .PHONY: instruction-counts
 instruction-counts: $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower
-	$(BIN)/python tools/instruction_counts.py
+	$(BIN)/python -m dev.instruction_counts
 
 .PHONY: lint
 lint: $(SETUP)  ## ruff and clang-format, without changing anything

@@ -1,7 +1,7 @@
 """Builds the extension modules; everything else about the package is in pyproject.toml.
 
 `_C` (schemas and CPU kernels) is always built. `_CUDA` is built where a CUDA toolkit of torch's own major
-version is found (see tools/cuda_toolkit.py); without one the package still installs, and says so when a CUDA
+version is found (see dev/cuda_toolkit.py); without one the package still installs, and says so when a CUDA
 tensor arrives.
 ANATPASTE_BUILD=cpu leaves `_CUDA` out; ANATPASTE_BUILD=none compiles nothing, for a build_ext that follows.
 """
@@ -13,21 +13,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT))  # pip runs this file without the folder that it is in
 
-import cuda_toolkit  # noqa: E402  (must set CUDA_HOME before torch's cpp_extension is imported)
+from dev import build_flags, cuda_toolkit  # noqa: E402
 
+# Sets CUDA_HOME, which torch's cpp_extension reads when it is imported.
 TOOLKIT = cuda_toolkit.prepare_environment()
 
 import torch  # noqa: E402
 from setuptools import setup  # noqa: E402
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
-
-# The oldest torch whose stable ABI the binaries rely on: 2.10.
-STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
-# Masks and drawn parameters are equal bit for bit between backends only if no compiler fuses a * b + c.
-HOST_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", *STABLE_ABI]
-DEVICE_FLAGS = ["-O3", "-std=c++17", "--fmad=false", *STABLE_ABI, "-DUSE_CUDA"]
 
 
 def relative(paths: list[Path]) -> list[str]:
@@ -51,7 +46,7 @@ def cpu_extension() -> CppExtension:
         relative([ROOT / "csrc/ops.cpp", *ROOT.glob("csrc/cpu/**/*.cpp")]),
         include_dirs=[str(ROOT / "csrc")],
         depends=headers(),
-        extra_compile_args={"cxx": HOST_FLAGS},
+        extra_compile_args={"cxx": build_flags.HOST},
         py_limited_api=True,
     )
 
@@ -62,7 +57,10 @@ def cuda_extension(toolkit: cuda_toolkit.Toolkit) -> CUDAExtension:
         relative([ROOT / "csrc/cuda/module.cpp", *ROOT.glob("csrc/cuda/*.cu")]),
         include_dirs=[str(ROOT / "csrc")],
         depends=headers(),
-        extra_compile_args={"cxx": [*HOST_FLAGS, "-DUSE_CUDA"], "nvcc": DEVICE_FLAGS},
+        extra_compile_args={
+            "cxx": [*build_flags.HOST, *build_flags.CUDA_DEFINES],
+            "nvcc": build_flags.DEVICE,
+        },
         py_limited_api=True,
     )
     toolkit.fix_linking(extension)

@@ -1,6 +1,6 @@
 """Runs the scoreboard and writes bench/results/<machine>/: ``python -m bench [pytest's options]``.
 
-JSON of pytest-benchmark, Markdown and plots; the README's table too where it shows this machine.
+JSON, Markdown and plots; the README's table too where it shows this machine.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from anatpaste_gpu.files import write_atomically
+from dev import REPOSITORY
 
 from . import machine, plots, readme, scoreboard
 from .goals import goals
-from .results_file import NAME, Results, load
+from .results_file import NAME, Results, load, text
 
 
 def record(raw: Path, folder: Path) -> Results:
@@ -25,7 +26,7 @@ def record(raw: Path, folder: Path) -> Results:
     folder.mkdir(parents=True, exist_ok=True)
     plots.draw(results, folder)
     write_atomically(folder / "scoreboard.md", scoreboard.markdown(results))
-    write_atomically(folder / NAME, json.dumps(json.loads(raw.read_text()), indent=1) + "\n")
+    write_atomically(folder / NAME, text(json.loads(raw.read_text())))
     return results
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(scratch) / NAME
         status = pytest.main(
-            [str(machine.REPOSITORY / "bench"), "--benchmark-only", f"--benchmark-json={raw}", *sys.argv[1:]]
+            [str(REPOSITORY / "bench"), "--benchmark-only", f"--benchmark-json={raw}", *sys.argv[1:]]
         )
         if status != pytest.ExitCode.OK:
             print("nothing was recorded: the benchmarks did not all pass.", file=sys.stderr)
@@ -42,10 +43,10 @@ def main() -> int:
         folder = machine.folder(results.machine)
         record(raw, folder)
     print(scoreboard.goal_table(goals(results)))
-    text = readme.README.read_text()
-    begin = readme.BEGIN.search(text)
-    if begin and (machine.REPOSITORY / begin[1]) == folder:
-        write_atomically(readme.README, readme.generated(text))
+    page = readme.README.read_text()
+    begin = readme.BEGIN.search(page)
+    if begin and (REPOSITORY / begin[1]) == folder:
+        write_atomically(readme.README, readme.generated(page))
     print(f"written to {folder}")
     return 0
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 import anatpaste_gpu
 from anatpaste_gpu.data.phantoms import render_phantom
+from dev import backends, operator_calls
 
 SEED = 20_221
 # Batches of the roofline sheet; then sizes that take other paths: 9 x 9 tiles, not square, too large.
@@ -38,6 +39,7 @@ COMPARED = (
 )
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 ONE_LEVEL = 1 / 255
+GetOperator = Callable[[str, str], Callable[..., Any]]
 
 
 def phantoms(count: int, height: int, width: int) -> Tensor:
@@ -67,16 +69,57 @@ def compare(images: Tensor) -> dict[str, Any]:
         jittered.float() - anatpaste_gpu.image_jitter(images, seed=SEED).float()
     ).abs().max().item() / scale
     cuts = [anatpaste_gpu.cut_paste(i, variant="union", seed=SEED).cpu() for i in (images.cuda(), images)]
-    # one half or bfloat16 step near 1 is more than 1/255 for bfloat16 alone (2**-8)
-    allowed = max(ONE_LEVEL, 2**-8 if images.dtype == torch.bfloat16 else 0.0)
     cuts_equal = torch.equal(*cuts)
-    passed = masks and drawn and cuts_equal and max(difference, jitter) <= allowed
+    passed = masks and drawn and cuts_equal and max(difference, jitter) <= tolerance(images.dtype)
     shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
     return {"shape": shape, "dtype": dtype, "masks_equal": masks, "params_equal": drawn, "passed": passed} | {
         "cut_paste_equal": cuts_equal,
         "largest_pixel_difference": difference,
         "largest_jitter_difference": jitter,
     }
+
+
+def compare_operators(images: Tensor, get_op: GetOperator = backends.get_op) -> dict[str, bool]:
+    """Each operator by itself, by the CUDA and by the CPU kernel: whether its results are equal.
+
+    Args:
+        images: (B,1,H,W) on the CPU.
+        get_op: (backend, operator) -> what runs it; tensors go in and come out on the CPU.
+
+    Returns:
+        Call -> whether all results are equal to the bit, images that AnatPaste or jitter made to 1/255.
+    """
+    found = {}
+    for name, arguments in operator_calls.on_images(images).items():
+        operator = operator_calls.operator_of(name)
+        results = [
+            as_tuple(get_op(backend, operator)(*arguments)) for backend in (backends.CUDA, backends.NATIVE)
+        ]
+        blends = operator in ("image_jitter", "anat_paste")
+        found[name] = all(
+            alike(ours, theirs, images.dtype if blends and number == 0 else None)
+            for number, (ours, theirs) in enumerate(zip(*results, strict=True))
+        )
+    return found
+
+
+def as_tuple(results: Any) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def alike(ours: Tensor, theirs: Tensor, pixels: torch.dtype | None) -> bool:
+    """Equal; or, for pixels of a type, near enough."""
+    if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+        return False
+    if pixels is None or not ours.numel():
+        return torch.equal(ours, theirs)
+    scale = 255 if pixels == torch.uint8 else 1
+    return (ours.float() - theirs.float()).abs().max().item() / scale <= tolerance(pixels)
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """A step of bfloat16 near 1 is more than 1/255."""
+    return max(ONE_LEVEL, 2**-8 if dtype == torch.bfloat16 else 0.0)
 
 
 def on_side_stream(images: Tensor) -> bool:
@@ -137,12 +180,9 @@ def graphed(call: Callable[[], Any]) -> Callable[[int], None]:
     return lambda _: graph.replay()
 
 
-def timings(count: int, height: int, width: int) -> list[dict[str, Any]]:
-    """Kernels at one size, eager (Python included) and as a captured graph (kernels alone)."""
-    copies = [phantoms(count, height, width).cuda() for _ in range(4)]
-    index = torch.arange(count, device="cuda")
-    masks = anatpaste_gpu.segment_lungs(copies[0])
-    calls: dict[str, Callable[[Tensor], Any]] = {
+def timed_calls(index: Tensor, masks: Tensor) -> dict[str, Callable[[Tensor], Any]]:
+    """What is timed on a batch of those numbers and lung masks: what the roofline models, and more."""
+    return {
         "segment_lungs": anatpaste_gpu.segment_lungs,
         "anat_paste": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index, lung_masks=masks),
         "batch_augment": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index),
@@ -150,8 +190,15 @@ def timings(count: int, height: int, width: int) -> list[dict[str, Any]]:
         "cut_paste": lambda x: anatpaste_gpu.cut_paste(x, variant="union", seed=SEED, index=index),
         "copy": torch.clone,
     }
+
+
+def timings(count: int, height: int, width: int) -> list[dict[str, Any]]:
+    """Kernels at one size, eager (Python included) and as a captured graph (kernels alone)."""
+    copies = [phantoms(count, height, width).cuda() for _ in range(4)]
+    index = torch.arange(count, device="cuda")
+    masks = anatpaste_gpu.segment_lungs(copies[0])
     rows = []
-    for name, call in calls.items():
+    for name, call in timed_calls(index, masks).items():
         row: dict[str, Any] = {"name": name, "batch": count, "height": height, "width": width}
         row["eager"] = median_ms(lambda number, call=call: call(copies[number % len(copies)]))  # type: ignore[misc]
         row["graph"] = median_ms(graphed(lambda call=call: call(copies[0])))  # type: ignore[misc]
@@ -169,19 +216,28 @@ def once() -> None:
             )
             for variant in ("normal", "scar"):
                 anatpaste_gpu.cut_paste(images, variant=variant, seed=SEED, return_aux=True)
+            for name, arguments in operator_calls.on_images(images.cpu()).items():
+                backends.get_op(backends.CUDA, operator_calls.operator_of(name))(*arguments)
     torch.cuda.synchronize()
 
 
 def report() -> dict[str, Any]:
     comparisons = [compare(phantoms(*size)) for size in COMPARED]
     comparisons += [compare(as_dtype(phantoms(8, 256, 256), dtype)) for dtype in DTYPES[1:]]
+    operators = {
+        str(dtype).removeprefix("torch."): compare_operators(as_dtype(phantoms(4, 64, 80), dtype))
+        for dtype in DTYPES
+    }
     images = phantoms(16, 256, 256).cuda()
     runtime = {"side_stream_equal": on_side_stream(images), "graph_equal": in_graph(images)}
     return {
         "device": torch.cuda.get_device_name(),
         "comparisons": comparisons,
         "runtime": runtime,
-        "passed": all(c["passed"] for c in comparisons) and all(runtime.values()),
+        "operators_equal": operators,
+        "passed": all(c["passed"] for c in comparisons)
+        and all(runtime.values())
+        and all(all(equal.values()) for equal in operators.values()),
         "timings": [row for size in TIMED for row in timings(*size)],
     }
 

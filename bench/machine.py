@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from dev import REPOSITORY
+
 from . import pictures
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "bench" / "results"
 PACKAGES = (
     "torch", "numpy", "scikit-image", "scipy", "scikit-learn", "opencv-python-headless", "pillow", "kornia",

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from . import memory
+from dev import memory
+
 from .machine import cores
 from .timing import Call, Spread, take_turns, times_faster
 from .work import Array, Case, Entrant, Inputs

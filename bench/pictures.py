@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu.data.phantoms import render_phantom
-from tests import patterns
+from dev import patterns
+from dev.radiographs import data_root, zhanglab_normals
 
 REAL = "radiographs"
 PHANTOM_SEED = 20_221
@@ -23,41 +23,27 @@ DISTINCT_PHANTOMS = 16  # a phantom of 2048 pixels takes a second to make; a lar
 Mask = npt.NDArray[np.bool_]
 
 
-def data_root() -> Path | None:
-    """$ANATPASTE_DATA, then a folder shared/data beside the checkout; None where neither has radiographs."""
-    given = os.environ.get("ANATPASTE_DATA")
-    candidates = [Path(given)] if given else []
-    candidates.append(Path(__file__).resolve().parents[2] / "shared" / "data")
-    return next((root for root in candidates if (root / "zhanglab").is_dir()), None)
-
-
 def source() -> str:
     """What :func:`radiographs` gives here."""
-    return "radiograph phantoms made by code" if data_root() is None else "ZhangLab radiographs"
+    return "ZhangLab radiographs" if files(1) else "radiograph phantoms made by code"
 
 
 def files(count: int) -> list[Path]:
-    """Real JPEG files, spread over the set.
-
-    Raises:
-        FileNotFoundError: there are no real radiographs here.
-    """
+    """Real JPEG files, spread over the set; none where there are no real radiographs."""
     root = data_root()
-    if root is None:
-        raise FileNotFoundError("no real radiographs: set ANATPASTE_DATA to a folder that holds zhanglab/")
-    paths = sorted((root / "zhanglab" / "chest_xray" / "train" / "NORMAL").glob("*.jpeg"))
+    paths = zhanglab_normals(root, "train") if root else []
     return paths[:: max(len(paths) // count, 1)][:count]
 
 
 def radiographs(count: int, size: int) -> torch.Tensor:
     """uint8 (count,1,size,size): files resized by PIL bicubic, or phantoms."""
-    if data_root() is None:
+    if not (paths := files(count)):
         made = [
             render_phantom(number, image_size=size, seed=PHANTOM_SEED).image
             for number in range(min(count, DISTINCT_PHANTOMS))
         ]
         return as_batch(made, count)
-    opened = (Image.open(path).convert("L") for path in files(count))
+    opened = (Image.open(path).convert("L") for path in paths)
     return as_batch([np.asarray(i.resize((size, size), Image.Resampling.BICUBIC)) for i in opened], count)
 
 

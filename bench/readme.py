@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from anatpaste_gpu.files import write_atomically
+from dev import REPOSITORY
 
-from .machine import REPOSITORY, title
+from .machine import title
 from .results_file import NAME, Results, Row, load
 from .scoreboard import number
 from .work import OURS

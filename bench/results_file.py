@@ -1,4 +1,4 @@
-"""Reads what a run of the scoreboard wrote."""
+"""What a run of the scoreboard leaves: quartiles and extremes of every entrant, not the rounds themselves."""
 
 from __future__ import annotations
 
@@ -61,8 +61,26 @@ class Results:
         return next((row for row in self.rows if (row.case, row.entrant) == (case, entrant)), None)
 
 
+def short(content: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of pytest-benchmark's JSON."""
+    return {
+        "machine": content["machine_info"]["scoreboard"],
+        "commit": str(content["commit_info"].get("id", "unknown")),
+        "date": content["datetime"],
+        "rows": [entry["extra_info"] for entry in content["benchmarks"]],
+    }
+
+
+def text(content: dict[str, Any]) -> str:
+    """The file's text: a line a row, so that two runs can be told apart line by line."""
+    about = {name: json.dumps(value) for name, value in content.items() if name != "rows"}
+    lines = [f' "{name}": {value},' for name, value in about.items()]
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in content["rows"])
+    return "\n".join(["{", *lines, ' "rows": [', rows, " ]", "}", ""])
+
+
 def load(path: Path) -> Results:
-    """Reads pytest-benchmark's JSON.
+    """Reads the short form.
 
     Raises:
         ValueError: it is not one of this suite's.
@@ -70,10 +88,10 @@ def load(path: Path) -> Results:
     try:
         content = json.loads(path.read_text())
         return Results(
-            machine=content["machine_info"]["scoreboard"],
-            commit=str(content["commit_info"].get("id", "unknown")),
-            date=content["datetime"],
-            rows=[row_of(entry["extra_info"]) for entry in content["benchmarks"]],
+            machine=content["machine"],
+            commit=content["commit"],
+            date=content["date"],
+            rows=[row_of(facts) for facts in content["rows"]],
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no result of `pytest bench/ --benchmark-json` ({error!r}).") from error

@@ -24,17 +24,18 @@ FEWEST_ROUNDS, MOST_ROUNDS = 3, 21
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles."""
+    """Quartiles and extremes."""
 
-    median: float
+    minimum: float
     quartile1: float
+    median: float
     quartile3: float
+    maximum: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Of at least one value."""
-        low, middle, high = (float(q) for q in np.percentile(values, [25, 50, 75]))
-        return cls(middle, low, high)
+        return cls(*(float(q) for q in np.percentile(values, [0, 25, 50, 75, 100])))
 
     def to_dict(self) -> dict[str, float]:
         """For JSON."""

@@ -2,53 +2,114 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from . import backends
+from dev import backends
+from dev import radiographs as radiographs_here
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("anatpaste_gpu")
+    group.addoption(
+        "--backend",
+        choices=backends.ALL,
+        help="only the tests that take the fixture `backend`, on this one",
+    )
+    group.addoption(
+        "--skip-unimportable",
+        action="store_true",
+        help="skip test files that need a package which is not installed, by name",
+    )
 
 
-def data_root() -> Path | None:
-    """Real radiographs: $ANATPASTE_DATA, then a folder shared/data beside the checkout."""
-    candidates = [Path(os.environ[k]) for k in ("ANATPASTE_DATA",) if os.environ.get(k)]
-    candidates.append(REPOSITORY.parent / "shared" / "data")
-    return next((path for path in candidates if (path / "zhanglab").is_dir()), None)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each backend that can run here in turn, or the one that was asked for."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "backend" in metafunc.fixturenames and not any("backend" in mark.args[0] for mark in marks):
+        asked = metafunc.config.getoption("--backend")
+        metafunc.parametrize("backend", [asked] if asked else backends.available(), indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--backend`, leaves the tests that run on that backend."""
+    asked = config.getoption("--backend")
+    if asked is None:
+        return
+    chosen = [item for item in items if runs_on(item) == asked]
+    config.hook.pytest_deselected(items=[item for item in items if runs_on(item) != asked])
+    items[:] = chosen
+
+
+def runs_on(item: pytest.Item) -> str | None:
+    """The backend that a test runs on, if it runs over the backends."""
+    parameters = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
+    return parameters.get("backend")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and backends.CUDA not in backends.available():
+        pytest.skip("needs a GPU and the compiled CUDA kernels")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A machine that is borrowed for its GPU may lack packages that the operators' tests do not need."""
+    report = yield
+    excinfo = report.call.excinfo if report.call is not None else None
+    cause = excinfo.value.__cause__ if excinfo is not None else None
+    if collector.config.getoption("--skip-unimportable") and is_absent_package(cause):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: {cause.name} is not installed")
+    return report
+
+
+def is_absent_package(cause: BaseException | None) -> TypeGuard[ModuleNotFoundError]:
+    """Whether a package of others is missing, rather than a module of ours."""
+    ours = ("anatpaste_gpu", "bench", "dev", "tests")
+    return isinstance(cause, ModuleNotFoundError) and str(cause.name).split(".")[0] not in ours
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The backend to test."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with zhanglab/, rsna/ and index/; without it a test is skipped and says why."""
-    root = data_root()
+    """The folder with the parts of `dev.radiographs`; without any a test is skipped and says why."""
+    root = radiographs_here.data_root()
     if root is None:
-        pytest.skip(
-            "no real radiographs: set ANATPASTE_DATA to a folder that holds zhanglab/, rsna/ and index/"
-        )
+        pytest.skip(radiographs_here.NOWHERE)
     return root
 
 
-@pytest.fixture(params=backends.available())
-def backend(request: pytest.FixtureRequest) -> str:
-    """Each backend that can run here in turn."""
-    return str(request.param)
+def part_of(root: Path, part: str) -> Path:
+    """A part's folder; where it is not whole, the test is skipped by what is missing."""
+    if sentence := radiographs_here.missing(root, part):
+        pytest.skip(sentence)
+    return root / part
 
 
 def zhanglab_normals(root: Path) -> list[Path]:
-    """All 1,575 normal radiographs, train and test, in a fixed order."""
-    folder = root / "zhanglab" / "chest_xray"
-    return sorted(folder.glob("train/NORMAL/*.jpeg")) + sorted(folder.glob("test/NORMAL/*.jpeg"))
+    """All 1,575 normal radiographs, train and test, in a fixed order, or a skip."""
+    return radiographs_here.zhanglab_normals(part_of(root, "zhanglab").parent)
 
 
 def rsna_files(root: Path) -> list[Path]:
-    """All 360 DICOM radiographs, in a fixed order."""
-    return sorted((root / "rsna" / "stage_2_train_images").glob("*.dcm"))
+    """All 360 DICOM radiographs, in a fixed order, or a skip."""
+    return radiographs_here.rsna_files(part_of(root, "rsna").parent)
 
 
 def read_grey(path: Path) -> Image.Image:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from anatpaste_gpu import batch_augment, image_jitter, segment_lungs
 from anatpaste_gpu.data.phantoms import render_phantom
+from dev import patterns, radiographs
 
-from . import patterns
-from .conftest import data_root, load_batch, zhanglab_normals
+from .conftest import load_batch
 
 OPS = torch.ops.anatpaste
 #: One for each form of CLAHE's interpolation, and sides that are no multiple of anything.
@@ -41,10 +41,10 @@ def photographs(height: int, width: int) -> Tensor:
     made.append(np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8))
     made += [np.full((height, width), value, dtype=np.uint8) for value in (0, 255)]
     images = torch.from_numpy(np.stack(made))[:, None]
-    root = data_root()
-    if root is None:
+    root = radiographs.data_root()
+    paths = radiographs.zhanglab_normals(root) if root else []
+    if len(paths) < 3:
         return images
-    paths = zhanglab_normals(root)
     return torch.cat([load_batch(paths[:: len(paths) // 3][:3], height, width), images])
 
 

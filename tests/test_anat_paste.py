@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from anatpaste_gpu.ops.anat_paste import draw_arguments
 from anatpaste_gpu.settings import AnatPasteConfig
+from dev import backends
 
-from . import backends
 from .references import augmentation as reference
 
 SEED = torch.tensor(2024)

@@ -114,7 +114,7 @@ def test_numba_arrays_come_back_as_numba_arrays(monkeypatch):
     assert restore(tensor) == ("numba", tensor)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_cupy_round_trip():
     cupy = pytest.importorskip("cupy")
     out = batch_augment(cupy.from_dlpack(images().cuda()), seed=1)

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anatpaste_gpu.ops import clahe
+from dev.backends import get_op
 
-from .backends import get_op
 from .conftest import load_batch, rsna_files, zhanglab_normals
 from .references import segmentation as reference
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from dev import REPOSITORY, build_flags
+
 from .references.augmentation import figure_raster, philox4x32_10
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+CSRC = REPOSITORY / "csrc"
 SOURCE = """
 #include "common/blend.h"
 #include "common/clahe.h"
@@ -84,7 +85,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         pytest.skip("g++ is not installed")
     folder = tmp_path_factory.mktemp("common")
     (folder / "common.cpp").write_text(SOURCE)
-    command = [compiler, "-O2", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", f"-I{CSRC}"]
+    command = [
+        compiler,
+        "-O2",
+        build_flags.STANDARD,
+        build_flags.HOST_UNFUSED,
+        "-shared",
+        "-fPIC",
+        f"-I{CSRC}",
+    ]
     subprocess.run([*command, str(folder / "common.cpp"), "-o", str(folder / "common.so")], check=True)
     return ctypes.CDLL(str(folder / "common.so"))
 

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from dev import REPOSITORY
+
 from . import cpu_level_results
-from .conftest import REPOSITORY
 
 LEVELS = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 

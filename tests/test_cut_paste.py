@@ -11,8 +11,8 @@ from PIL import Image
 
 from anatpaste_gpu import CutPasteConfig
 from anatpaste_gpu.ops.cut_paste import VARIANTS, draw_arguments
+from dev import backends
 
-from . import backends
 from .references import cut_paste as reference
 from .test_anat_paste import WHITE, as_dtype
 

@@ -18,8 +18,9 @@ from PIL import Image
 
 from anatpaste_gpu.data import DatasetError, DatasetSplits, cache_files, load_dataset, plan_split, prepare
 from anatpaste_gpu.data.sources import SOURCES
+from dev import REPOSITORY
 
-from .conftest import REPOSITORY
+from .conftest import part_of
 from .test_data_zhanglab import fill
 
 SIZE = 16
@@ -101,8 +102,8 @@ class TestResult:
 
     def test_real_radiographs(self, real_data: Path, tmp_path: Path) -> None:
         options = {"image_size": 32, "progress": False}
-        plain = load_dataset("rsna", real_data / "rsna", **options)
-        assert_same(load_dataset("rsna", real_data / "rsna", cache=tmp_path, **options), plain)
+        plain = load_dataset("rsna", part_of(real_data, "rsna"), **options)
+        assert_same(load_dataset("rsna", part_of(real_data, "rsna"), cache=tmp_path, **options), plain)
 
     def test_demo_of_another_seed_is_not_mixed_up(self, tmp_path: Path) -> None:
         sizes = {"train_size": 3, "validation_size": 2, "test_size": 2, "image_size": 16, "progress": False}

@@ -13,6 +13,8 @@ from PIL import Image
 from anatpaste_gpu.data import DatasetError, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.data.chexpert import DISEASES, Row, plan, read_table, split
 
+from .conftest import part_of
+
 # The official validation set as the paper counts it: 14 normal and 19 abnormal PA images, and others.
 VALID = [
     *(Row(f"valid/patient9{i:04d}/study1/view1_frontal.jpg", "PA", True, ()) for i in range(14)),
@@ -37,7 +39,7 @@ def assert_patients_are_apart(manifest: SplitManifest) -> None:
 @pytest.fixture(scope="module")
 def real_table(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("chexpert") / "train.csv"
-    file.write_bytes(gzip.decompress((real_data / "index" / "chexpert_train.csv.gz").read_bytes()))
+    file.write_bytes(gzip.decompress((part_of(real_data, "index") / "chexpert_train.csv.gz").read_bytes()))
     return file
 
 

@@ -21,8 +21,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossless
 
 from anatpaste_gpu.data import ImageReadError, ManifestEntry, SplitManifest, prepare, read_image
 from anatpaste_gpu.data.streams import claimed_pixels
+from dev import REPOSITORY, radiographs
 
-from .conftest import REPOSITORY, data_root, rsna_files, zhanglab_normals
 from .mutations import dicom_bytes, mutated, whole_files
 from .test_data_dicom import RAMP8, make
 
@@ -146,9 +146,10 @@ def test_thousands_of_damaged_files(tmp_path: Path, first: int) -> None:
 def _run(folder: Path, first: int, count: int) -> None:
     """Mutates and reads; a hang ends the process with a traceback, a failed check with the seed."""
     warnings.simplefilter("ignore")
-    files, root = dict(WHOLE), data_root()
+    files, root = dict(WHOLE), radiographs.data_root()
     if root is not None:
-        real = [rsna_files(root)[first % 360], zhanglab_normals(root)[first % 1575]]
+        sets = (radiographs.rsna_files(root), radiographs.zhanglab_normals(root))
+        real = [paths[first % len(paths)] for paths in sets if paths]
         files |= {path.name: path.read_bytes() for path in real}
     before, counts, slowest = _peak_mb(), [0, 0], 0.0
     for seed in range(first, first + count):

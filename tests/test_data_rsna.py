@@ -19,6 +19,7 @@ from anatpaste_gpu.data.cases import Held
 from anatpaste_gpu.data.headers import Header, read_header
 from anatpaste_gpu.data.rsna import CLASSES, Row, plan, split
 
+from .conftest import part_of
 from .test_data_dicom import make, save
 
 PA = Header("CR", "PA")
@@ -39,7 +40,7 @@ def splits_by_patient(manifest: SplitManifest) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def real_rows(real_data: Path) -> list[Row]:
-    with gzip.open(real_data / "index" / "rsna_stage_2_train_index.csv.gz", "rt") as file:
+    with gzip.open(part_of(real_data, "index") / "rsna_stage_2_train_index.csv.gz", "rt") as file:
         return [
             Row(row["patientId"], row["class"], Header("CR", row["ViewPosition"]))
             for row in csv.DictReader(file)
@@ -108,7 +109,7 @@ def test_no_patient_is_in_two_splits(images: list[tuple[str, int]], seed: int) -
 
 class TestRealFolder:
     def test_small_folder_scales_by_the_printed_rule(self, real_data: Path) -> None:
-        manifest = plan(real_data / "rsna", 0, progress=False)
+        manifest = plan(part_of(real_data, "rsna"), 0, progress=False)
         assert counts(manifest) == {
             ("train", 0): 61,
             ("validation", 0): 27,
@@ -123,9 +124,9 @@ class TestRealFolder:
         assert all(len(owners) == 1 for owners in splits_by_patient(manifest).values())
 
     def test_patients_are_those_of_the_provenance_table(self, real_data: Path) -> None:
-        with (real_data / "rsna" / "provenance.csv").open() as file:
+        with (part_of(real_data, "rsna") / "provenance.csv").open() as file:
             patients = {row["patientId"]: f"nih{row['nih_patient']}" for row in csv.DictReader(file)}
-        for entry in plan(real_data / "rsna", 0, progress=False).entries:
+        for entry in plan(part_of(real_data, "rsna"), 0, progress=False).entries:
             assert entry.patient == patients[Path(entry.path).stem]
 
 

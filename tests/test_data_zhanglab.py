@@ -12,6 +12,8 @@ from PIL import Image
 from anatpaste_gpu.data import DatasetError, SplitManifest, load_dataset
 from anatpaste_gpu.data.zhanglab import patient_id, plan
 
+from .conftest import part_of
+
 
 def fill(folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +35,7 @@ def counts(manifest: SplitManifest) -> Counter[tuple[str, int]]:
 
 
 def test_real_set_follows_the_protocol(real_data: Path) -> None:
-    manifest = plan(real_data / "zhanglab", 0)
+    manifest = plan(part_of(real_data, "zhanglab"), 0)
     expected = {("train", 0): 1241, ("validation", 0): 100, ("validation", 1): 100}
     assert counts(manifest) == expected | {("test", 0): 234, ("test", 1): 390}
     assert manifest.notes[-1] == (
@@ -48,7 +50,7 @@ def test_real_set_follows_the_protocol(real_data: Path) -> None:
 
 def test_real_set_keeps_patients_apart(real_data: Path) -> None:
     for seed in range(5):
-        manifest = plan(real_data / "zhanglab", seed)
+        manifest = plan(part_of(real_data, "zhanglab"), seed)
         people = {
             (split, label): {e.patient for e in manifest.split(split) if e.label == label}
             for split in ("train", "validation", "test")
@@ -59,7 +61,7 @@ def test_real_set_keeps_patients_apart(real_data: Path) -> None:
 
 
 def test_same_seed_same_split(real_data: Path) -> None:
-    root = real_data / "zhanglab"
+    root = part_of(real_data, "zhanglab")
     assert plan(root, 4) == plan(root, 4)
     assert set(plan(root, 4).split("validation")) != set(plan(root, 5).split("validation"))
 

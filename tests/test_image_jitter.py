@@ -8,8 +8,8 @@ import torch
 
 from anatpaste_gpu.augment import image_jitter
 from anatpaste_gpu.settings import AnatPasteConfig
+from dev import backends
 
-from . import backends
 from .references.augmentation import jitter
 from .test_anat_paste import WHITE, as_dtype
 

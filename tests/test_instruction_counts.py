@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import tomllib
 import torch
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
-sys.path.insert(0, str(TOOLS))
-
-import instruction_counts as gate  # noqa: E402
-import instruction_workload as workload  # noqa: E402
+from dev import instruction_counts as gate
+from dev import instruction_workload as workload
+from dev.operator_calls import operator_of
 
 LISTING = """\
 0000000000001000 t torch::stable::detail::boxer<Tensor (Tensor const&), &anatpaste::cpu::clahe>::boxed_fn(unsigned long*, unsigned long)
@@ -69,5 +64,5 @@ def test_pins_cover_the_workload() -> None:
     """Every call is pinned, none is pinned that is not made, and the calls run."""
     table = workload.calls(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
     assert list(tomllib.loads(gate.PINS.read_text())["counts"]) == list(table)
-    for kernel, arguments in table.values():
-        kernel(*arguments)
+    for name, arguments in table.items():
+        getattr(torch.ops.anatpaste, operator_of(name))(*arguments)

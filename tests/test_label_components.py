@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anatpaste_gpu.ops import label_components
+from dev import patterns
+from dev.backends import get_op
 
-from . import patterns
-from .backends import get_op
 from .references import segmentation as reference
 
 PATTERNS = patterns.all_patterns()

@@ -12,8 +12,8 @@ from skimage.filters import threshold_otsu
 
 from anatpaste_gpu.ops import clahe, otsu_threshold
 from anatpaste_gpu.torch_backend.otsu_threshold import dark_pixels
+from dev.backends import get_op
 
-from .backends import get_op
 from .references import segmentation as reference
 
 

@@ -11,8 +11,8 @@ from scipy import stats
 
 from anatpaste_gpu.ops.anat_paste import INT_FIELDS, REAL_FIELDS, draw_arguments
 from anatpaste_gpu.settings import AnatPasteConfig
+from dev import backends
 
-from . import backends
 from .references.augmentation import below, random_words, unit
 
 # One sample a test, drawn from a fixed seed: a p-value below this would come once in ten thousand seeds.

@@ -11,10 +11,8 @@ import pytest
 
 from bench.roofline import device, evaluate, executions, listing, model, sheet
 from bench.roofline.counting import Batch
+from dev import REPOSITORY, simt, simt_builder
 
-from . import simt
-
-ROOT = Path(__file__).resolve().parent.parent
 RTX_3090 = device.Device()
 
 #: As nvdisasm -gi writes it: a loop around a load, a store that never runs, a path for diverged warps.
@@ -244,7 +242,7 @@ def test_phases_and_cache_of_the_executor() -> None:
         total[name] for name in ("global_loads", "global_stores", "shared_loads", "shared_stores")
     ]
     assert sectors == total["global_load_sectors"] + total["global_store_sectors"]
-    lines = executions.SourceLines(simt.builder.library_path("count"))
+    lines = executions.SourceLines(simt_builder.library_path("count"))
     sites = {site for phase in launch["phases"] for site in phase}
     chains = lines.look_up({site for site in sites if site[0] != executions.CODE})
     assert all(chain and chain[0].startswith("csrc/c") for chain in chains.values())
@@ -293,13 +291,11 @@ def test_measured_times_come_from_gpu_check(tmp_path: Path) -> None:
 
 
 def test_the_committed_sheet_is_whole() -> None:
-    results = ROOT / "bench" / "results"
+    results = REPOSITORY / "bench" / "results"
     report = json.loads((results / "roofline.json").read_text())
     ops = {(row["op"], row["batch"]["images"], row["batch"]["side"]): row for row in report["ops"]}
     assert set(ops) == {
-        (name, *size)
-        for name in ("segment_lungs", "anat_paste", "cut_paste", "image_jitter")
-        for size in ((64, 256), (64, 512), (16, 1024))
+        (name, *size) for name in evaluate.MINIMUM for size in ((64, 256), (64, 512), (16, 1024))
     }
     for row in ops.values():
         # Nothing can move less than the minimum, and nothing takes less than its units need.

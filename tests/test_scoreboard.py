@@ -25,7 +25,6 @@ from bench import (
     growth,
     machine,
     measure,
-    memory,
     pictures,
     prepare_speed,
     readme,
@@ -36,6 +35,7 @@ from bench import (
     work,
 )
 from bench.works import all_cases, decoding, entering, labelling
+from dev import memory
 
 from .test_data_dicom import make
 
@@ -66,7 +66,7 @@ def facts(case: str, entrant: str, seconds: float, ratio: float, **changes: Any)
     """One row as the result file has it; quartiles 2 % off."""
 
     def spread(middle: float) -> dict[str, float]:
-        return timing.Spread(middle, middle * 0.98, middle * 1.02).to_dict()
+        return timing.Spread(*(middle * share for share in (0.9, 0.98, 1, 1.02, 1.1))).to_dict()
 
     shared = {"setting": pictures.REAL, "threads": 1, "device": "cpu", "clock": "processor", "unit": "image"}
     return {
@@ -92,13 +92,13 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> Path:
     """A result file in a folder of its own."""
     about = {"processor": "A CPU", "cores": 2, "gpu": None, "system": "Linux", "python": "3", "versions": {}}
     content = {
-        "machine_info": {"scoreboard": {**about, "pictures": "phantoms"}},
-        "commit_info": {"id": "0123456789abcdef"},
-        "datetime": "2026-01-02T03:04:05",
-        "benchmarks": [{"extra_info": row} for row in rows],
+        "machine": {**about, "pictures": "phantoms"},
+        "commit": "0123456789abcdef",
+        "date": "2026-01-02T03:04:05",
+        "rows": rows,
     }
     path.mkdir(parents=True, exist_ok=True)
-    (path / results_file.NAME).write_text(json.dumps(content))
+    (path / results_file.NAME).write_text(results_file.text(content))
     return path
 
 
@@ -124,13 +124,14 @@ def test_growth_exponent_refuses_one_amount() -> None:
 
 def test_ratio_is_taken_within_rounds() -> None:
     """A round in which the machine was three times slower for all leaves the ratio as it is."""
-    assert timing.times_faster([2, 6, 2], [1, 3, 1]) == timing.Spread(2, 2, 2)
+    assert timing.times_faster([2, 6, 2], [1, 3, 1]) == timing.Spread(2, 2, 2, 2, 2)
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30))
 def test_spread_is_ordered(values: list[float]) -> None:
     spread = timing.Spread.of(values)
-    assert min(values) <= spread.quartile1 <= spread.median <= spread.quartile3 <= max(values)
+    assert (spread.minimum, spread.maximum) == (min(values), max(values))
+    assert spread.minimum <= spread.quartile1 <= spread.median <= spread.quartile3 <= spread.maximum
 
 
 def test_turns_interleave_and_fill_every_round() -> None:
@@ -281,6 +282,23 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         results_file.load(path)
 
 
+def test_the_short_form_drops_the_rounds_and_loads_again(tmp_path: Path) -> None:
+    rows = dilation_rows(0.5)
+    raw = {
+        "machine_info": {"scoreboard": {"cores": 2}, "cpu": {"flags": ["avx"]}},
+        "commit_info": {"id": "0123"},
+        "datetime": "2026-01-02",
+        "benchmarks": [{"extra_info": row, "stats": {"data": [1.0, 2.0]}} for row in rows],
+    }
+    path = tmp_path / results_file.NAME
+    path.write_text(results_file.text(results_file.short(raw)))
+    assert len(path.read_text().splitlines()) == 7 + len(rows)
+    assert json.loads(path.read_text()) == results_file.short(raw)
+    loaded = results_file.load(path)
+    assert (loaded.machine, loaded.commit, loaded.date) == ({"cores": 2}, "0123", "2026-01-02")
+    assert [row.facts for row in loaded.rows] == rows
+
+
 def test_a_loss_is_printed_with_its_reason(tmp_path: Path) -> None:
     rows = dilation_rows(0.5)
     rows[1]["advantage"] = "stays in bytes"
@@ -358,7 +376,7 @@ def test_a_slower_machine_is_no_regression(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_overlapping_quartiles_are_noise() -> None:
-    old, new = timing.Spread(2.0, 1.4, 2.6), timing.Spread(1.5, 1.2, 1.8)
+    old, new = timing.Spread(1.3, 1.4, 2.0, 2.6, 2.7), timing.Spread(1.1, 1.2, 1.5, 1.8, 1.9)
     assert not compare.Change("case", "peer", old, new).is_regression(0.1)
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from anatpaste_gpu.ops.segment_lungs import segment_lungs as segment_grey
 from anatpaste_gpu.segment.lungs import segment_lungs
 from anatpaste_gpu.settings import AnatPasteConfig
+from dev.backends import get_op
 
-from .backends import get_op
 from .conftest import load_batch, rsna_files, zhanglab_normals
 from .references import segmentation as reference
 from .references.segmentation import pil_grey

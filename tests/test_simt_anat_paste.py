@@ -19,8 +19,8 @@ from torch import Tensor
 import anatpaste_gpu
 from anatpaste_gpu import AnatPasteConfig
 from anatpaste_gpu.ops.anat_paste import draw_arguments
+from dev import simt
 
-from . import simt
 from .conftest import two_hundred_radiographs
 
 pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from anatpaste_gpu import CutPasteConfig
 from anatpaste_gpu.ops.cut_paste import VARIANTS, draw_arguments
+from dev import simt
 
-from . import simt
 from .conftest import two_hundred_radiographs
 from .test_cut_paste import WILD
 from .test_simt_anat_paste import DTYPES, SEED, STEP, bits, misaligned, noise

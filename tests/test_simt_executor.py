@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from . import simt
+from dev import REPOSITORY, simt
 
 pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux and g++")
 
@@ -384,7 +384,7 @@ int main() {
 
 @pytest.mark.parametrize("flags", [[], ["-DANATPASTE_SIMT_PORTABLE"]], ids=["assembly", "ucontext"])
 def test_both_context_switches(flags: list[str], tmp_path: Path) -> None:
-    folder = simt.ROOT / "csrc" / "simt"
+    folder = REPOSITORY / "csrc" / "simt"
     (tmp_path / "main.cpp").write_text(PING_PONG)
     command = [
         "g++",
@@ -407,7 +407,7 @@ SOURCE = '#include "simt/planted/vocabulary.cuh"\n#include "simt/planted/planted
 
 def instantiations() -> str:
     """Explicit instantiations of every planted kernel, so that the compilers cannot skip their bodies."""
-    text = (simt.ROOT / "csrc" / "simt" / "planted" / "planted.cuh").read_text()
+    text = (REPOSITORY / "csrc" / "simt" / "planted" / "planted.cuh").read_text()
     lines = []
     for name, parameters in re.findall(r"(\w+_kernel)\(([^)]*)\)", text):
         types = ", ".join(re.sub(r" *\w+$", "", parameter) for parameter in parameters.split(", "))
@@ -429,7 +429,7 @@ def find_nvcc() -> str | None:
 def test_nvcc_compiles_the_whole_vocabulary(architecture: str, tmp_path: Path) -> None:
     source = tmp_path / "all.cu"
     source.write_text(SOURCE + instantiations())
-    command = [str(find_nvcc()), "-std=c++17", f"-arch={architecture}", f"-I{simt.ROOT}/csrc", "-cubin"]
+    command = [str(find_nvcc()), "-std=c++17", f"-arch={architecture}", f"-I{REPOSITORY}/csrc", "-cubin"]
     command += ["-Werror", "all-warnings", str(source), "-o", str(tmp_path / "all.cubin")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -446,7 +446,7 @@ def test_nvrtc_compiles_the_whole_vocabulary_without_standard_headers() -> None:
     program = ctypes.c_void_p()
     source = (SOURCE + instantiations()).encode()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"all.cu", 0, None, None) == 0
-    options = [b"--std=c++17", b"--gpu-architecture=sm_86", f"--include-path={simt.ROOT}/csrc".encode()]
+    options = [b"--std=c++17", b"--gpu-architecture=sm_86", f"--include-path={REPOSITORY}/csrc".encode()]
     status = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))

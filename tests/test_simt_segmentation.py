@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from . import patterns, simt
+from dev import patterns, simt
+
 from .conftest import load_batch, rsna_files, two_hundred_radiographs, zhanglab_normals
 
 pytestmark = pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")

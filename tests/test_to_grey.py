@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from anatpaste_gpu.ops import to_grey
+from dev.backends import get_op
 
-from .backends import get_op
 from .references.segmentation import pil_grey
 
 

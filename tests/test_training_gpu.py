@@ -1,4 +1,4 @@
-"""Training on a GPU: graph, stream, resume and types. Run by tools/gpu_check.py, skipped without a GPU."""
+"""Training on a GPU: graph, stream, resume and types. Run by dev/gpu_check.py, skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from anatpaste_gpu import _extension
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.training import train
 from anatpaste_gpu.training.trainer import Trainer
 
 from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
 
-pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available() or not _extension.has_cuda_kernels(),
-    reason="needs a GPU and the compiled CUDA kernels",
-)
+pytestmark = pytest.mark.gpu
 # cuBLAS reads it when CUDA starts, which in a process of other tests may have been before.
 if not torch.cuda.is_initialized():
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -59,7 +59,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPoolExecutor]:
 
 def density_peaks(count: int, queries: int, width: int, budgets: tuple[int, ...]) -> list[int | None]:
     """Peak bytes of scoring under each budget in MiB."""
-    from bench.memory import peak_bytes
+    from dev.memory import peak_bytes
 
     generator = torch.Generator().manual_seed(0)
     points, asked = (torch.rand(n, width, generator=generator) for n in (count, queries))
@@ -74,7 +74,7 @@ def density_peaks(count: int, queries: int, width: int, budgets: tuple[int, ...]
 
 def embedding_peaks(count: int, side: int, budgets: tuple[int, ...]) -> list[int | None]:
     """Peak bytes of embedding `count` images under each budget in MiB."""
-    from bench.memory import peak_bytes
+    from dev.memory import peak_bytes
 
     network = AnatPasteNet()
     images = torch.zeros(count, 1, side, side, dtype=torch.uint8)

@@ -115,7 +115,9 @@ class RunFolder:
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: there is no such run folder.")
         if not self.model.is_file():
-            raise ValueError(f"{self.path}: no {self.model.name} here; a run writes it at its first validation.")
+            raise ValueError(
+                f"{self.path}: no {self.model.name} here; a run writes it at its first validation."
+            )
         return self.model
 
     def sweep(self) -> None:

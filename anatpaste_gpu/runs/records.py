@@ -1,4 +1,4 @@
-"""What a finished run leaves in words and numbers, written and read back; nothing is executed or unpickled."""
+"""What a finished run leaves in words and numbers, written and read back; nothing is unpickled."""
 
 from __future__ import annotations
 

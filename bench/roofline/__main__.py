@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests import simt
+from dev import simt, simt_builder
 
 from ..machine import RESULTS
 from .compiled import compile_kernels
@@ -55,18 +56,30 @@ def sensitivity(batch: Batch, analysed: dict[str, list[Analysed]], device: Devic
     }
 
 
+def check_known(counted: dict[str, list[list[dict[str, Any]]]], kernels: Collection[str]) -> None:
+    """Whether every kernel that was launched was compiled too.
+
+    Raises:
+        SystemExit: One was not.
+    """
+    launched = {launch["name"] for images in counted.values() for image in images for launch in image}
+    if missing := sorted(launched - set(kernels)):
+        raise SystemExit(f"launched, but not in KERNELS of bench/roofline/compiled.py: {', '.join(missing)}")
+
+
 def report(batches: list[Batch], folder: Path) -> list[OpRow]:
     """Counts, models, and writes the three files."""
     device = Device()
     kernels, nvcc = compile_kernels()
     simt.library("count")
-    lines = SourceLines(simt.builder.library_path("count"))
+    lines = SourceLines(simt_builder.library_path("count"))
     rows: list[OpRow] = []
     what, sources = {}, set()
     for batch in batches:
         started = time.monotonic()
         counted, source = count(batch, device["l2_bytes"], int(device["multiprocessors"]))
         sources.add(source)
+        check_known(counted, kernels)
         analysed = {op: analyse(images, kernels, lines) for op, images in counted.items()}
         rows += [op_row(op, launches, batch, device) for op, launches in analysed.items()]
         if batch.name == FUSED_BATCH:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
-from types import ModuleType
 
-from ..machine import REPOSITORY
+from dev import REPOSITORY, build_flags, cuda_toolkit, sass
+
 from .listing import Graph, read
 
 OUTPUT = REPOSITORY / "build" / "roofline"
@@ -46,14 +44,6 @@ class Compiled:
     graph: Graph
 
 
-def tool(name: str) -> ModuleType:
-    """A module of tools/, which is no package."""
-    folder = str(REPOSITORY / "tools")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return importlib.import_module(name)
-
-
 def source() -> str:
     """A translation unit with the address of each kernel, in the order of KERNELS."""
     headers = sorted((REPOSITORY / "csrc" / "cuda").glob("*.cuh"))
@@ -74,19 +64,18 @@ def compile_kernels() -> tuple[dict[str, Compiled], str]:
 
     Line tables change no instruction, so these are the kernels of the extension.
     """
-    toolkit = tool("cuda_toolkit").prepare_environment()
+    toolkit = cuda_toolkit.prepare_environment()
     if toolkit is None:
-        raise SystemExit(f"the roofline sheet needs nvcc: {tool('cuda_toolkit').why_not()}")
+        raise SystemExit(f"the roofline sheet needs nvcc: {cuda_toolkit.why_not()}")
     OUTPUT.mkdir(parents=True, exist_ok=True)
     unit, cubin = OUTPUT / "kernels.cu", OUTPUT / "kernels.cubin"
     unit.write_text(source())
-    flags = tool("kernel_gates").device_flags()
-    log = run([toolkit.home / "bin" / "nvcc", *flags, "-arch=sm_86", "-lineinfo", "-Xptxas", "-v", "-cubin",
-               f"-I{REPOSITORY / 'csrc'}", "-o", cubin, unit])  # fmt: skip
-    nvdisasm = tool("sass").find_disassembler("nvdisasm", toolkit.home)
+    log = run([toolkit.home / "bin" / "nvcc", *build_flags.DEVICE_CODE, "-arch=sm_86", "-lineinfo",
+               "-Xptxas", "-v", "-cubin", f"-I{REPOSITORY / 'csrc'}", "-o", cubin, unit])  # fmt: skip
+    nvdisasm = sass.find_disassembler("nvdisasm", toolkit.home)
     listing = OUTPUT / "kernels.sass"
     listing.write_text(run([nvdisasm, "-gi", "-c", cubin]))
-    resources = tool("sass").parse_ptxas(log)
+    resources = sass.parse_ptxas(log)
     graphs = read(listing)
     names = match_names(sorted(graphs))
     return {
@@ -102,7 +91,7 @@ def compile_kernels() -> tuple[dict[str, Compiled], str]:
 
 def match_names(mangled: list[str]) -> dict[str, str]:
     """Launch name to mangled name, through the demangled one."""
-    readable = tool("sass").demangle(mangled)
+    readable = sass.demangle(mangled)
     found = {}
     for launch, expression in KERNELS.items():
         wanted = plain(expression)

@@ -13,7 +13,7 @@ from torch import Tensor
 from anatpaste_gpu import AnatPasteConfig, CutPasteConfig
 from anatpaste_gpu.ops.anat_paste import draw_arguments
 from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
-from tests import simt
+from dev import simt
 
 from ..pictures import radiographs, source
 

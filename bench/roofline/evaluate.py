@@ -13,6 +13,22 @@ from .device import Device, blocks_per_sm, occupancy
 from .executions import SourceLines, executions, instruction_count
 from .model import KernelTime, Launched, kernel_time
 
+#: Operators that the sheet is not about, and why.
+NOT_MODELLED = {
+    **dict.fromkeys(
+        (
+            "clahe",
+            "otsu_threshold",
+            "binary_opening",
+            "clear_border",
+            "binary_dilation",
+            "remove_small_components",
+        ),
+        "a step of segment_lungs, whose launches are modelled",
+    ),
+    "label_components": "for users' own masks; segment_lungs labels within its launches",
+    "to_grey": "for colour images, once when they are read",
+}
 #: Bytes that an op on uint8 images must move, by pixel: image and mask in, image or mask out.
 MINIMUM = {"segment_lungs": 2, "anat_paste": 3, "cut_paste": 2, "image_jitter": 2}
 

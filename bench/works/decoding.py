@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from anatpaste_gpu.data import read_image
+from dev.radiographs import data_root, rsna_files
 
 from .. import pictures
 from ..prepare_speed import DECODERS, PILLOW_LOOP, PLAIN_LOOP, chosen_decoder, fill, loop
@@ -41,10 +42,10 @@ def paths(setting: str) -> list[Path]:
     Raises:
         FileNotFoundError: there are none here.
     """
-    root = pictures.data_root()
     if setting == JPEG:
-        return pictures.files(MOST_FILES) if root else sorted(Path(phantom_folder().name).glob("*.jpeg"))
-    found = sorted((root / "rsna" / "stage_2_train_images").glob("*.dcm"))[:MOST_FILES] if root else []
+        return pictures.files(MOST_FILES) or sorted(Path(phantom_folder().name).glob("*.jpeg"))
+    root = data_root()
+    found = rsna_files(root)[:MOST_FILES] if root else []
     if not found:
         raise FileNotFoundError("no DICOM radiographs: set ANATPASTE_DATA to a folder that holds rsna/")
     return found
@@ -140,7 +141,7 @@ DECODE_DICOM = Work(
 
 def our_cache(inputs: Inputs) -> Call:
     """A cache filled anew, with as many workers as there may be threads."""
-    root, files = pictures.data_root(), asked_for(inputs)
+    root, files = data_root(), asked_for(inputs)
     assert root is not None  # or there would be no files
     return lambda: fill(files, inputs.size, root / "rsna", inputs.threads)
 

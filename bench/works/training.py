@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from anatpaste_gpu import batch_augment, image_jitter
 from anatpaste_gpu.devices import compute_dtype
-from anatpaste_gpu.runs.config import TrainConfig
-from anatpaste_gpu.training.trainer import build_network
+from anatpaste_gpu.methods import Recipe
+from anatpaste_gpu.methods.pretext import AnatPasteNet
 
 from .. import pictures
 from ..timing import Call
@@ -25,9 +25,11 @@ def step_on(make_twins: Callable[[Inputs], Twins]) -> Callable[[Inputs], Call]:
     """Forward, backward and update on twins that are made anew for every step; returns the twins."""
 
     def prepare(inputs: Inputs) -> Call:
-        config, device = TrainConfig.of(), inputs.batch.device
-        network = build_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.SGD(network.parameters(), config.learning_rate, config.momentum, fused=True)
+        schedule, device = Recipe().schedule, inputs.batch.device
+        network = AnatPasteNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.SGD(
+            network.parameters(), schedule.learning_rate, schedule.momentum, fused=True
+        )
         labels = torch.arange(2, device=device).repeat_interleave(len(inputs.batch))
         dtype, twins = compute_dtype("auto", device), make_twins(inputs)
 

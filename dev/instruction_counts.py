@@ -1,10 +1,10 @@
 """Instructions that the CPU kernels execute, against pinned counts: what got slower, on any x86-64 machine.
 
-    python tools/instruction_counts.py [--pin]
+    python -m dev.instruction_counts [--pin]
 
 Counts by valgrind's callgrind, so that neither the machine nor its other work matters; at a pinned
 instruction-set level (ANATPASTE_CPU_LEVEL) and for a pinned compiler, as both decide on the instructions. A
-count above its pin by more than the tolerance fails. Everything pinned is in tools/instruction_counts.toml;
+count above its pin by more than the tolerance fails. Everything pinned is in dev/instruction_counts.toml;
 `--pin` writes the counts of this build there.
 """
 
@@ -19,7 +19,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import instruction_workload as workload  # puts the checkout on sys.path
 import numpy as np
 import tomllib
 import torch
@@ -29,16 +28,18 @@ from rich.table import Table
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.files import write_atomically
 
-ROOT = Path(__file__).resolve().parent.parent
-PINS = ROOT / "tools" / "instruction_counts.toml"
-WORKLOAD = ROOT / "tools" / "instruction_workload.py"
+from . import REPOSITORY
+from . import instruction_workload as workload
+from .operator_calls import operator_of
+
+PINS = REPOSITORY / "dev" / "instruction_counts.toml"
 IMAGES, SIDE = 2, 256
 LIMIT_SECONDS = 1200
 
 
 def module_path() -> Path:
     """The compiled CPU kernels."""
-    found = sorted((ROOT / "anatpaste_gpu").glob("_C.*.so"))
+    found = sorted((REPOSITORY / "anatpaste_gpu").glob("_C.*.so"))
     if not found:
         sys.exit("instruction-counts needs the compiled kernels: run `make build` first.")
     return found[0]
@@ -78,13 +79,13 @@ def count(level: str) -> dict[str, int]:
     """Instructions of each call of the workload, over its images."""
     images = np.stack([render_phantom(number, image_size=SIDE).image for number in range(IMAGES)])[:, None]
     names = list(workload.calls(torch.from_numpy(images)))
-    symbols = functions(module_path(), {name.split(":")[0] for name in names})
+    symbols = functions(module_path(), {operator_of(name) for name in names})
     watched = [f"--{what}={symbol}" for symbol in symbols for what in ("zero-before", "dump-after")]
     with tempfile.TemporaryDirectory() as folder:
         pictures, profile = Path(folder) / "images.npy", Path(folder) / "callgrind.out"
         np.save(pictures, images)
         command = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", *watched]
-        command += [f"--callgrind-out-file={profile}", sys.executable, str(WORKLOAD), str(pictures)]
+        command += [f"--callgrind-out-file={profile}", sys.executable, "-m", workload.__name__, str(pictures)]
         run_instrumented(command, level)
         dumps = [Path(f"{profile}.{number + 1}") for number in range(workload.CALLS_EACH * len(names))]
         if not dumps[-1].exists() or Path(f"{profile}.{len(dumps) + 1}").exists():
@@ -97,7 +98,7 @@ def run_instrumented(command: list[str], level: str) -> None:
     """Runs the workload, instrumented from when it is ready: its imports would take minutes."""
     environment = os.environ | {"ANATPASTE_CPU_LEVEL": level, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
     )
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
@@ -134,7 +135,7 @@ def judge(counts: dict[str, int], pins: dict[str, int], tolerance: float) -> lis
 def as_toml(level: str, compiler: str, tolerance: float, counts: dict[str, int]) -> str:
     """The file of pins."""
     lines = [
-        "# Instructions of each CPU kernel, pinned by `python tools/instruction_counts.py --pin`.",
+        "# Instructions of each CPU kernel, pinned by `python -m dev.instruction_counts --pin`.",
         f"# {IMAGES} images of {SIDE} x {SIDE} a call; counted by callgrind.",
         f'level = "{level}"',
         f'compiler = "{compiler}"',

@@ -1,4 +1,4 @@
-"""Builds the SIMT executor with the CUDA kernels under g++, for tests: `tools/build_simt.py [VARIANT ...]`.
+"""Builds the SIMT executor with the CUDA kernels under g++: `python -m dev.simt_builder [VARIANT ...]`.
 
 Each variant becomes build/simt/<variant>/kernels.so (csrc/cuda/*.cu) and planted.so (the executor's own test
 kernels): `plain`; `race` and `count` (the kernels instrumented by -fsanitize=thread, linked against our own
@@ -13,13 +13,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "build" / "simt"
+from . import REPOSITORY, build_flags
+
+OUTPUT = REPOSITORY / "build" / "simt"
 
 COMMON = (
-    "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -ffp-contract=off "
-    "-Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas "
-    "-Wno-unused-function -DTORCH_TARGET_VERSION=0x020a000000000000"
+    f"{build_flags.STANDARD} {build_flags.HOST_UNFUSED} {build_flags.STABLE_ABI} "
+    "-fPIC -fvisibility=hidden -fno-gnu-unique -Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas "
+    "-Wno-unused-function"
 )
 # Instrument memory accesses only: the executor itself observes atomics, and no thread library may come in.
 INSTRUMENT = "-O1 -g1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0"
@@ -70,7 +71,7 @@ def library_path(variant: str, kernels: str = "kernels") -> Path:
 
 def compile_lines(variant: str, source: Path, prefix: str, flags: str) -> tuple[str, list[str]]:
     """One object's name and build statement; `prefix` names the set whose namespace it registers into."""
-    name = f"{prefix}_{str(source.relative_to(ROOT)).replace('/', '_')}.o"
+    name = f"{prefix}_{str(source.relative_to(REPOSITORY)).replace('/', '_')}.o"
     define = f" -DANATPASTE_LIBRARY={namespace(variant, prefix)}" if prefix in SETS else ""
     return name, [f"build {name}: compile {source}", f"  extra = {flags}{define}"]
 
@@ -81,7 +82,7 @@ def rules(variant: str) -> str:
 
     spec = VARIANTS[variant]
     torch_root = Path(torch.__file__).parent
-    include = f"-I{ROOT}/csrc -isystem {torch_root}/include -ffile-prefix-map={ROOT}/="
+    include = f"-I{REPOSITORY}/csrc -isystem {torch_root}/include -ffile-prefix-map={REPOSITORY}/="
     libraries = f"-L{torch_root}/lib -Wl,-rpath,{torch_root}/lib -ltorch -ltorch_cpu -lc10"
     lines = [
         f"flags = {COMMON} {include}",
@@ -94,14 +95,13 @@ def rules(variant: str) -> str:
         f"  command = g++ -shared $in -o $out {spec.link_flags} {libraries}",
         "  description = link $out",
     ]
-    folder = ROOT / "csrc" / "simt"
+    folder = REPOSITORY / "csrc" / "simt"
     executor = [
         compile_lines(variant, folder / f"{n}.cpp", "executor", spec.runtime_flags) for n in spec.parts
     ]
     for kernels, pattern in SETS.items():
-        own = [
-            compile_lines(variant, path, kernels, spec.kernel_flags) for path in sorted(ROOT.glob(pattern))
-        ]
+        sources = sorted(REPOSITORY.glob(pattern))
+        own = [compile_lines(variant, path, kernels, spec.kernel_flags) for path in sources]
         own.append(compile_lines(variant, folder / "control.cpp", kernels, spec.runtime_flags))
         objects = " ".join(name for name, _ in executor + own)
         lines += [line for _, statement in own for line in statement] + [

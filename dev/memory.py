@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-
-from .timing import Call
 
 CLEAR_PEAK = "5"  # what /proc/self/clear_refs takes for "the peak is what it is now"
 
 
-def peak_bytes(call: Call, device: str) -> int | None:
+def peak_bytes(call: Callable[[], Any], device: str) -> int | None:
     """Bytes that a call needs at its peak beyond what is held before it, its result included.
 
     On the CPU the kernel's own account of the process (Linux with glibc; None elsewhere), to a page, after

@@ -1,6 +1,6 @@
 """The CUDA kernels on the CPU: builds the SIMT executor on demand, loads it, sets its schedule.
 
-    from . import simt
+    from dev import simt
     labels, areas = simt.op("label_components")(mask)
     with simt.schedule("random", seed=3, resident_blocks=4):
         ...
@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import functools
-import importlib.util
 import json
 import os
 import subprocess
@@ -26,31 +25,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from . import REPOSITORY
+from . import simt_builder as builder
+
 MODES = {"forward": 0, "reverse": 1, "random": 2}
-
-
-def _load_builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_simt", ROOT / "tools" / "build_simt.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["build_simt"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-builder = _load_builder()
 
 
 def available() -> bool:
     """Whether the executor can be built on this machine."""
-    return bool(builder.available())
+    return builder.available()
 
 
 def build(variant: str, kernels: str = "kernels") -> Path:
@@ -58,7 +45,7 @@ def build(variant: str, kernels: str = "kernels") -> Path:
     builder.OUTPUT.mkdir(parents=True, exist_ok=True)
     with open(builder.OUTPUT / f"{variant}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return Path(builder.build(variant, kernels))
+        return builder.build(variant, kernels)
 
 
 @dataclass
@@ -70,6 +57,7 @@ class Settings:
     libraries: list[ctypes.CDLL] = field(default_factory=list)
 
     def apply(self) -> None:
+        """Tells the libraries that are loaded."""
         for handle in self.libraries:
             handle.simt_set_schedule(*self.schedule)
             handle.simt_set_device(*self.device)
@@ -95,7 +83,8 @@ def library(variant: str = "plain", kernels: str = "kernels") -> ctypes.CDLL:
 def op(name: str, variant: str = "plain", kernels: str = "kernels") -> Callable[..., Any]:
     """The operator `name`, run by the CUDA kernels under the executor. CPU tensors in and out."""
     library(variant, kernels)
-    return getattr(getattr(torch.ops, builder.namespace(variant, kernels)), name)
+    found: Callable[..., Any] = getattr(getattr(torch.ops, builder.namespace(variant, kernels)), name)
+    return found
 
 
 @contextmanager
@@ -182,10 +171,10 @@ def run_sanitized(
         The finished process: exit status 99 after a finding, whose report is in `stderr`.
     """
     build("asan", kernels)
-    prelude = "import torch\nfrom tests import simt\n"
+    prelude = "import torch\nfrom dev import simt\n"
     return subprocess.run(
         [sys.executable, "-c", prelude + code],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         env=sanitizer_environment(),
         capture_output=True,
         text=True,

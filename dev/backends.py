@@ -14,7 +14,7 @@ from . import simt
 
 Operator = Callable[..., Any]
 
-NATIVE, TORCH, SIMT, CUDA = "native", "torch", "simt", "cuda"
+ALL = NATIVE, TORCH, SIMT, CUDA = "native", "torch", "simt", "cuda"
 
 
 def available() -> list[str]:
@@ -39,7 +39,8 @@ def get_op(backend: str, name: str) -> Operator:
     """
     if backend == TORCH:
         module = importlib.import_module(f"anatpaste_gpu.torch_backend.{name}")
-        return getattr(module, name)
+        portable: Operator = getattr(module, name)
+        return portable
     if backend == SIMT:
         return simt.op(name)
     op = getattr(torch.ops.anatpaste, name)

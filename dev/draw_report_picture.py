@@ -14,7 +14,9 @@ from PIL import Image
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import load_runs
 
-OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "report.png"
+from . import REPOSITORY
+
+OUTPUT = REPOSITORY / "docs" / "report.png"
 SIZE = (1240, 1500)
 COLOURS = 128  # enough for grey pictures and a few hues, and a third of the bytes
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 import anatpaste_gpu
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.report.gallery import save_gallery
 
-OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "augmentation.png"
+from . import REPOSITORY
+
+OUTPUT = REPOSITORY / "docs" / "augmentation.png"
 PATIENTS = 3
 SEED = 3
 

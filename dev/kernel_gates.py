@@ -1,7 +1,7 @@
 """Static gates on the CUDA kernels, on any machine with nvcc: no GPU is needed.
 
 1. Every launcher is compiled for sm_86; each kernel's registers, shared memory, stack, spills, local memory,
-   doubles and 16-byte accesses are held against tools/kernel_budgets.toml.
+   doubles and 16-byte accesses are held against dev/kernel_budgets.toml.
 2. The kernels are compiled for every other architecture that nvcc knows, from sm_75 on.
 3. The device code is compiled by NVRTC 12, in an environment of its own (build/nvrtc12).
 
@@ -12,7 +12,6 @@ numbers.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import re
 import resource
@@ -25,13 +24,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cuda_toolkit
-import sass
 import tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
-BUDGETS = ROOT / "tools" / "kernel_budgets.toml"
-NVRTC_HOME = ROOT / "build" / "nvrtc12"
+from . import REPOSITORY, build_flags, cuda_toolkit, sass
+
+CSRC = REPOSITORY / "csrc"
+BUDGETS = REPOSITORY / "dev" / "kernel_budgets.toml"
+NVRTC_HOME = REPOSITORY / "build" / "nvrtc12"
 NVRTC_PACKAGES = ["cupy-cuda12x", "nvidia-cuda-nvrtc-cu12"]
 BUDGET_ARCH = "sm_86"
 # The other architectures are only to compile, so they get by with the optimisations that this takes.
@@ -103,16 +102,6 @@ def expression_of(demangled: str) -> str:
     return text
 
 
-def device_flags() -> list[str]:
-    """The flags that setup.py gives nvcc, so that the gates see the code that is shipped."""
-    for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DEVICE_FLAGS":
-            assert isinstance(node.value, ast.List)
-            constants = [e.value for e in node.value.elts if isinstance(e, ast.Constant)]
-            return [str(flag) for flag in constants if not str(flag).startswith("-D")]
-    raise RuntimeError("setup.py no longer defines DEVICE_FLAGS as a list.")
-
-
 def run(command: list[Any]) -> str:
     """The command's whole output.
 
@@ -136,9 +125,8 @@ def compile_launcher(nvcc: Path, source: Path, folder: Path) -> tuple[Path, str]
 
     cubin = folder / f"{source.stem}.cubin"
     include = Path(torch.__file__).parent / "include"
-    defines = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA"]
-    log = run([nvcc, *device_flags(), *defines, f"-arch={BUDGET_ARCH}", "-Xptxas", "-v", "-cubin",
-               f"-I{ROOT / 'csrc'}", f"-I{include}", "-o", cubin, source])  # fmt: skip
+    log = run([nvcc, *build_flags.DEVICE, f"-arch={BUDGET_ARCH}", "-Xptxas", "-v", "-cubin",
+               f"-I{CSRC}", f"-I{include}", "-o", cubin, source])  # fmt: skip
     return cubin, log
 
 
@@ -233,7 +221,7 @@ def architectures(nvcc: Path) -> list[str]:
 
 def all_device_code() -> str:
     """A translation unit of every device header, without any of torch's."""
-    headers = sorted((ROOT / "csrc" / "cuda").glob("*.cuh"))
+    headers = sorted((CSRC / "cuda").glob("*.cuh"))
     return "".join(f'#include "cuda/{header.name}"\n' for header in headers)
 
 
@@ -243,7 +231,7 @@ def compile_for(nvcc: Path, architecture: str, names: list[str], folder: Path) -
     addresses = "".join(f"  reinterpret_cast<const void*>(&{name}),\n" for name in names)
     source = folder / f"{architecture}.cu"
     source.write_text(f"{all_device_code()}const void* const kernels[] = {{\n{addresses}}};\n")
-    run([nvcc, *device_flags(), *QUICKLY, f"-arch={architecture}", "-cubin", f"-I{ROOT / 'csrc'}",
+    run([nvcc, *build_flags.DEVICE_CODE, *QUICKLY, f"-arch={architecture}", "-cubin", f"-I{CSRC}",
          "-o", source.with_suffix(".cubin"), source])  # fmt: skip
     return time.monotonic() - started
 
@@ -261,14 +249,14 @@ def nvrtc_python() -> Path:
 def compile_with_nvrtc(names: list[str]) -> dict[str, Any]:
     """Compiles the kernels through NVRTC 12 to a cubin for sm_86."""
     started = time.monotonic()
-    flags = [flag for flag in device_flags() if flag != "-O3"]  # NVRTC has no other level
+    flags = [flag for flag in build_flags.DEVICE_CODE if flag != "-O3"]  # NVRTC has no other level
     job = {
         "source": all_device_code(),
         "names": names,
-        "options": [*flags, "-default-device", f"-arch={BUDGET_ARCH}", f"-I{ROOT / 'csrc'}"],
+        "options": [*flags, "-default-device", f"-arch={BUDGET_ARCH}", f"-I{CSRC}"],
     }
     done = subprocess.run(
-        [str(nvrtc_python()), str(ROOT / "tools" / "nvrtc_probe.py")],
+        [str(nvrtc_python()), str(REPOSITORY / "dev" / "nvrtc_probe.py")],
         input=json.dumps(job),
         capture_output=True,
         text=True,
@@ -300,7 +288,7 @@ def table(kernels: list[Kernel]) -> str:
 
 def compile_launchers(nvcc: Path, home: Path, only: str, folder: Path) -> list[Kernel]:
     """Every kernel of the launchers whose name contains `only`; one that two launchers share comes once."""
-    sources = sorted(s for s in (ROOT / "csrc" / "cuda").glob("*.cu") if only in s.stem)
+    sources = sorted(s for s in (CSRC / "cuda").glob("*.cu") if only in s.stem)
     cuobjdump = sass.find_disassembler("cuobjdump", home)
     kernels: dict[str, Kernel] = {}
     with ThreadPoolExecutor(JOBS) as pool:
@@ -317,7 +305,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--budgets-only", action="store_true", help="skips steps 2 and 3")
     parser.add_argument(
-        "--json", type=Path, default=ROOT / "build" / "kernel_gates.json", help="where results go"
+        "--json", type=Path, default=REPOSITORY / "build" / "kernel_gates.json", help="where results go"
     )
     parser.add_argument("--budgets", type=Path, default=BUDGETS, help="the budget file")
     return parser.parse_args()
@@ -329,7 +317,7 @@ def main() -> int:
     if toolkit is None:
         print(f"kernel gates: they need nvcc: {cuda_toolkit.why_not()}", file=sys.stderr)
         return 1
-    folder = ROOT / "build"
+    folder = REPOSITORY / "build"
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kernel-gates-", dir=folder) as scratch:
         report = hold_gates(toolkit, options, Path(scratch))
