@@ -101,10 +101,7 @@ def sections(cls: type[Section]) -> tuple[type[Section], ...]:
 def setting_names(cls: type[Section]) -> tuple[str, ...]:
     """Names of all settings, those of the sections within included."""
     return tuple(
-        name
-        for section in sections(cls)
-        for name, kind in _hints(section).items()
-        if not _is_section(kind)
+        name for section in sections(cls) for name, kind in _hints(section).items() if not _is_section(kind)
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,18 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anatpaste_gpu import KernelDensity
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed import Agreement, Ranks, joined, with_joint_statistics
-from anatpaste_gpu.distributed.engine import embed_share, shards, shared_log_density
+from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.distributed.parallel import in_parallel
-from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods.pretext import AnatPasteNet, PretextLearner
+from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.step import Tally
-from anatpaste_gpu.training.trainer import Trainer
+from anatpaste_gpu.training.step import StepClock, Tally
+from anatpaste_gpu.training.trainer import Trainer, build_engine
 
 CPU = torch.device("cpu")
 ALONE = Ranks()
@@ -111,13 +111,13 @@ def joint_norm(
 
 
 def density(ranks: Ranks, dtype: torch.dtype) -> Tensor:
-    """The log densities of 30 points among 150 whose blocks of 64 two ranks cannot share equally."""
+    """The log densities of 30 points, whose blocks of 8 two ranks cannot share equally, among 150."""
     training = functional.normalize(torch.randn(150, 16, generator=torch.Generator().manual_seed(3))).to(
         dtype
     )
     queries = training[:30] * 1.5
-    own = training[shards(150, ranks.world, 64)[ranks.rank]]
-    return shared_log_density(own, queries, 150, ranks, bandwidth=0.3)
+    scorer = KernelDensity(0.3).fit(training)
+    return Engine(ranks=ranks).rows(scorer.score_samples, queries, 8)
 
 
 def small_network() -> nn.Module:
@@ -194,33 +194,46 @@ def embeddings(ranks: Ranks) -> Tensor:
     torch.manual_seed(1)
     network = AnatPasteNet("shufflenet_v2_x0_5")
     images = torch.randint(0, 256, (140, 1, 32, 32), dtype=torch.uint8)
-    return ranks.concatenate(*embed_share(network, images, CPU, ranks))
+    engine = Engine(ranks=ranks)
+    return engine.rows(lambda own: embed(network, own, CPU), images, 64)
+
+
+def trainer_of(config: TrainConfig, ranks: Ranks, path: Path) -> Trainer:
+    """The trainer of a new run, before its first step."""
+    data, folder, clock = splits(), RunFolder(path), StepClock(CPU)
+    if ranks.leads:
+        folder.begin(config, data.manifest)
+    engine = build_engine(config, CPU, ranks, clock)
+    learner = config.method.learner(config.recipe).prepare(engine)
+    schedule = config.recipe.schedule
+    display = Display(
+        Console(file=io.StringIO()), folder.tensorboard, config.total_steps, schedule.steps_per_epoch
+    )
+    return Trainer(config, learner, data, folder, display, clock)
 
 
 def trainer_results(ranks: Ranks, path: Path) -> dict[str, Any]:
-    """Batches of two steps, and the detector that a validation of one fixed network keeps."""
-    data, folder = splits(), RunFolder(path)
-    if ranks.leads:
-        folder.begin(CONFIG, data.manifest)
-    console = Console(file=io.StringIO())
-    trainer = Trainer(CONFIG, data, folder, CPU, Display(console, folder.tensorboard, 4, 2), ranks)
+    """Batches of two steps, and the detectors that validations of one fixed network keep."""
+    trainer = trainer_of(CONFIG, ranks, path)
+    learner = trainer.learner
+    assert isinstance(learner, PretextLearner)
     batches = []
     for step in (0, 37):  # the second straddles two passes over the training set
         raw = trainer.source.batch(step)
-        batches.append((raw.index, trainer.twins(raw.images, raw.index)))
-    network = copy.deepcopy(trainer.network)
-    area = trainer.validator(network, trainer.progress, epochs_done=1)
+        batches.append((raw.index, learner.twins(raw.images, raw.index)))
+    area = trainer.validator(trainer.progress, epochs_done=1)
+    density = learner.scorer
     for scorer in ("mahalanobis", "knn"):
-        trainer.validator._config = TrainConfig.of(**{**vars(CONFIG), "scorer": scorer})
-        trainer.validator(network, trainer.progress, epochs_done=2)
-    trainer.validator._config = CONFIG
+        learner.scorer = CONFIG.replace(scorer=scorer).recipe.scoring.build()
+        trainer.progress.best_auc = 1.0  # the density's file is what is compared
+        trainer.validator(trainer.progress, epochs_done=2)
+    learner.scorer = density
     return {"batches": batches, "auc": area, "areas": [v["auc"] for v in trainer.progress.validations]}
 
 
 def in_parts(ranks: Ranks, path: Path, precision: str) -> tuple[list[float], dict[str, Tensor]]:
     """Losses of ResNet18's first 20 steps in four parts, at the paper's learning rate; weights after them."""
-    config = dataclasses.replace(
-        CONFIG,
+    config = CONFIG.replace(
         backbone="resnet18",
         batch_size=8,
         batch_parts=4,
@@ -228,18 +241,13 @@ def in_parts(ranks: Ranks, path: Path, precision: str) -> tuple[list[float], dic
         log_every=20,
         precision=precision,
     )
-    data, folder = splits(), RunFolder(path / precision)
-    if ranks.leads:
-        folder.begin(config, data.manifest)
-    display = Display(Console(file=io.StringIO()), folder.tensorboard, 40, 20)
-    trainer = Trainer(config, data, folder, CPU, display, ranks)
+    trainer = trainer_of(config, ranks, path / precision)
     trainer.tally = Tally(21, CPU)  # looked at once, here
     for step in range(20):
-        result = trainer.training_step(trainer.source.batch(step), config.learning_rate)
-        trainer.tally.note(result)
+        trainer.tally.note(trainer.training_step(trainer.source.batch(step), step, 1.0))
         trainer.progress.step += 1
     trainer.collect()
-    return [loss for loss, _ in trainer.window], trainer.network.state_dict()
+    return [figures["loss"] for figures in trainer.window], dict(trainer.learner.state_dict())
 
 
 def agreed(ranks: Ranks) -> list[tuple[int, bool]]:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
+from sklearn.exceptions import NotFittedError
 
 from anatpaste_gpu import Mahalanobis
 
@@ -81,7 +82,7 @@ def test_the_mean_scores_highest_and_the_callers_data_is_left_alone() -> None:
 
 
 def test_exceptions() -> None:
-    with pytest.raises(RuntimeError, match="this Mahalanobis is not fitted yet; call fit first"):
+    with pytest.raises(NotFittedError, match="this Mahalanobis is not fitted yet; call fit first"):
         Mahalanobis().mahalanobis(torch.zeros(1, 2))
     with pytest.raises(ValueError, match="X must hold points that differ, got 5 equal ones"):
         Mahalanobis().fit(torch.ones(5, 3))

@@ -210,7 +210,7 @@ class TestExceptions:
 
     def test_more_neighbours_than_images(self, tmp_path: Path, splits: DatasetSplits) -> None:
         config = TINY.replace(scorer="knn", neighbours=13, output=str(tmp_path / "run"))
-        with pytest.raises(ValueError, match="neighbours must be at most the 12 training images, got 13"):
+        with pytest.raises(ValueError, match=r"scorer knn needs at least 13 training images, got 12\."):
             train(config, splits=splits, console=Console(file=io.StringIO()))
         assert not (tmp_path / "run").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,15 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatpaste_gpu.data import read_entries
-from anatpaste_gpu.evaluation import Calibration, Detector, embed
-from anatpaste_gpu.methods.pretext.heat_map import _Explained, as_map, heatmaps
-from anatpaste_gpu.methods.pretext.network import AnatPasteNet
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.pretext import PretextLearner
+from anatpaste_gpu.methods.pretext.heat_map import _Explained, as_map, grad_cam
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure, changed_box
 from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
 from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
+from anatpaste_gpu.report.pictures import to_bytes
 from anatpaste_gpu.report.score_figures import save_figure
 from anatpaste_gpu.runs.records import compare, load_runs
 
+from .detectors import fitted
 from .test_evaluation import picture, random_images
 
 HEADER = "name,label,split,score,normalised_score,decision\n"
@@ -92,19 +93,20 @@ class TestRunExceptions:
             compare(*load_runs([finished_runs[0], folder]))
 
 
+def normals() -> torch.Tensor:
+    return random_images(20, 1).repeat(1, 1, 3, 3)
+
+
 @pytest.fixture(scope="module")
-def detector() -> Detector:
-    torch.manual_seed(0)
-    network = AnatPasteNet("resnet18").eval()
-    embeddings = embed(network, random_images(20, 1).repeat(1, 1, 3, 3), torch.device("cpu"))
-    return Detector(network, embeddings, 96, "resnet18", calibration=Calibration(1, 0, 2))
+def learner() -> PretextLearner:
+    return fitted(normals())
 
 
 @pytest.mark.parametrize("target", ["score", "logit"])
-def test_heatmap_is_grad_cam_by_its_definition(detector: Detector, target: str) -> None:
+def test_heatmap_is_grad_cam_by_its_definition(learner: PretextLearner, target: str) -> None:
     """ReLU of the maps weighted by the mean gradient (Selvaraju et al., equations 1 and 2)."""
     images = random_images(3, 2).repeat(1, 1, 3, 3)
-    network, kept = detector.network, []
+    network, kept = learner.network, []
     handle = network.backbone.layer4.register_forward_hook(
         lambda _module, _input, output: kept.append(output)
     )
@@ -114,13 +116,13 @@ def test_heatmap_is_grad_cam_by_its_definition(detector: Detector, target: str) 
         value = network.head(rows)[:, 1]
     else:
         rows = torch.nn.functional.normalize(rows)
-        distances = (rows[:, None] - detector.embeddings.clone()[None]).square().sum(2)
+        distances = (rows[:, None] - learner.embed(normals()).clone()[None]).square().sum(2)
         value = -torch.logsumexp(-distances / 2, 1)
     (gradient,) = torch.autograd.grad(value.sum(), kept)
     expected = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1).clamp(min=0).detach()
     expected -= expected.amin((1, 2), keepdim=True)
     expected = expected / expected.amax((1, 2), keepdim=True).clamp(min=1e-30) * 255
-    got = heatmaps(detector, images, target=target)
+    got = to_bytes(grad_cam(learner, images, target=target))
     assert got.dtype == np.uint8
     assert got.shape == (3, 3, 3), "96 pixels over a stride of 32"
     # Whole numbers on one side; the package's 1e-7 in the denominator is far below one of 255 steps.
@@ -135,15 +137,15 @@ def test_heatmap_is_grad_cam_by_its_definition(detector: Detector, target: str) 
         {"scorer": "knn", "neighbours": 3, "neighbour_distance": "kth"},
     ],
 )
-def test_what_a_heatmap_explains_has_the_score_of_its_detector(detector: Detector, options: dict) -> None:
+def test_what_a_heat_map_explains_is_the_score(learner: PretextLearner, options: dict) -> None:
     """Scores and explained numbers differ by one constant factor, whatever the scorer."""
-    other = dataclasses.replace(detector, **options)
+    other = fitted(normals(), **options)
     images = random_images(4, 2).repeat(1, 1, 3, 3)
     with torch.no_grad():
         explained = _Explained(other, "score")(images)[:, 0].double()
     # Float32 distances between unit vectors here, float64 ones there.
-    np.testing.assert_allclose(explained / 1e4, other.score(images), rtol=2e-3)
-    assert not np.array_equal(heatmaps(other, images), heatmaps(detector, images))
+    np.testing.assert_allclose(explained / 1e4, Detector(other).score(images), rtol=2e-3)
+    assert not torch.equal(grad_cam(other, images), grad_cam(learner, images))
 
 
 @pytest.mark.parametrize(
@@ -163,23 +165,19 @@ def test_heatmap_of_other_backbones_and_three_classes(name: str, side: int, shap
     if name.startswith("timm/"):
         pytest.importorskip("timm")
     torch.manual_seed(0)
-    network = AnatPasteNet(name, (512, 128, 3), image_size=side).eval()
     images = torch.randint(0, 256, (3, 1, side, side), dtype=torch.uint8)
-    embeddings = embed(network, images.flip(2), torch.device("cpu"))
-    detector = Detector(network, embeddings, side, name, calibration=Calibration(1, 0, 2))
+    learner = fitted(images.flip(2), backbone=name, method="cutpaste-3way")
     for target in ("score", "logit"):
-        maps = heatmaps(detector, images, target=target)
+        maps = to_bytes(grad_cam(learner, images, target=target))
         assert maps.shape == (3, *shape)
         assert maps.max() == 255, "something in the picture matters"
 
 
 def test_a_backbone_without_a_map_says_so() -> None:
-    network = AnatPasteNet("resnet18").eval()
-    embeddings = embed(network, random_images(4, 1), torch.device("cpu"))
-    detector = Detector(network, embeddings, 32, "resnet18", calibration=Calibration(1, 0, 2))
-    detector.network.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 512))
+    learner = fitted(random_images(4, 1))
+    learner.network.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 512))
     with pytest.raises(ValueError, match=r"this backbone has none with images of 32 pixels; .*--no-heatmaps"):
-        heatmaps(detector, random_images(1, 2))
+        grad_cam(learner, random_images(1, 2))
 
 
 def test_tokens_are_put_back_in_their_places() -> None:
@@ -190,14 +188,14 @@ def test_tokens_are_put_back_in_their_places() -> None:
     assert torch.equal(as_map(grid.permute(0, 2, 3, 1)), grid)
 
 
-def test_heatmap_takes_an_earlier_layer_where_the_last_one_has_no_map(detector: Detector) -> None:
-    small = Detector(detector.network, detector.embeddings, 32, "resnet18", calibration=Calibration(1, 0, 2))
-    assert heatmaps(small, random_images(2, 3)).shape == (2, 2, 2)
+def test_heatmap_takes_an_earlier_layer_where_the_last_one_has_no_map() -> None:
+    small = fitted(random_images(20, 1))
+    assert grad_cam(small, random_images(2, 3)).shape == (2, 1, 2, 2)
 
 
-def test_heatmap_refuses_an_unknown_target(detector: Detector) -> None:
+def test_heatmap_refuses_an_unknown_target(learner: PretextLearner) -> None:
     with pytest.raises(ValueError, match="target must be one of score, logit, got 'colour'"):
-        heatmaps(detector, random_images(1, 0), target="colour")
+        grad_cam(learner, random_images(1, 0), target="colour")
 
 
 def test_curves_of_two_runs(finished_runs: list[Path], tmp_path: Path) -> None:

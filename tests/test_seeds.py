@@ -30,8 +30,8 @@ from anatpaste_gpu.training.display import Display
 from . import training_runs
 
 SEEDS = (4, 1)
-TINY = dataclasses.replace(
-    training_runs.TINY, learning_rate=0.001, epochs=1, steps_per_epoch=2, validate_every=1, gallery_rows=1
+TINY = training_runs.TINY.replace(
+    learning_rate=0.001, epochs=1, steps_per_epoch=2, validate_every=1, gallery_rows=1
 )
 
 
@@ -49,9 +49,7 @@ def splits() -> DatasetSplits:
 def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> tuple[Path, str, Any]:
     """The folder of two seeds, what was printed, and what was returned."""
     folder, console = tmp_path_factory.mktemp("seeds") / "all", quiet()
-    summary = train_seeds(
-        dataclasses.replace(TINY, output=str(folder)), SEEDS, splits=splits, console=console
-    )
+    summary = train_seeds(TINY.replace(output=str(folder)), SEEDS, splits=splits, console=console)
     return folder, console.file.getvalue(), summary  # type: ignore[attr-defined]
 
 
@@ -64,7 +62,7 @@ def test_runs_have_folders_and_one_split(finished: tuple[Path, str, Any]) -> Non
     folder = finished[0]
     assert {path.name for path in folder.iterdir()} == {"seed-4", "seed-1", "ensemble", "summary.json"}
     configs = [TrainConfig.from_yaml((folder / f"seed-{seed}" / "config.yaml").read_text()) for seed in SEEDS]
-    assert [(config.seed, config.split_seed) for config in configs] == [(4, 4), (1, 4)]
+    assert [(config.recipe.seed, config.recipe.split_seed) for config in configs] == [(4, 4), (1, 4)]
     manifests = [(folder / f"seed-{seed}" / "split_manifest.json").read_bytes() for seed in SEEDS]
     assert manifests[0] == manifests[1]
     first, second = load_runs(folder / f"seed-{seed}" for seed in SEEDS)
@@ -157,7 +155,7 @@ def test_finished_seeds_are_kept_and_unfinished_ones_continued(
     finished: tuple[Path, str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = dataclasses.replace(TINY, output=str(tmp_path / "all"))
+    config = TINY.replace(output=str(tmp_path / "all"))
     shutil.copytree(finished[0] / "seed-4", tmp_path / "all" / "seed-4")
     kept = (tmp_path / "all" / "seed-4" / "metrics.json").stat().st_mtime_ns
     with monkeypatch.context() as patch:
@@ -181,19 +179,19 @@ def test_finished_seeds_are_kept_and_unfinished_ones_continued(
 
 class TestRefusal:
     def test_other_recipe(self, finished: tuple[Path, str, Any]) -> None:
-        config = dataclasses.replace(TINY, output=str(finished[0]), momentum=0.5)
+        config = TINY.replace(output=str(finished[0]), momentum=0.5)
         with pytest.raises(
             ValueError, match=r"seed-4 holds a finished run with momentum 0\.9, not 0\.5; choose"
         ):
             train_seeds(config, SEEDS, console=quiet())
 
     def test_other_split(self, finished: tuple[Path, str, Any]) -> None:
-        config = dataclasses.replace(TINY, output=str(finished[0]), split_seed=3)
+        config = TINY.replace(output=str(finished[0]), split_seed=3)
         with pytest.raises(ValueError, match="holds a finished run with split_seed 4, not 3"):
             train_seeds(config, SEEDS, console=quiet())
 
     def test_a_runs_own_folder(self, finished: tuple[Path, str, Any]) -> None:
-        config = dataclasses.replace(TINY, output=str(finished[0] / "seed-4"))
+        config = TINY.replace(output=str(finished[0] / "seed-4"))
         with pytest.raises(ValueError, match="is a run's own folder; choose another --output"):
             train_seeds(config, SEEDS, console=quiet())
 
@@ -204,7 +202,7 @@ class TestRefusal:
 
     def test_different_images(self, finished: tuple[Path, str, Any]) -> None:
         first, second = load_runs(finished[0] / f"seed-{seed}" for seed in SEEDS)
-        fewer = dataclasses.replace(second, cases=second.cases[:-1])
+        fewer = dataclasses.replace(second, images=second.images[:-1])
         with pytest.raises(ValueError, match="scored different images in test; runs of one --split_seed"):
             mean_scores([first, fewer], "test")
 
@@ -212,16 +210,18 @@ class TestRefusal:
 def test_command_line(
     finished: tuple[Path, str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(dataclasses.replace(TINY, output=str(finished[0])).to_yaml())
+    (tmp_path / "tiny.yaml").write_text(TINY.replace(output=str(finished[0])).to_yaml())
     assert main(["--config", str(tmp_path / "tiny.yaml"), "--seeds", "4", "1"]) == 0
     assert "2 seeds (4, 1)" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stopped:
         main(["--seeds", "4", "4"])
     assert stopped.value.code == 2
     assert "seeds must be one or more different numbers, got [4, 4]" in capsys.readouterr().err
-    assert parse(["--seeds", "0", "1"]).split_seed is None
+    assert parse(["--seeds", "0", "1"]).recipe.split_seed is None
 
 
 def test_default_folder() -> None:
-    plain = dataclasses.replace(TINY, output=None)
-    assert [config.output for config in seeds_module.seed_configs(plain, [2])] == ["runs/demo-seeds/seed-2"]
+    plain = TINY.replace(output=None)
+    assert [config.place.output for config in seeds_module.seed_configs(plain, [2])] == [
+        "runs/demo-seeds/seed-2"
+    ]

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from typing import Any
+
 import torch
 from torch import Tensor, nn
 

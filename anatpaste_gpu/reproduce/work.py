@@ -79,7 +79,7 @@ def is_finished(config: TrainConfig) -> bool:
     Raises:
         ValueError: a finished run of another recipe is in its place.
     """
-    return RunFolder(config.run_dir).is_finished(config)
+    return RunFolder(config.run_dir).is_finished(config, "choose another -o for this preset.")
 
 
 def _make_group(

@@ -187,8 +187,12 @@ class RunFolder:
             self.manifest,
         )
 
-    def is_finished(self, config: TrainConfig) -> bool:
+    def is_finished(self, config: TrainConfig, remedy: str = _REMEDY) -> bool:
         """Whether the folder holds a finished run of the config's recipe.
+
+        Args:
+            config: its recipe is compared.
+            remedy: what the error says can be done.
 
         Raises:
             ValueError: it holds a finished run of another recipe, or one that cannot be read.
@@ -197,7 +201,7 @@ class RunFolder:
             return False
         difference = self._difference(config, "a finished run")
         if difference is not None:
-            raise ValueError(f"{difference}; {_REMEDY}")
+            raise ValueError(f"{difference}; {remedy}")
         return True
 
     def _why_not_continue(self, config: TrainConfig) -> str | None:
