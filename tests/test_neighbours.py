@@ -91,4 +91,4 @@ def test_exceptions() -> None:
     with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
         NearestNeighbours(1, max_elements=0).fit(points)
     with pytest.raises(ValueError, match="could not convert string to float"):
-        NearestNeighbours(1).fit([[1.0]])  # type: ignore[arg-type]
+        NearestNeighbours(1).fit([["a"]])
