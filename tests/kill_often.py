@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.runs.folder import RunFolder
-from anatpaste_gpu.training import train
 
-from .training_runs import phantoms, quiet, tiny
+from .training_runs import phantoms, quiet, tiny, train
 
 
 def main() -> None:
