@@ -125,7 +125,7 @@ def test_adversarial_parameters(backend, case):
 def test_flat_images_stay_flat(backend, level):
     # A patch of one level has it for its mean: contrast does nothing, and brightness 1 leaves it.
     images = torch.full((6, 1, 64, 64), level, dtype=torch.uint8)
-    config = PAPER.replace(patch_jitter=(1.0, 1.0))
+    config = dataclasses.replace(PAPER, patch_jitter=(1.0, 1.0))
     out, _, _, mask = run(backend, images, config=config)
     assert torch.equal(out, images)
     assert mask.flatten(1).any(1).all()
@@ -134,7 +134,7 @@ def test_flat_images_stay_flat(backend, level):
 def test_stripes_show_every_pixel_of_the_mask(backend):
     # A patch of black and white stripes, with less contrast and less bright, has neither black nor white.
     images = (torch.arange(64) % 2 * 255).to(torch.uint8).expand(4, 1, 64, 64).contiguous()
-    config = PAPER.replace(scar_width=(8.0, 16.0), patch_jitter=(0.5, 0.5))
+    config = dataclasses.replace(PAPER, scar_width=(8.0, 16.0), patch_jitter=(0.5, 0.5))
     out, _, _, mask = run(backend, images, "scar", config=config)
     assert torch.equal(out != images, mask)
 
