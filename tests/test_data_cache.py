@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu.data import DatasetError, DatasetSplits, cache_files, load_dataset, plan_split, prepare
-from anatpaste_gpu.data.sources import SOURCES
+from anatpaste_gpu.data.registry import SOURCES
 from dev import REPOSITORY
 
 from .conftest import part_of
@@ -256,13 +256,13 @@ class TestInterruption:
         root = chests(tmp_path / "data")
         program = textwrap.dedent(f"""
             import time
-            from anatpaste_gpu.data import load_dataset, image_folder, sources
+            from anatpaste_gpu.data import load_dataset, registry
             import dataclasses
-            source = sources.SOURCES["folder"]
+            source = registry.SOURCES["folder"]
             def slow(*args):
                 time.sleep(0.004)
                 return source.read(*args)
-            sources.SOURCES["folder"] = dataclasses.replace(source, read=slow)
+            registry.SOURCES["folder"] = dataclasses.replace(source, read=slow)
             print("go", flush=True)
             load_dataset("folder", {str(root)!r}, image_size=16, cache={str(tmp_path / "cache")!r}, workers=1)
         """)

@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from anatpaste_gpu.data import ImageReadError, read_image
-from anatpaste_gpu.data.display import displayed
+from anatpaste_gpu.data.presentation import displayed
 
 from .conftest import load_batch, rsna_files
 

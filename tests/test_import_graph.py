@@ -19,6 +19,7 @@ LAYERS = (
         "arrays",
         "checks",
         "devices",
+        "draws",
         "files",
         "notice",
         "setting_checks",

@@ -7,8 +7,8 @@ from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
+from anatpaste_gpu.data.registry import dataset_names, plan_split
 from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
-from anatpaste_gpu.data.sources import dataset_names, plan_split
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.cases import Case, Held, SplitDraw, counted, held_out
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+from anatpaste_gpu.data.split_draw import Candidate, Held, SplitDraw, counted, held_out
 from anatpaste_gpu.data.tables import read_columns
 
 DATASET = "chexpert"
@@ -137,13 +137,13 @@ def split(
     """
     if test_size < 1:
         raise ValueError(f"test_size must be at least 1, got {test_size}.")
-    official = [_case(row, prefix, int(not row.no_finding)) for row in valid if row.view == "PA"]
-    seen = {case.patient for case in official}
-    pool = [case for case in _usable(train, prefix) if case.patient not in seen]
+    official = [_candidate(row, prefix, int(not row.no_finding)) for row in valid if row.view == "PA"]
+    seen = {candidate.patient for candidate in official}
+    pool = [candidate for candidate in _usable(train, prefix) if candidate.patient not in seen]
     size = held_out(pool, Held(0, test_size)).test
     draw = SplitDraw(pool, seed)
-    for case in official:
-        draw.keep(case, "validation")
+    for candidate in official:
+        draw.keep(candidate, "validation")
     each = _EACH_DISEASE * size // TEST_SIZE
     for disease in DISEASES:
         wanted = min(each - draw.count("test", disease), draw.patients_left(1, "test", disease))
@@ -172,17 +172,17 @@ def _view(frontal: str, direction: str) -> str:
     return direction or "frontal without direction"
 
 
-def _case(row: Row, prefix: str, label: int) -> Case:
-    return Case(prefix + row.path, label, row.patient, row.diseases if label else ())
+def _candidate(row: Row, prefix: str, label: int) -> Candidate:
+    return Candidate(prefix + row.path, label, row.patient, row.diseases if label else ())
 
 
-def _usable(rows: Iterable[Row], prefix: str) -> list[Case]:
+def _usable(rows: Iterable[Row], prefix: str) -> list[Candidate]:
     """PA images that are surely normal or surely have one of the diseases."""
     chosen = [row for row in rows if row.view == "PA" and row.no_finding != bool(row.diseases)]
-    return [_case(row, prefix, int(not row.no_finding)) for row in chosen]
+    return [_candidate(row, prefix, int(not row.no_finding)) for row in chosen]
 
 
-def _row_notes(train: Sequence[Row], pool: Sequence[Case]) -> list[str]:
+def _row_notes(train: Sequence[Row], pool: Sequence[Candidate]) -> list[str]:
     views = Counter(row.view for row in train)
     unsure = views["PA"] - len(pool)
     return [

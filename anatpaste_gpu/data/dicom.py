@@ -1,7 +1,7 @@
 """DICOM files as 8-bit grey, the way a viewer shows them at first.
 
-Monochrome values are mapped as `anatpaste_gpu.data.display` says. Colour (RGB, YBR, palette) becomes grey by
-Pillow's luma.
+Monochrome values are mapped as `anatpaste_gpu.data.presentation` says. Colour (RGB, YBR, palette) becomes
+grey by Pillow's luma.
 
 Uncompressed, RLE, 8-bit JPEG and JPEG 2000 files need only pydicom and Pillow. Lossless and 12-bit
 JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
@@ -24,9 +24,9 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from anatpaste_gpu.data.display import byte_table, displayed
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import to_8_bits
+from anatpaste_gpu.data.presentation import byte_table, displayed
 from anatpaste_gpu.data.streams import claimed_pixels
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")

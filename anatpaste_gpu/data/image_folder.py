@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.cases import Case, Held, counted, draw_held_out
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import read_headers
 from anatpaste_gpu.data.images import find_images, is_hidden, read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out
 from anatpaste_gpu.data.tables import read_columns
 from anatpaste_gpu.data.zhanglab import NORMAL_NAMES
 
@@ -63,13 +63,14 @@ def plan(
     held.check()
     paths = _find(root)
     people = _patients(root, [name for names in paths.values() for name in names], patient_pattern)
-    cases = [_case(name, folder, people) for folder, names in paths.items() for name in names]
-    entries, lost, _, fewer = draw_held_out(cases, seed, held)
+    candidates = [_candidate(name, folder, people) for folder, names in paths.items() for name in names]
+    entries, lost, _, fewer = draw_held_out(candidates, seed, held)
+    owners = {candidate.patient for candidate in candidates}
     notes = [
         f"Class folders: {counted({folder: len(names) for folder, names in paths.items()})}.",
-        f"{len({case.patient for case in cases}):,} patients, {len(people):,} of {len(cases):,} images by "
+        f"{len(owners):,} patients, {len(people):,} of {len(candidates):,} images by "
         f"{PATIENTS} or the file name; {lost:,} normal images of held-out patients are not used.",
-        *_view_note(root, [case.path for case in cases], workers, progress),
+        *_view_note(root, [candidate.path for candidate in candidates], workers, progress),
         *fewer,
     ]
     return SplitManifest.build(DATASET, seed, entries, notes)
@@ -95,11 +96,11 @@ def _is_normal(folder: str) -> bool:
     return folder.lower() in NORMAL_NAMES
 
 
-def _case(name: str, folder: str, people: dict[str, str]) -> Case:
+def _candidate(name: str, folder: str, people: dict[str, str]) -> Candidate:
     if _is_normal(folder):
-        return Case(name, 0, people.get(name, name))
+        return Candidate(name, 0, people.get(name, name))
     findings = () if folder.lower() == _PLAIN_ABNORMAL else (folder,)
-    return Case(name, 1, people.get(name, name), findings)
+    return Candidate(name, 1, people.get(name, name), findings)
 
 
 def _patients(root: Path, names: Sequence[str], pattern: str | None) -> dict[str, str]:

@@ -15,8 +15,7 @@ from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
 from anatpaste_gpu.data.progress import progress_bar
-from anatpaste_gpu.data.sets import ABNORMAL, NORMAL, DatasetSplits, ImageSet, SkippedFile
-from anatpaste_gpu.data.sources import (
+from anatpaste_gpu.data.registry import (
     DatasetSource,
     check_seed,
     find_source,
@@ -24,6 +23,7 @@ from anatpaste_gpu.data.sources import (
     reader,
     worker_count,
 )
+from anatpaste_gpu.data.sets import ABNORMAL, NORMAL, DatasetSplits, ImageSet, SkippedFile
 
 
 def load_dataset(

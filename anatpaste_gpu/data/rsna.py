@@ -25,11 +25,11 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.cases import Case, Held, counted, draw_held_out
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import Header, read_headers
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out
 from anatpaste_gpu.data.tables import read_columns
 
 DATASET = "rsna"
@@ -118,15 +118,15 @@ def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable
     held.check()
     rows = list(rows)
     rejected = Counter(row.header.rejected_as for row in rows)
-    cases = [_case(row) for row in rows if row.header.rejected_as is None]
-    entries, lost, sizes, fewer = draw_held_out(cases, seed, held)
+    candidates = [_candidate(row) for row in rows if row.header.rejected_as is None]
+    entries, lost, sizes, fewer = draw_held_out(candidates, seed, held)
     left_out = counted({name: n for name, n in rejected.items() if name is not None})
     sentences = [
         *notes,
-        f"{len(cases):,} of {len(rows):,} images are PA radiographs; left out: {left_out or 'none'}.",
-        _patient_note(rows, cases, lost),
+        f"{len(candidates):,} of {len(rows):,} images are PA radiographs; left out: {left_out or 'none'}.",
+        _patient_note(rows, candidates, lost),
         *fewer,
-        *_count_notes(cases, entries, sizes),
+        *_count_notes(candidates, entries, sizes),
     ]
     return SplitManifest.build(DATASET, seed, entries, sentences)
 
@@ -140,25 +140,25 @@ def _path(image_id: str) -> str:
     return f"{IMAGES}/{image_id}.dcm"
 
 
-def _case(row: Row) -> Case:
+def _candidate(row: Row) -> Candidate:
     label = int(row.kind != NORMAL_CLASS)
-    return Case(_path(row.image_id), label, row.patient or row.image_id, (row.kind,) if label else ())
+    return Candidate(_path(row.image_id), label, row.patient or row.image_id, (row.kind,) if label else ())
 
 
-def _patient_note(rows: list[Row], cases: list[Case], lost: int) -> str:
+def _patient_note(rows: list[Row], candidates: list[Candidate], lost: int) -> str:
     known = sum(bool(row.patient) for row in rows if row.header.rejected_as is None)
     if not known:
         return "No patient mapping is there: each image counts as a patient of its own."
-    people = len({case.patient for case in cases})
+    people = len({candidate.patient for candidate in candidates})
     return (
-        f"{people:,} patients, {known:,} of {len(cases):,} images by the NIH's number; no patient is in two "
-        f"splits, so {lost:,} normal images of held-out patients are not used."
+        f"{people:,} patients, {known:,} of {len(candidates):,} images by the NIH's number; no patient is in "
+        f"two splits, so {lost:,} normal images of held-out patients are not used."
     )
 
 
-def _count_notes(cases: list[Case], entries: list[ManifestEntry], sizes: Held) -> list[str]:
+def _count_notes(candidates: list[Candidate], entries: list[ManifestEntry], sizes: Held) -> list[str]:
     train = sum(entry.split == "train" for entry in entries)
-    normal = sum(case.label == 0 for case in cases)
+    normal = sum(candidate.label == 0 for candidate in candidates)
     if (train, sizes) == (_PAPER_TRAIN, HELD_OUT):
         return []
     return [

@@ -20,6 +20,7 @@ from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.images import is_hidden, is_image_name, read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
+from anatpaste_gpu.draws import ZHANGLAB_SPLIT, permutation, philox
 
 DATASET = "zhanglab"
 VALIDATION_SIZE = 100
@@ -126,9 +127,9 @@ def _plan_published(base: Path, prefix: str, seed: int, validation_size: int) ->
     _require(test_normal, "normal", test_folder)
     _require(test_abnormal, "abnormal", test_folder)
     tested = {patient_id(path.rsplit("/", 1)[-1]) for path in test_abnormal}
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    held_normal = _draw_patients(normal, validation_size, rng, avoid=set(), whole=True)
-    held_abnormal = _draw_patients(abnormal, validation_size, rng, avoid=tested, whole=False)
+    words = philox(seed, ZHANGLAB_SPLIT)
+    held_normal = _draw_patients(normal, validation_size, words, avoid=set(), whole=True)
+    held_abnormal = _draw_patients(abnormal, validation_size, words, avoid=tested, whole=False)
     left = sorted(set(normal) - held_normal)
     entries = [
         *_entries(left, 0, "train"),
@@ -143,7 +144,7 @@ def _plan_published(base: Path, prefix: str, seed: int, validation_size: int) ->
 
 
 def _draw_patients(
-    paths: Sequence[str], count: int, rng: np.random.Generator, avoid: set[str], whole: bool
+    paths: Sequence[str], count: int, words: np.random.Philox, avoid: set[str], whole: bool
 ) -> set[str]:
     """Draw `count` images by whole patients in random order, those in `avoid` last.
 
@@ -154,7 +155,7 @@ def _draw_patients(
     for path in sorted(paths):
         patients[patient_id(path.rsplit("/", 1)[-1])].append(path)
     names = sorted(patients)
-    order = [names[i] for i in rng.permutation(len(names))]
+    order = [names[i] for i in permutation(words, len(names)).tolist()]
     order.sort(key=lambda name: name in avoid)
     drawn: list[str] = []
     for name in order:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anatpaste_gpu.draws import TRAINING_ORDER, permutation, philox
 from anatpaste_gpu.methods import Batch
 
 #: Batches that are under way or ready while a step runs.
@@ -24,8 +25,6 @@ _POLL_SECONDS = 0.1
 def pass_order(seed: int, number: int, size: int) -> np.ndarray:
     """The order of one pass over the training set.
 
-    Sorting raw Philox words, whose stream NumPy guarantees, gives the same order with every version of NumPy.
-
     Args:
         seed: in 0..2**63 - 1.
         number: which pass, from 0.
@@ -34,8 +33,7 @@ def pass_order(seed: int, number: int, size: int) -> np.ndarray:
     Returns:
         int64 (size,), a permutation of 0..size - 1.
     """
-    words = np.random.Philox(key=seed | number << 64).random_raw(size)
-    return np.argsort(words, kind="stable")
+    return permutation(philox(seed, TRAINING_ORDER, number), size)
 
 
 def share_of_batch(batch_size: int, world: int) -> int:

@@ -1,4 +1,4 @@
-"""Drawing a split from a table of cases: seeded, by whole patients, with nobody on two sides."""
+"""Drawing a split from a table of candidates: seeded, by whole patients, with nobody on two sides."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.manifest import ManifestEntry
+from anatpaste_gpu.draws import SPLIT_DRAW, permutation, philox
 
 # A set too small for the wanted numbers keeps this share of its normal patients for training.
 _TRAIN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Case:
+class Candidate:
     """One image that may be used.
 
     Attributes:
@@ -45,7 +44,7 @@ class Held:
             raise ValueError(f"validation_size and test_size must be at least 1, got {self}.")
 
 
-def held_out(cases: Iterable[Case], wanted: Held) -> Held:
+def held_out(candidates: Iterable[Candidate], wanted: Held) -> Held:
     """The wanted numbers, or smaller ones in the same proportion where the set has too few patients.
 
     Validation and test together take at most as many images of each class as half of the normal patients are,
@@ -55,8 +54,8 @@ def held_out(cases: Iterable[Case], wanted: Held) -> Held:
         DatasetError: not even one image of each class is to be had for each split.
     """
     patients: tuple[set[str], set[str]] = (set(), set())
-    for case in cases:
-        patients[case.label].add(case.patient)
+    for candidate in candidates:
+        patients[candidate.label].add(candidate.patient)
     total = wanted.validation + wanted.test
     room = min(int(len(patients[0]) * (1 - _TRAIN_SHARE)), len(patients[1]))
     if room >= total:
@@ -75,20 +74,22 @@ class SplitDraw:
     """Draws held-out images one group after another; what is left of the normal ones is for training.
 
     Args:
-        cases: all images, in any order; the draw does not depend on it.
+        candidates: all images, in any order; the draw does not depend on it.
         seed: of the draw.
     """
 
-    def __init__(self, cases: Iterable[Case], seed: int) -> None:
-        self._cases = sorted(cases, key=lambda case: case.path)
-        self._rng = np.random.Generator(np.random.Philox(key=seed))
+    def __init__(self, candidates: Iterable[Candidate], seed: int) -> None:
+        self._candidates = sorted(candidates, key=lambda candidate: candidate.path)
+        self._words = philox(seed, SPLIT_DRAW)
         self._owner: dict[str, str] = {}
         self._drawn: dict[str, ManifestEntry] = {}
 
-    def keep(self, case: Case, split: str) -> None:
-        """Puts a case into a split without drawing; its patient belongs to that split from now on."""
-        self._owner[case.patient] = split
-        self._drawn[case.path] = ManifestEntry(case.path, case.label, split, case.patient, case.findings)
+    def keep(self, candidate: Candidate, split: str) -> None:
+        """Puts a candidate into a split without drawing; its patient belongs to that split from now on."""
+        self._owner[candidate.patient] = split
+        self._drawn[candidate.path] = ManifestEntry(
+            candidate.path, candidate.label, split, candidate.patient, candidate.findings
+        )
 
     def draw(self, label: int, split: str, count: int, *, finding: str | None = None) -> None:
         """Draws `count` images of a class (and a finding) by whole patients in random order.
@@ -102,9 +103,9 @@ class SplitDraw:
         patients = self._available(label, split, finding)
         names = sorted(patients)
         wanted = count
-        for i in self._rng.permutation(len(names)):
-            for case in patients[names[i]][:wanted]:
-                self.keep(case, split)
+        for i in permutation(self._words, len(names)).tolist():
+            for candidate in patients[names[i]][:wanted]:
+                self.keep(candidate, split)
                 wanted -= 1
         if wanted:
             kind = finding or ("abnormal" if label else "normal")
@@ -114,13 +115,13 @@ class SplitDraw:
         """Patients that `draw` could still take an image from: so many images it can give at least."""
         return len(self._available(label, split, finding))
 
-    def _available(self, label: int, split: str, finding: str | None) -> dict[str, list[Case]]:
-        patients: dict[str, list[Case]] = defaultdict(list)
-        for case in self._cases:
-            owner = self._owner.get(case.patient, split)
-            fits = case.label == label and (finding is None or finding in case.findings)
-            if fits and owner == split and case.path not in self._drawn:
-                patients[case.patient].append(case)
+    def _available(self, label: int, split: str, finding: str | None) -> dict[str, list[Candidate]]:
+        patients: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in self._candidates:
+            owner = self._owner.get(candidate.patient, split)
+            fits = candidate.label == label and (finding is None or finding in candidate.findings)
+            if fits and owner == split and candidate.path not in self._drawn:
+                patients[candidate.patient].append(candidate)
         return patients
 
     def count(self, split: str, finding: str) -> int:
@@ -138,15 +139,15 @@ class SplitDraw:
             The entries, and the number of normal images that are in no split because their patient is held
             out.
         """
-        left = [c for c in self._cases if c.label == 0 and c.path not in self._drawn]
-        train = [case for case in left if case.patient not in self._owner]
+        left = [c for c in self._candidates if c.label == 0 and c.path not in self._drawn]
+        train = [candidate for candidate in left if candidate.patient not in self._owner]
         entries = [*self._drawn.values()]
-        entries += [ManifestEntry(case.path, 0, "train", case.patient) for case in train]
+        entries += [ManifestEntry(candidate.path, 0, "train", candidate.patient) for candidate in train]
         return entries, len(left) - len(train)
 
 
 def draw_held_out(
-    cases: Sequence[Case], seed: int, wanted: Held
+    candidates: Sequence[Candidate], seed: int, wanted: Held
 ) -> tuple[list[ManifestEntry], int, Held, list[str]]:
     """Draws test and validation images of both classes; the other normal images are for training.
 
@@ -157,8 +158,8 @@ def draw_held_out(
     Raises:
         DatasetError: not even one image of each class is to be had for each split.
     """
-    sizes = held_out(cases, wanted)
-    draw = SplitDraw(cases, seed)
+    sizes = held_out(candidates, wanted)
+    draw = SplitDraw(candidates, seed)
     for label in (1, 0):
         draw.draw(label, "test", sizes.test)
         draw.draw(label, "validation", sizes.validation)
