@@ -29,7 +29,7 @@ class Equalizer {
  private:
   int64_t pixels() const { return static_cast<int64_t>(y_.size) * x_.size; }
   template <typename T>
-  Extremes run_real(void (*deepen)(const T*, int64_t, uint16_t*), const T* image, int16_t* levels) {
+  Extremes run_real(Entry<void(const T*, int64_t, uint16_t*)> deepen, const T* image, int16_t* levels) {
     // The levels are written last, so until then their memory can hold the 16-bit pixels.
     auto* deep = reinterpret_cast<uint16_t*>(levels);
     deepen(image, pixels(), deep);

@@ -42,7 +42,8 @@ class OnDevice {
     const int32_t index = tensor.get_device_index();
     guard_.emplace(index);
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index, &stream));
+    // The macro of this name that torch has had since 2.10; STABLE_TORCH_ERROR_CODE_CHECK came later.
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index, &stream));
     stream_ = static_cast<Stream>(stream);
 #endif
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/blend.h"
 #include "common/clahe_blend.h"
@@ -58,66 +59,82 @@ struct BlendRow {
 constexpr int32_t kTileRows = 4;
 constexpr int32_t kTileColumns = 16;
 
+// What a table must give: without a value it does not compile, since it has no default.
+template <typename T>
+class Entry {
+ public:
+  constexpr Entry(std::decay_t<T> value) : value_(value) {}
+  constexpr operator std::decay_t<T>() const { return value_; }
+
+ private:
+  std::decay_t<T> value_;
+};
+
 struct Kernels {
   // Reductions over `count` > 0 values.
-  Extremes (*extremes8)(const uint8_t* values, int64_t count);
-  Extremes (*extremes16)(const uint16_t* values, int64_t count);
-  Extremes (*extremes_of_levels)(const int16_t* values, int64_t count);
+  Entry<Extremes(const uint8_t* values, int64_t count)> extremes8;
+  Entry<Extremes(const uint16_t* values, int64_t count)> extremes16;
+  Entry<Extremes(const int16_t* values, int64_t count)> extremes_of_levels;
   // Adds the copies up into 256 counts, and clears them.
-  void (*drain)(HistogramCopies& copies, int32_t* counts);
+  Entry<void(HistogramCopies& copies, int32_t* counts)> drain;
 
   // CLAHE (common/grey.h, common/clahe.h).
-  void (*deepen_half)(const Float16* image, int64_t count, uint16_t* deep);
-  void (*deepen_bfloat)(const BFloat16* image, int64_t count, uint16_t* deep);
-  void (*deepen_float)(const float* image, int64_t count, uint16_t* deep);
-  void (*deepen_double)(const double* image, int64_t count, uint16_t* deep);
-  void (*bins_of_bytes)(const uint8_t* image, int64_t count, int32_t low, int32_t high, uint8_t* bins);
-  void (*bins_of)(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins);
-  void (*redistribute)(int32_t* counts, int32_t clip);
-  void (*map_levels)(const int32_t* counts, double scale, uint16_t* levels);
-  void (*interleave)(const uint16_t* m00, const uint16_t* m01, const uint16_t* m10, const uint16_t* m11,
-                     uint64_t* quads);
-  void (*blend_row_shift)(const BlendRow& row, AxisWeights y, int32_t shift, int16_t* out,
-                          Extremes* extremes);
-  void (*blend_row_scaled)(const BlendRow& row, AxisWeights y, float scale, int16_t* out, Extremes* extremes);
-  void (*blend_row_divide)(const BlendRow& row, AxisWeights y, float pixels, int16_t* out,
-                           Extremes* extremes);
-  void (*blend_row_double)(const BlendRow& row, AxisFractions y, int16_t* out, Extremes* extremes);
+  Entry<void(const Float16* image, int64_t count, uint16_t* deep)> deepen_half;
+  Entry<void(const BFloat16* image, int64_t count, uint16_t* deep)> deepen_bfloat;
+  Entry<void(const float* image, int64_t count, uint16_t* deep)> deepen_float;
+  Entry<void(const double* image, int64_t count, uint16_t* deep)> deepen_double;
+  Entry<void(const uint8_t* image, int64_t count, int32_t low, int32_t high, uint8_t* bins)> bins_of_bytes;
+  Entry<void(const uint16_t* deep, int64_t count, int32_t low, int32_t high, uint8_t* bins)> bins_of;
+  Entry<void(int32_t* counts, int32_t clip)> redistribute;
+  Entry<void(const int32_t* counts, double scale, uint16_t* levels)> map_levels;
+  Entry<void(const uint16_t* m00, const uint16_t* m01, const uint16_t* m10, const uint16_t* m11,
+             uint64_t* quads)>
+      interleave;
+  Entry<void(const BlendRow& row, AxisWeights y, int32_t shift, int16_t* out, Extremes* extremes)>
+      blend_row_shift;
+  Entry<void(const BlendRow& row, AxisWeights y, float scale, int16_t* out, Extremes* extremes)>
+      blend_row_scaled;
+  Entry<void(const BlendRow& row, AxisWeights y, float pixels, int16_t* out, Extremes* extremes)>
+      blend_row_divide;
+  Entry<void(const BlendRow& row, AxisFractions y, int16_t* out, Extremes* extremes)> blend_row_double;
 
   // Otsu (common/otsu.h): bins of levels within [low, high], low < high.
-  void (*otsu_bins)(const int16_t* levels, int64_t count, int32_t low, int32_t high, uint8_t* bins);
+  Entry<void(const int16_t* levels, int64_t count, int32_t low, int32_t high, uint8_t* bins)> otsu_bins;
 
   // Masks of one bit a pixel (cpu/bit_mask.h). Words past the last pixel are filled with zeros.
-  void (*pack_bytes)(const uint8_t* pixels, int32_t width, uint64_t* bits);
-  void (*pack_range)(const int16_t* values, int32_t width, int32_t low, int32_t high, uint64_t* bits);
-  void (*unpack_bytes)(const uint64_t* bits, int32_t width, uint8_t* pixels);
-  void (*erode_columns)(const uint64_t* bits, int64_t words, uint64_t* out);
-  void (*dilate_columns)(const uint64_t* bits, int64_t words, uint64_t* out);
-  void (*erode_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
-  void (*dilate_rows)(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out);
+  Entry<void(const uint8_t* pixels, int32_t width, uint64_t* bits)> pack_bytes;
+  Entry<void(const int16_t* values, int32_t width, int32_t low, int32_t high, uint64_t* bits)> pack_range;
+  Entry<void(const uint64_t* bits, int32_t width, uint8_t* pixels)> unpack_bytes;
+  Entry<void(const uint64_t* bits, int64_t words, uint64_t* out)> erode_columns;
+  Entry<void(const uint64_t* bits, int64_t words, uint64_t* out)> dilate_columns;
+  Entry<void(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out)> erode_rows;
+  Entry<void(const uint64_t* bits, int64_t words, int64_t stride, uint64_t* out)> dilate_rows;
   // The runs of a row, and their number; and, for each of them, which runs of the row above it touches,
   // corners included. The last word of both rows is 0.
-  int32_t (*collect_runs)(const uint64_t* bits, const uint64_t* above, int32_t words, Run* runs,
-                          Range* touched);
+  Entry<int32_t(const uint64_t* bits, const uint64_t* above, int32_t words, Run* runs, Range* touched)>
+      collect_runs;
   // Writes component_of[part] + 1 along each run of a row, which go from left to right, and 0 elsewhere.
-  void (*write_labels)(const Run* runs, const int32_t* parts, const int32_t* component_of, int32_t count,
-                       int32_t width, int32_t* row);
+  Entry<void(const Run* runs, const int32_t* parts, const int32_t* component_of, int32_t count, int32_t width,
+             int32_t* row)>
+      write_labels;
 
   // Jitter and paste (common/blend.h, common/figure_blur.h).
-  uint64_t (*sum8)(const uint8_t* values, int64_t count);
-  SetPixels (*find_set)(const uint8_t* row, int32_t width);
-  void (*scale)(const float* row, float factor, int32_t count, float* out);
+  Entry<uint64_t(const uint8_t* values, int64_t count)> sum8;
+  Entry<SetPixels(const uint8_t* row, int32_t width)> find_set;
+  Entry<void(const float* row, float factor, int32_t count, float* out)> scale;
   // out[i] = factor * row[-i]
-  void (*scale_backwards)(const float* row, float factor, int32_t count, float* out);
-  void (*subtract)(const float* upper, const float* lower, int32_t count, float* out);
-  void (*sum_chords)(const float* weights, const float* chords, int32_t first, int32_t last, int32_t y,
-                     int32_t stride, float* out);
-  void (*blend_patch8)(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
-                       int32_t count, const Jitter& jitter, uint8_t* out);
-  void (*blend_black8)(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count,
-                       uint8_t* out);
+  Entry<void(const float* row, float factor, int32_t count, float* out)> scale_backwards;
+  Entry<void(const float* upper, const float* lower, int32_t count, float* out)> subtract;
+  Entry<void(const float* weights, const float* chords, int32_t first, int32_t last, int32_t y,
+             int32_t stride, float* out)>
+      sum_chords;
+  Entry<void(const uint8_t* normal, const uint8_t* patch, const float* figure, const uint8_t* lung,
+             int32_t count, const Jitter& jitter, uint8_t* out)>
+      blend_patch8;
+  Entry<void(const uint8_t* normal, const float* figure, const uint8_t* lung, int32_t count, uint8_t* out)>
+      blend_black8;
 
-  const char* level;
+  Entry<const char*> level;
 };
 
 // The kernels of the highest level that this CPU has, or of the one that the environment variable
