@@ -22,7 +22,7 @@ from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.step import StepClock, Tally
+from anatpaste_gpu.training.step import StepClock, MetricBuffer
 from anatpaste_gpu.training.trainer import Trainer, build_engine
 
 CPU = torch.device("cpu")
@@ -242,9 +242,9 @@ def in_parts(ranks: Ranks, path: Path, precision: str) -> tuple[list[float], dic
         precision=precision,
     )
     trainer = trainer_of(config, ranks, path / precision)
-    trainer.tally = Tally(21, CPU)  # looked at once, here
+    trainer.metrics = MetricBuffer(21, CPU)  # looked at once, here
     for step in range(20):
-        trainer.tally.note(trainer.training_step(trainer.source.batch(step), step, 1.0))
+        trainer.metrics.note(trainer.training_step(trainer.source.batch(step), step, 1.0))
         trainer.progress.step += 1
     trainer.collect()
     return [figures["loss"] for figures in trainer.window], dict(trainer.learner.state_dict())

@@ -1,4 +1,4 @@
-"""The step and what surrounds it: tally, CUDA graph, compile, determinism, memory."""
+"""The step and what surrounds it: metrics, CUDA graph, compile, determinism, memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from anatpaste_gpu.training.guards import OutOfMemory, determinism, explain_out_
 from anatpaste_gpu.training.input import ResidentImages, TrainingStream
 from anatpaste_gpu.training.step import (
     WARM_UP,
-    Figures,
+    Metrics,
     GraphedStep,
     StepClock,
-    Tally,
+    MetricBuffer,
     TrainingStep,
     wants_graph,
 )
@@ -88,11 +88,11 @@ class Replayer:
     def __init__(self) -> None:
         self.warmed = self.replayed = 0
 
-    def warm_up(self, work: Callable[[], Figures]) -> Figures:
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
         self.warmed += 1
         return work()
 
-    def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
+    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
         held = {"loss": torch.zeros(()), "accuracy": torch.zeros((), dtype=torch.int64)}
 
         def replay() -> None:
@@ -110,12 +110,12 @@ def losses_of(splits: DatasetSplits, recorder: Replayer | None, steps: int = 8) 
     if recorder is not None:
         step.capture_with(lambda compute: GraphedStep(compute, recorder, strict=True, say=pytest.fail))
     source = ResidentImages(splits.train.images, TrainingStream(len(splits.train), 4, 0), CPU)
-    tally = Tally(steps, CPU)
+    buffer = MetricBuffer(steps, CPU)
     for number in range(steps):
-        tally.note(step(source.batch(number), number, 0.3 * (number + 1)))
-    figures = tally.pending()
-    assert all(0 <= value <= 8 for value in figures["accuracy"].tolist())
-    values: list[float] = figures["loss"].tolist()
+        buffer.note(step(source.batch(number), number, 0.3 * (number + 1)))
+    metrics = buffer.pending()
+    assert all(0 <= value <= 8 for value in metrics["accuracy"].tolist())
+    values: list[float] = metrics["loss"].tolist()
     return values
 
 
@@ -127,7 +127,7 @@ class TestGraph:
 
     def test_what_cannot_be_captured_goes_on_or_is_an_error(self) -> None:
         class Refusing(Replayer):
-            def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
+            def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
                 raise RuntimeError("operation not permitted when stream is capturing\nCompile with ...")
 
         batch = Batch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.arange(2))

@@ -90,32 +90,36 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, parts: int) -> Tensor:
 
 
 def train_in_parts(network: nn.Module, parts: int) -> None:
-    """Lets convolutions and linear layers form their weights' gradients part by part, in place.
+    """Puts layers that form their weights' gradients part by part in place of convolutions and linear ones.
 
     All tensors and names stay the same; evaluation is as before. Batch normalisations are left to
     `with_joint_statistics`.
 
     Args:
-        network: of layers whose weights belong to Conv2d, Linear and BatchNorm.
+        network: has layers below it, whose weights belong to Conv2d, Linear and BatchNorm.
         parts: into how many equal parts this process's batch is cut.
 
     Raises:
         ValueError: another layer has weights.
     """
     for name, layer in network.named_modules():
-        # By what a layer does, not by its class: a subclass may do something else.
-        if type(layer).forward is nn.Conv2d.forward:
-            layer.__class__ = _Conv2dInParts
-        elif type(layer).forward is nn.Linear.forward:
-            layer.__class__ = _LinearInParts
-        elif isinstance(layer, _BatchNorm) or not layer._parameters:
-            continue
-        else:
+        if layer._parameters and not isinstance(layer, _BatchNorm) and _kind_in_parts(layer) is None:
             raise ValueError(
                 "batch_parts needs a backbone whose weights are those of Conv2d, Linear and BatchNorm "
                 f"layers; {name} is a {type(layer).__name__}."
             )
-        layer.batch_parts = parts
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            kind = _kind_in_parts(layer)
+            if kind is not None:
+                setattr(parent, name, kind(layer, parts))
+
+
+def _kind_in_parts(layer: nn.Module) -> type[_InParts] | None:
+    # By what a layer does, not by its class: a subclass may do something else.
+    if type(layer).forward is nn.Conv2d.forward:
+        return _Conv2dInParts
+    return _LinearInParts if type(layer).forward is nn.Linear.forward else None
 
 
 class _Aliases(torch.autograd.Function):
@@ -131,14 +135,23 @@ class _Aliases(torch.autograd.Function):
 
 
 class _InParts(nn.Module):
-    """Stands before a layer's class: in training every part of the batch has an alias of the weights."""
+    """A layer that gives every part of the batch an alias of its weights in training.
 
-    batch_parts: int
+    Args:
+        layer: whose settings and tensors it takes over.
+        parts: of the batch that this process holds.
+    """
+
     weight: Tensor
     bias: Any  # Tensor | None, which torch's own classes state in two ways
 
+    def __init__(self, layer: nn.Module, parts: int) -> None:
+        # The same tensors, so that an optimiser and a state dict go on meaning them.
+        self.__dict__ = dict(vars(layer))
+        self._parts = parts
+
     def forward(self, input: Tensor) -> Tensor:
-        count = self.batch_parts
+        count = self._parts
         if not self.training or count == 1:
             whole: Tensor = super().forward(input)
             return whole

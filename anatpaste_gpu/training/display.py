@@ -77,7 +77,7 @@ class Display:
         self,
         *,
         step: int,
-        figures: Mapping[str, float],
+        metrics: Mapping[str, float],
         learning_rate: float,
         images: int,
         step_ms: Sequence[float],
@@ -88,7 +88,7 @@ class Display:
 
         Args:
             step: steps done.
-            figures: means over the steps by name, the loss first.
+            metrics: means over the steps by name, the loss first.
             learning_rate: of the last step.
             images: images and twins a step.
             step_ms: of each step, its input included.
@@ -104,11 +104,11 @@ class Display:
             times["time/augmentation_ms"] = augmentation
             share = f", {augmentation:.1f} ({augmentation / median:.1%}) of them augmentation"
         self.line(
-            f"step {step}/{self._total} | {_listed(figures)} | "
+            f"step {step}/{self._total} | {_listed(metrics)} | "
             f"lr {learning_rate:.5f} | {rate:.0f} images/s | {median:.0f} ms a step{share} | "
             f"{memory / 2**20:.0f} MiB"
         )
-        learnt = {f"train/{name}": value for name, value in figures.items()}
+        learnt = {f"train/{name}": value for name, value in metrics.items()}
         learnt["train/learning_rate"] = learning_rate
         self._scalars(step, {**learnt, **times})
 
@@ -144,7 +144,7 @@ class Display:
             self._thread_hook(failure)
 
 
-def _listed(figures: Mapping[str, float]) -> str:
+def _listed(metrics: Mapping[str, float]) -> str:
     """ "loss 0.6931 | accuracy 50.0%"."""
     shown = {"accuracy": ".1%"}
-    return " | ".join(f"{name} {value:{shown.get(name, '.4f')}}" for name, value in figures.items())
+    return " | ".join(f"{name} {value:{shown.get(name, '.4f')}}" for name, value in metrics.items())

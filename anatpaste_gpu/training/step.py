@@ -19,9 +19,9 @@ from anatpaste_gpu.runs import TrainConfig
 #: Steps done in the ordinary way first: cuDNN chooses its algorithms and the optimiser makes its buffers.
 WARM_UP = 3
 #: What a step tells, by name: 0-d tensors on the device.
-Figures = dict[str, Tensor]
-#: (batch, number, timed) -> figures, see `TrainingStep.compute`.
-Compute = Callable[[Batch, int, bool], Figures]
+Metrics = dict[str, Tensor]
+#: (batch, number, timed) -> metrics, see `TrainingStep.compute`.
+Compute = Callable[[Batch, int, bool], Metrics]
 
 
 class StepClock:
@@ -101,13 +101,13 @@ class TrainingStep:
             name: [torch.zeros((), device=device) if device.type == "cuda" else None for _ in rates]
             for name, rates in self._first_rates.items()
         }
-        self._run: Callable[[Batch, int], Figures] = self._timed
+        self._run: Callable[[Batch, int], Metrics] = self._timed
 
-    def capture_with(self, wrap: Callable[[Compute], Callable[[Batch, int], Figures]]) -> None:
+    def capture_with(self, wrap: Callable[[Compute], Callable[[Batch, int], Metrics]]) -> None:
         """Lets steps be run by what `wrap` makes of `compute`."""
         self._run = wrap(self.compute)
 
-    def __call__(self, batch: Batch, number: int, rate_share: float) -> Figures:
+    def __call__(self, batch: Batch, number: int, rate_share: float) -> Metrics:
         """Does the step. The result's memory may be that of the next step's.
 
         Args:
@@ -118,17 +118,17 @@ class TrainingStep:
         self.learner.train()
         self._set_rates(rate_share)
         self.clock.mark()  # the input is there
-        figures = self._run(batch, number)
+        metrics = self._run(batch, number)
         self.clock.mark()
         self.clock.end_step()
-        return figures
+        return metrics
 
-    def compute(self, batch: Batch, number: int, timed: bool) -> Figures:
+    def compute(self, batch: Batch, number: int, timed: bool) -> Metrics:
         """The step but for the rates; `timed` lets the learner note when its batch is ready."""
         with self.clock.stopped(not timed):
             return self.learner.step(batch, number)
 
-    def _timed(self, batch: Batch, number: int) -> Figures:
+    def _timed(self, batch: Batch, number: int) -> Metrics:
         return self.compute(batch, number, True)
 
     def _set_rates(self, share: float) -> None:
@@ -138,7 +138,7 @@ class TrainingStep:
                 group["lr"] = first * share if memory is None else memory.fill_(first * share)
 
 
-class Tally:
+class MetricBuffer:
     """What every step told, kept on the device, so that a bad one can be named without waiting for each.
 
     Args:
@@ -151,9 +151,9 @@ class Tally:
         self._kept: dict[str, Tensor] = {}
         self._count = 0
 
-    def note(self, figures: Figures) -> None:
-        """Keeps a step's figures. Does not synchronise."""
-        for name, value in figures.items():
+    def note(self, metrics: Metrics) -> None:
+        """Keeps a step's metrics. Does not synchronise."""
+        for name, value in metrics.items():
             if name not in self._kept:
                 dtype = torch.float64 if value.is_floating_point() else torch.int64
                 self._kept[name] = torch.zeros(self._capacity, dtype=dtype, device=self._device)
@@ -161,7 +161,7 @@ class Tally:
         self._count += 1
 
     def pending(self) -> dict[str, Tensor]:
-        """Figures of the steps since the last `clear`, float64 or int64 (n,) on the device."""
+        """Metrics of the steps since the last `clear`, float64 or int64 (n,) on the device."""
         return {name: values[: self._count] for name, values in self._kept.items()}
 
     @property
@@ -177,11 +177,11 @@ class Tally:
 class Recorder(Protocol):
     """What can capture work and replay it."""
 
-    def warm_up(self, work: Callable[[], Figures]) -> Figures:
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
         """Does the work where it will be captured."""
 
-    def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
-        """Captures the work without doing it; returns what does it, and where its figures will be."""
+    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+        """Captures the work without doing it; returns what does it, and where its metrics will be."""
 
 
 class CudaRecorder:
@@ -194,16 +194,16 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
 
-    def warm_up(self, work: Callable[[], Figures]) -> Figures:
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
         """Does the work on the stream of the capture, in turn with the current one."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            figures = work()
+            metrics = work()
         current.wait_stream(self._stream)
-        return figures
+        return metrics
 
-    def record(self, work: Callable[[], Figures]) -> tuple[Callable[[], None], Figures]:
+    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
         """Captures the work. Synchronises.
 
         Raises:
@@ -213,8 +213,8 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         # Only this thread's calls count: the one that streams images may allocate meanwhile.
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            figures = work()
-        return graph.replay, figures
+            metrics = work()
+        return graph.replay, metrics
 
 
 class GraphedStep:
@@ -238,14 +238,14 @@ class GraphedStep:
         self._refused = False
         self._replay: Callable[[], None] | None = None
         self._static: Batch | None = None
-        self._figures: Figures = {}
+        self._figures: Metrics = {}
 
     @property
     def captured(self) -> bool:
         """Whether steps are replayed by now."""
         return self._replay is not None
 
-    def __call__(self, batch: Batch, number: int) -> Figures:
+    def __call__(self, batch: Batch, number: int) -> Metrics:
         """Does the step. Synchronises once, to capture.
 
         Raises:

@@ -20,7 +20,7 @@ from anatpaste_gpu.runs.checkpoint import Progress, read_checkpoint, restore_che
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.guards import Interrupted, StopRequest, diverged
 from anatpaste_gpu.training.input import TrainingStream, open_source
-from anatpaste_gpu.training.step import CudaRecorder, GraphedStep, StepClock, Tally, TrainingStep, wants_graph
+from anatpaste_gpu.training.step import CudaRecorder, GraphedStep, StepClock, MetricBuffer, TrainingStep, wants_graph
 from anatpaste_gpu.training.validation import Validator
 
 #: Draws what a step makes of its first images into a file.
@@ -99,8 +99,8 @@ class Trainer:
         self.validator = Validator(config, learner, self.source.images, splits.validation, folder)
         self.progress = self.restored()
         self.saved_at = time.monotonic()
-        self.tally = Tally(min(self.place.log_every, _MOST_STEPS_UNSEEN), self.device)
-        self.window: list[dict[str, float]] = []  # figures of the steps since the last line
+        self.metrics = MetricBuffer(min(self.place.log_every, _MOST_STEPS_UNSEEN), self.device)
+        self.window: list[dict[str, float]] = []  # metrics of the steps since the last line
 
     def run(self) -> Progress:
         """Trains to the end.
@@ -133,16 +133,16 @@ class Trainer:
         return self.progress
 
     def train_step(self) -> None:
-        """The next step. Synchronises only to log, or where the tally is full."""
+        """The next step. Synchronises only to log, or where the buffer is full."""
         step = self.progress.step
         self.clock.mark()
         batch = self.source.batch(step)
         share = self.learner.rate_share(step // self.schedule.steps_per_epoch)
-        self.tally.note(self.training_step(batch, step, share))
+        self.metrics.note(self.training_step(batch, step, share))
         self.progress.step += 1
         if self.progress.step % self.place.log_every == 0:
             self.log()
-        elif self.tally.full:
+        elif self.metrics.full:
             self.collect()
         self.display.advance(self.progress.step)
 
@@ -168,11 +168,11 @@ class Trainer:
     def log(self) -> None:
         """Shows the steps since the last line. Synchronises."""
         self.collect()
-        sums = {name: sum(figures[name] for figures in self.window) for name in self.window[0]}
+        sums = {name: sum(metrics[name] for metrics in self.window) for name in self.window[0]}
         steps = len(self.window)
         self.display.log(
             step=self.progress.step,
-            figures=self.means(sums, steps),
+            metrics=self.means(sums, steps),
             learning_rate=self.learning_rate((self.progress.step - 1) // self.schedule.steps_per_epoch),
             images=self.samples,
             step_ms=self.progress.step_ms[-steps:],
@@ -182,20 +182,20 @@ class Trainer:
         self.window = []
 
     def collect(self) -> None:
-        """Brings the steps' figures, over all ranks, and times into `progress`. Synchronises.
+        """Brings the steps' metrics, over all ranks, and times into `progress`. Synchronises.
 
         Raises:
             ValueError: a loss is no number; it names the step and its batch.
         """
-        steps = self.figures_of_steps()
-        self.tally.clear()
+        steps = self.metrics_of_steps()
+        self.metrics.clear()
         first = self.progress.step - len(steps)
-        for step, figures in enumerate(steps, start=first):
-            if not math.isfinite(figures["loss"]):
+        for step, metrics in enumerate(steps, start=first):
+            if not math.isfinite(metrics["loss"]):
                 raise self.ranks.from_leader(
-                    partial(diverged, self.config, self.folder, self.names, step, figures["loss"])
+                    partial(diverged, self.config, self.folder, self.names, step, metrics["loss"])
                 )
-            for name, value in figures.items():  # step by step, wherever a run was interrupted
+            for name, value in metrics.items():  # step by step, wherever a run was interrupted
                 self.progress.sums[name] = self.progress.sums.get(name, 0) + value
         self.window += steps
         for times in self.clock.drain():
@@ -203,16 +203,16 @@ class Trainer:
             if len(times) == _TIMED_PARTS:
                 self.progress.augmentation_ms.append(times[1])
 
-    def figures_of_steps(self) -> list[dict[str, float]]:
+    def metrics_of_steps(self) -> list[dict[str, float]]:
         """Of each step since the last look: means over the ranks, and counts of all of them."""
         columns: dict[str, list[float]] = {}
-        for name, values in self.tally.pending().items():
+        for name, values in self.metrics.pending().items():
             total = self.ranks.sum(values)
             columns[name] = (total / self.ranks.world if total.is_floating_point() else total).tolist()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def means(self, sums: Mapping[str, float], steps: int) -> dict[str, float]:
-        """Figures of several steps: means, and of counts the share of all samples."""
+        """Metrics of several steps: means, and of counts the share of all samples."""
         return {
             name: value / (steps * self.samples if isinstance(value, int) else steps)
             for name, value in sums.items()
