@@ -155,7 +155,7 @@ def test_a_run_of_another_scorer_scores_new_images_alike(
     assert metrics["scorer"] == scorer
     detector = load_detector(tmp_path / "run")
     scoring = detector.learner.recipe.scoring
-    assert (scoring.scorer, scoring.neighbours) == (scorer, 3)
+    assert (scoring.scorer, scoring.knn.neighbours) == (scorer, 3)
     rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()[-len(splits.test) :]
     stored = [float(row.split(",")[3]) for row in rows]
     assert detector.score(splits.test.images).tolist() == stored
