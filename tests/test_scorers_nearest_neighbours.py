@@ -101,6 +101,8 @@ def test_exceptions() -> None:
         NearestNeighbours(5).load_state({"training_data": points})
     with pytest.raises(ValueError, match=too_many):
         NearestNeighbours(4).fit(points).set_params(n_neighbors=5).kneighbors(points)
+    with pytest.raises(ValueError, match=r"n_neighbors must be a whole number >= 1, got 2\.5"):
+        NearestNeighbours(4).fit(points).set_params(n_neighbors=2.5).score_samples(points)
     with pytest.raises(ValueError, match="neighbour_distance must be one of mean, kth, got 'median'"):
         NearestNeighbours(1, neighbour_distance="median").fit(points)
     with pytest.raises(ValueError, match="max_elements must be a whole number >= 1, got 0"):

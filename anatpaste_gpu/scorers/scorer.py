@@ -85,6 +85,8 @@ class Scorer(BaseEstimator, ABC):
     def distance(self, points: Tensor) -> Tensor:
         """Minus `score_samples`, to the bit, with a gradient and without a check.
 
+        Where the points ask for a gradient, the matrices of all chunks are held until it is taken.
+
         Args:
             points: floating-point (M, D) on the device of the fitted state.
 
