@@ -20,7 +20,7 @@ def test_defaults_are_the_papers_recipe() -> None:
     sizes = (recipe.image_size, schedule.batch_size, schedule.epochs, schedule.steps_per_epoch)
     assert sizes == (256, 64, 256, 256)
     assert (schedule.learning_rate, schedule.momentum, schedule.weight_decay) == (0.03, 0.9, 3e-5)
-    assert (schedule.validate_every, recipe.scoring.bandwidth) == (10, 1.0)
+    assert (schedule.validate_every, recipe.scoring.kde.bandwidth) == (10, 1.0)
     assert (recipe.network.backbone, recipe.network.weights) == ("resnet18", None)
     assert recipe.pasting.augmentation == AnatPasteConfig.paper()
     assert parse([]) == config, "the default preset is the paper's"

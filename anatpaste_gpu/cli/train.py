@@ -17,7 +17,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.config import PLACE_NAMES, presets
-from anatpaste_gpu.setting_types import sections
+from anatpaste_gpu.setting_types import sections, setting_names
 from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.training import Interrupted, train, train_seeds
 from anatpaste_gpu.training.seeds import seed_configs
@@ -32,8 +32,8 @@ _EPILOG = (
     "wrong command line, 128+n stopped by signal n (130 is Ctrl-C): the same command goes on."
 )
 _MOVABLE = PLACE_NAMES - {"output", "overwrite"}
-# Fields that hold other sections, or that have flags of their own names.
-_NOT_FLAGS = {"recipe", "place", "schedule", "network", "scoring", "pasting", "augmentation", "options"}
+# Their settings have flags with a prefix.
+_NOT_FLAGS = {"augmentation", "options"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -168,7 +168,8 @@ def build_parser(
         "one run after the other.",
     )
     for section in sections(TrainConfig):
-        parser.add_class_arguments(section, skip=_NOT_FLAGS & set(get_type_hints(section)))
+        names = set(get_type_hints(section))
+        parser.add_class_arguments(section, skip=names & _NOT_FLAGS | names - set(setting_names(section)))
     parser.add_class_arguments(AnatPasteConfig, "augmentation")
     for family, options in _own_settings().items():
         parser.add_class_arguments(options, family)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from anatpaste_gpu.evaluation.metrics import auc
 from anatpaste_gpu.scorers.calibration import check_scored
 
 
@@ -64,7 +65,8 @@ def delong_test(
             f"got {counts[0]} normal and {counts[1]} abnormal."
         )
     placements = [_placements(truth, values) for values in (first, second)]
-    auc_a, auc_b = (float(abnormal.mean()) for abnormal, _ in placements)
+    # The mean of the placements is the same but for their rounding.
+    auc_a, auc_b = auc(truth, first), auc(truth, second)
     # The variance of the difference is that of the differences, class by class.
     variance = sum(np.var(a - b, ddof=1) / len(a) for a, b in zip(placements[0], placements[1], strict=True))
     error = math.sqrt(variance)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics
 
+from anatpaste_gpu.arrays import as_tensor
+from anatpaste_gpu.evaluation.ranking import auc_by_ranks
 from anatpaste_gpu.scorers.calibration import Calibration, check_scored
 
 #: Specificity at which the sensitivity is reported.
@@ -40,8 +42,14 @@ def sensitivity_at_specificity(
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve."""
-    return float(metrics.roc_auc_score(*check_scored(labels, scores)))
+    """Area under the ROC curve, as `auc_by_ranks` has it: the quotient of two whole numbers, rounded once.
+
+    Args:
+        labels: (N,), 0 normal and 1 abnormal, both present.
+        scores: (N,), higher is more abnormal; ties count half.
+    """
+    truth, values = check_scored(labels, scores)
+    return float(auc_by_ranks(as_tensor(truth, "labels")[0], as_tensor(values, "scores")[0]))
 
 
 def classification_metrics(labels: ArrayLike, scores: ArrayLike, calibration: Calibration) -> dict[str, Any]:

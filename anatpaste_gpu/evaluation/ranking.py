@@ -1,4 +1,4 @@
-"""The area under the ROC curve on the device that the scores are on."""
+"""The one area under the ROC curve, of validation and test alike, on the device that the scores are on."""
 
 from __future__ import annotations
 

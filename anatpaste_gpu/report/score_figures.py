@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn import metrics
 
+from anatpaste_gpu.evaluation import auc
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.scorers.calibration import Calibration
@@ -51,7 +52,7 @@ def save_roc(
     """
     truth, values = np.asarray(labels), np.asarray(scores)
     false_positive, true_positive, _ = metrics.roc_curve(truth, values)
-    area = metrics.roc_auc_score(truth, values)
+    area = auc(truth, values)
     decisions = calibration.decide(values)
     figure, axes = _new_figure((5.2, 5.4), title)
     label = f"AUC {area:.3f} (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"

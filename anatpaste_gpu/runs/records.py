@@ -221,9 +221,7 @@ def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
 
 
 def _title(recipe: Recipe, metrics: dict[str, Any]) -> str:
-    scorer = recipe.scoring.scorer
-    method = recipe.method if scorer == "kde" else f"{recipe.method} with {scorer}"
-    return f"{method}, {metrics['dataset']}, seed {metrics['seed']}"
+    return f"{recipe.method}{recipe.scoring.suffix}, {metrics['dataset']}, seed {metrics['seed']}"
 
 
 def _check(run: Run) -> None:

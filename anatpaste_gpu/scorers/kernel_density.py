@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from sklearn.exceptions import NotFittedError
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_max_elements, squared_distances
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.setting_types import Positive, Section
 
 
 class KernelDensity(Scorer):
@@ -32,7 +35,7 @@ class KernelDensity(Scorer):
 
     Attributes:
         bandwidth_: The bandwidth in use.
-        training_data_: float32 or float64 (N, D), as given to `fit`, detached.
+        training_data_: float32 or float64 (N, D), as given to `fit`, detached; without points of weight 0.
         log_weights_: float64 (N,), logarithms of the normalised sample weights.
         n_features_in_: D.
 
@@ -43,6 +46,7 @@ class KernelDensity(Scorer):
     """
 
     name = "kde"
+    state_names: ClassVar[tuple[str, ...]] = ("training_data",)
 
     def __init__(
         self, bandwidth: float | Literal["scott", "silverman"] = 1.0, *, max_elements: int = MAX_ELEMENTS
@@ -56,7 +60,8 @@ class KernelDensity(Scorer):
         Args:
             X: As `Scorer.fit` takes it; N >= 1.
             y: Ignored, for scikit-learn's signature.
-            sample_weight: (N,), all > 0, or None for equal weights.
+            sample_weight: (N,), a tensor or an array-like, finite, >= 0 and somewhere > 0, or None for equal
+                weights. The result is that of a fit without the points of weight 0.
 
         Returns:
             The estimator itself.
@@ -65,12 +70,7 @@ class KernelDensity(Scorer):
             TypeError: `X` is not a floating-point tensor.
             ValueError: A shape, a value or a parameter is out of range. Looking at values synchronises.
         """
-        check_max_elements(self.max_elements)
-        data = self._training_points(X)
-        log_weights = _log_weights(sample_weight, data)
-        self._fit(data)
-        self.log_weights_ = log_weights
-        return self
+        return self._fit_to(X, lambda data: self._fit(data, sample_weight))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Total log likelihood of the points: the sum of `score_samples`. Synchronises."""
@@ -81,29 +81,6 @@ class KernelDensity(Scorer):
         """1."""
         return 1
 
-    def distance(self, points: Tensor) -> Tensor:
-        """Minus the log density without its constant, with a gradient; see `Scorer.distance`."""
-        # A tensor made in inference mode cannot take part in a gradient; its clone can.
-        squared = torch.cdist(points, self.training_data_.clone()).square()
-        exponents = squared / (2 * self.bandwidth_**2)
-        weights = self.log_weights_.to(exponents.dtype)
-        return -torch.logsumexp(weights - exponents, 1)
-
-    def state(self) -> dict[str, Tensor]:
-        """The training points, and the logarithms of their weights where these differ."""
-        state = {"training_data": self.training_data_}
-        if not bool((self.log_weights_ == self.log_weights_[0]).all()):
-            state["log_weights"] = self.log_weights_
-        return state
-
-    def load_state(self, state: Mapping[str, Tensor]) -> Self:
-        """Puts back what `state` gave, on the tensors' device, and returns the estimator."""
-        data = state["training_data"]
-        self.n_features_in_ = data.shape[1]
-        self._fit(data)
-        self.log_weights_ = state["log_weights"] if "log_weights" in state else _log_weights(None, data)
-        return self
-
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draws points from the estimated density.
 
@@ -113,9 +90,13 @@ class KernelDensity(Scorer):
 
         Returns:
             (n_samples, D) in the dtype and on the device of the training data.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            ValueError: `n_samples` is out of range.
         """
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError("this KernelDensity is not fitted yet; call fit first")
+        self._check_fitted()
+        check_count(n_samples, "n_samples")
         data = self.training_data_
         chosen = torch.multinomial(self.log_weights_.exp(), n_samples, replacement=True, generator=generator)
         noise = torch.randn(
@@ -123,11 +104,34 @@ class KernelDensity(Scorer):
         )
         return data[chosen] + noise * self.bandwidth_
 
-    def _fit(self, data: Tensor) -> None:
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        bandwidth: Any = self.bandwidth
+        if isinstance(bandwidth, str) and bandwidth in ("scott", "silverman"):
+            return
+        if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real):
+            raise ValueError(f'bandwidth must be a number > 0, "scott" or "silverman", got {bandwidth!r}')
+        if not 0 < float(bandwidth) < math.inf:
+            raise ValueError(f"bandwidth must be a finite number > 0, got {bandwidth}")
+
+    def _fit(self, data: Tensor, sample_weight: Any = None) -> None:
+        self._keep(*_weighted(data, sample_weight))
+
+    def _keep(self, data: Tensor, log_weights: Tensor) -> None:
         self.bandwidth_ = self._resolve_bandwidth(*data.shape)
-        self.training_data_ = data
-        self.log_weights_ = _log_weights(None, data)
+        self.training_data_, self.log_weights_ = data, log_weights
         self._centre = data.double().mean(0)
+
+    def _state(self) -> dict[str, Tensor]:
+        """The training points, and the logarithms of their weights where these are not `_even_weights`."""
+        state = {"training_data": self.training_data_}
+        if not torch.equal(self.log_weights_, _even_weights(self.training_data_)):
+            state["log_weights"] = self.log_weights_
+        return state
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        data = state["training_data"]
+        self._keep(data, state["log_weights"] if "log_weights" in state else _even_weights(data))
 
     def _score(self, points: Tensor) -> Tensor:
         rows = max(1, min(points.shape[0], self.max_elements // max(self.training_data_.shape)))
@@ -144,12 +148,6 @@ class KernelDensity(Scorer):
             return float(count ** (-1 / (dimensions + 4)))
         if self.bandwidth == "silverman":
             return float((count * (dimensions + 2) / 4) ** (-1 / (dimensions + 4)))
-        if not isinstance(self.bandwidth, (int, float)):
-            raise ValueError(
-                f'bandwidth must be a number > 0, "scott" or "silverman", got {self.bandwidth!r}'
-            )
-        if not (self.bandwidth > 0 and math.isfinite(self.bandwidth)):
-            raise ValueError(f"bandwidth must be a finite number > 0, got {self.bandwidth}")
         return float(self.bandwidth)
 
     def _log_sum(self, points: Tensor) -> Tensor:
@@ -167,13 +165,38 @@ class KernelDensity(Scorer):
         return total
 
 
-def _log_weights(sample_weight: Any, data: Tensor) -> Tensor:
-    count = data.shape[0]
+@dataclasses.dataclass(frozen=True)
+class KernelDensitySettings(Section):
+    """Settings of "kde"."""
+
+    bandwidth: Positive = 1.0
+    """Bandwidth of "kde"."""
+
+    def build(self) -> KernelDensity:
+        """The scorer, not fitted yet."""
+        return KernelDensity(self.bandwidth)
+
+
+def _even_weights(data: Tensor) -> Tensor:
+    count = len(data)
+    return torch.full((count,), -math.log(count), dtype=torch.float64, device=data.device)
+
+
+def _weighted(data: Tensor, sample_weight: Any) -> tuple[Tensor, Tensor]:
+    """The points that weigh something, and the logarithms of their share."""
     if sample_weight is None:
-        return torch.full((count,), -math.log(count), dtype=torch.float64, device=data.device)
-    weights = torch.as_tensor(sample_weight, dtype=torch.float64, device=data.device)
-    if weights.shape != (count,):
-        raise ValueError(f"sample_weight must have shape ({count},), got {tuple(weights.shape)}")
-    if not bool((weights > 0).all()):
-        raise ValueError("sample_weight must be positive everywhere")
-    return (weights / weights.sum()).log()
+        return data, _even_weights(data)
+    raw = sample_weight if isinstance(sample_weight, Tensor) else np.asarray(sample_weight, np.float64)
+    weights = torch.as_tensor(raw, dtype=torch.float64, device=data.device)
+    if weights.shape != (len(data),):
+        raise ValueError(f"sample_weight must have shape ({len(data)},), got {tuple(weights.shape)}")
+    if not bool(weights.isfinite().all()):
+        raise ValueError("sample_weight must be finite, got NaN or infinity")
+    if bool((weights < 0).any()):
+        raise ValueError(f"sample_weight must be >= 0 everywhere, got {float(weights.min())}")
+    kept = weights > 0
+    if not bool(kept.any()):
+        raise ValueError("sample_weight must be > 0 somewhere, got zero for all points")
+    if not bool(kept.all()):
+        data, weights = data[kept], weights[kept]
+    return data, (weights / weights.sum()).log()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 from anatpaste_gpu.scorers.scorer import Scorer
-
-# The root has no gradient at 0.
-_TINY = 1e-12
+from anatpaste_gpu.setting_types import Section
 
 
 class Mahalanobis(Scorer):
@@ -43,6 +41,7 @@ class Mahalanobis(Scorer):
     """
 
     name = "mahalanobis"
+    state_names: ClassVar[tuple[str, ...]] = ("location", "covariance", "shrinkage")
 
     def __init__(self, *, max_elements: int = MAX_ELEMENTS) -> None:
         self.max_elements = max_elements
@@ -85,33 +84,30 @@ class Mahalanobis(Scorer):
         squared = self._squared(self._queries(X))
         return squared if isinstance(X, Tensor) else squared.cpu().numpy()
 
-    def distance(self, points: Tensor) -> Tensor:
-        """The distance, not squared, with a gradient; see `Scorer.distance`."""
-        return self.squared_distances(points).clamp(min=_TINY).sqrt()
-
-    def state(self) -> dict[str, Tensor]:
-        """Location, covariance and shrinkage."""
+    def _state(self) -> dict[str, Tensor]:
         shrinkage = torch.tensor(self.shrinkage_, dtype=torch.float64, device=self.location_.device)
         return {"location": self.location_, "covariance": self.covariance_, "shrinkage": shrinkage}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> Self:
-        """Puts back what `state` gave, on the tensors' device, and returns the estimator. Synchronises."""
+    def _load(self, state: Mapping[str, Tensor]) -> None:
         self.shrinkage_ = float(state["shrinkage"])
-        self.n_features_in_ = len(state["location"])
         self._keep(state["location"], state["covariance"], None)
-        return self
-
-    def squared_distances(self, points: Tensor) -> Tensor:
-        """`mahalanobis` at once, unchecked and with a gradient: float64 (M,) of (M, D)."""
-        centred = points.double() - self.location_
-        whitened: Tensor = torch.linalg.solve_triangular(self._factor, centred.T, upper=False)
-        return whitened.square().sum(0)
 
     def _score(self, points: Tensor) -> Tensor:
-        return -self._squared(points).sqrt()
+        squared = self._squared(points)
+        # At 0 the root's slope is infinite; this way the gradient there is 0.
+        away = squared > 0
+        return -(torch.where(away, squared, 1).sqrt() * away)
 
     def _squared(self, points: Tensor) -> Tensor:
-        squared = [self.squared_distances(chunk) for chunk in points.split(self._rows())]
+        """Squared distances of float64 or lower (M, D), with a gradient."""
+        # A tensor made in inference mode cannot take part in a gradient; its clone can.
+        factor = self._factor.clone() if self._factor.is_inference() else self._factor
+        squared = [
+            torch.linalg.solve_triangular(factor, (chunk.double() - self.location_).T, upper=False)
+            .square()
+            .sum(0)
+            for chunk in points.split(self._rows())
+        ]
         return torch.cat([points.new_empty(0, dtype=torch.float64), *squared])
 
     @property
@@ -132,6 +128,15 @@ class Mahalanobis(Scorer):
             total.addmm_(centred.T, centred)
             quartic += centred.square().sum(1).square().sum()
         return total / len(data), quartic
+
+
+@dataclasses.dataclass(frozen=True)
+class MahalanobisSettings(Section):
+    """Settings of "mahalanobis": none."""
+
+    def build(self) -> Mahalanobis:
+        """The scorer, not fitted yet."""
+        return Mahalanobis()
 
 
 def _shrinkage(covariance: Tensor, quartic: Tensor, count: int) -> Tensor:

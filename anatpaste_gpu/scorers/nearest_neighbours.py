@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS, squared_distances
+from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.setting_types import Count, Section
 
 #: What is made of the k distances: their mean, or the largest of them.
 NEIGHBOUR_DISTANCES = ("mean", "kth")
@@ -44,6 +45,7 @@ class NearestNeighbours(Scorer):
     """
 
     name = "knn"
+    state_names: ClassVar[tuple[str, ...]] = ("training_data",)
 
     def __init__(
         self, n_neighbors: int = 5, *, neighbour_distance: str = "mean", max_elements: int = MAX_ELEMENTS
@@ -57,35 +59,32 @@ class NearestNeighbours(Scorer):
         """k."""
         return self.n_neighbors
 
-    def _fit(self, data: Tensor) -> None:
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_count(self.n_neighbors, "n_neighbors")
         if self.neighbour_distance not in NEIGHBOUR_DISTANCES:
             raise ValueError(
                 f"neighbour_distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, "
                 f"got {self.neighbour_distance!r}"
             )
-        if not 1 <= self.n_neighbors <= len(data):
+
+    def _check_enough(self, count: int) -> None:
+        if count < self.n_neighbors:
             raise ValueError(
-                f"n_neighbors must be in 1..{len(data)}, as many as training points, got {self.n_neighbors}"
+                "n_neighbors must be at most the number of training points, "
+                f"got {self.n_neighbors} for n_samples = {count}"
             )
+
+    def _fit(self, data: Tensor) -> None:
         self.training_data_ = data
         self._centre = data.double().mean(0)
 
-    def distance(self, points: Tensor) -> Tensor:
-        """The mean, or the largest, of the k distances, with a gradient; see `Scorer.distance`."""
-        # A tensor made in inference mode cannot take part in a gradient; its clone can.
-        distances = torch.cdist(points, self.training_data_.clone())
-        nearest = distances.topk(self.n_neighbors, largest=False).values
-        return nearest.mean(1) if self.neighbour_distance == "mean" else nearest[:, -1]
-
-    def state(self) -> dict[str, Tensor]:
-        """The training points."""
+    def _state(self) -> dict[str, Tensor]:
         return {"training_data": self.training_data_}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> Self:
-        """Puts back what `state` gave, on the tensors' device, and returns the estimator."""
-        self.n_features_in_ = state["training_data"].shape[1]
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        self._check_enough(len(state["training_data"]))
         self._fit(state["training_data"])
-        return self
 
     def kneighbors(self, X: Any) -> tuple[Any, Any]:
         """The k nearest training points of each point.
@@ -103,6 +102,8 @@ class NearestNeighbours(Scorer):
         return distances.cpu().numpy(), numbers.cpu().numpy()
 
     def _neighbours(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        self._check_settings()  # set_params may have changed them since
+        self._check_enough(len(self.training_data_))
         rows = max(
             1, self.max_elements // max(len(self.training_data_), self.n_neighbors * self.n_features_in_)
         )
@@ -138,3 +139,18 @@ class NearestNeighbours(Scorer):
         exact = (points.double()[:, None] - self.training_data_[rows].double()).norm(dim=2)
         distances, order = exact.sort(dim=1, stable=True)
         return distances, rows.gather(1, order)
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestNeighboursSettings(Section):
+    """Settings of "knn"."""
+
+    neighbours: Count = 5
+    """Neighbours of "knn"."""
+
+    neighbour_distance: Literal["mean", "kth"] = "mean"
+    """What "knn" takes of the distances to the neighbours: their "mean", or the largest ("kth")."""
+
+    def build(self) -> NearestNeighbours:
+        """The scorer, not fitted yet."""
+        return NearestNeighbours(self.neighbours, neighbour_distance=self.neighbour_distance)

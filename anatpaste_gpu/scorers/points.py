@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +17,27 @@ MAX_ELEMENTS = 1 << 24
 BYTES_PER_ELEMENT = 48
 
 
-def as_training_points(X: Tensor) -> Tensor:
-    """Points to fit to, detached; anything below float64 as float32.
+def as_points(X: Tensor) -> Tensor:
+    """Points to fit to or to score, detached; anything below float64 as float32.
 
     Raises:
         TypeError: `X` is not a floating-point tensor.
-        ValueError: it is not (N, D) with N, D >= 1, or not finite. Looking for that synchronises.
+        ValueError: it is not (N, D) with D >= 1, or not finite. Looking for that synchronises.
     """
-    points = _as_points(X)
-    if points.shape[0] == 0:
-        raise ValueError(f"X must hold at least one training point, got shape {tuple(X.shape)}")
-    return points
+    if not isinstance(X, Tensor) or not X.is_floating_point():
+        came = X.dtype if isinstance(X, Tensor) else type(X).__name__
+        raise TypeError(f"X must be a floating-point tensor, got {came}")
+    if X.dim() != 2 or X.shape[1] == 0:
+        raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}")
+    # By the extremes, which NaN gets into too: torch.isfinite would make copies as large as X.
+    if X.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(X))).all()):
+        raise ValueError("X must be finite, got NaN or infinity")
+    points = X.detach()
+    return points if points.dtype == torch.float64 else points.float()
 
 
-def check_queries(X: Tensor, like: Tensor) -> Tensor:
-    """Points to score, detached: of the width and on the device of what was fitted.
+def as_queries(X: Tensor, like: Tensor) -> Tensor:
+    """Points to score, as `as_points`: of the width and on the device of what was fitted.
 
     Args:
         X: (M, D), M may be 0.
@@ -39,7 +47,7 @@ def check_queries(X: Tensor, like: Tensor) -> Tensor:
         TypeError: `X` is not a floating-point tensor.
         ValueError: it has another width, is elsewhere, or is not finite. Looking for that synchronises.
     """
-    points = _as_points(X)
+    points = as_points(X)
     if points.shape[1] != like.shape[-1]:
         raise ValueError(f"X must have {like.shape[-1]} columns as in fit, got shape {tuple(points.shape)}")
     if points.device != like.device:
@@ -47,10 +55,10 @@ def check_queries(X: Tensor, like: Tensor) -> Tensor:
     return points
 
 
-def check_max_elements(max_elements: int) -> None:
-    """Raises ValueError unless the bound on a matrix leaves room for one element."""
-    if max_elements < 1:
-        raise ValueError(f"max_elements must be at least 1, got {max_elements}")
+def check_count(value: Any, name: str) -> None:
+    """Raises ValueError unless a setting is a whole number >= 1, of Python or of NumPy."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
 def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
@@ -71,16 +79,3 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _as_points(X: Tensor) -> Tensor:
-    if not isinstance(X, Tensor) or not X.is_floating_point():
-        came = X.dtype if isinstance(X, Tensor) else type(X).__name__
-        raise TypeError(f"X must be a floating-point tensor, got {came}")
-    if X.dim() != 2 or X.shape[1] == 0:
-        raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}")
-    # By the extremes, which NaN gets into too: torch.isfinite would make copies as large as X.
-    if X.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(X))).all()):
-        raise ValueError("X must be finite, got NaN or infinity")
-    points = X.detach()
-    return points if points.dtype == torch.float64 else points.float()

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal
 
-from anatpaste_gpu.scorers.kernel_density import KernelDensity
-from anatpaste_gpu.scorers.mahalanobis import Mahalanobis
-from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighbours
+from anatpaste_gpu.scorers.kernel_density import KernelDensitySettings
+from anatpaste_gpu.scorers.mahalanobis import MahalanobisSettings
+from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighboursSettings
 from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 from anatpaste_gpu.scorers.scorer import Scorer
-from anatpaste_gpu.setting_types import Count, Positive, Section
+from anatpaste_gpu.setting_types import Section
 
 
 @dataclasses.dataclass(frozen=True)
 class ScorerSettings(Section):
-    """Which scorer, and its settings."""
+    """Which scorer.
+
+    The settings of each are the section of its name.
+    """
 
     scorer: Literal["kde", "mahalanobis", "knn"] = "kde"
     """What scores an image by its embedding: "kde" (kernel density, as the paper), "mahalanobis" (distance
     with Ledoit and Wolf's covariance) or "knn" (distance to the nearest normal images)."""
 
-    bandwidth: Positive = 1.0
-    """Bandwidth of "kde"."""
-
-    neighbours: Count = 5
-    """Neighbours of "knn"."""
-
-    neighbour_distance: Literal["mean", "kth"] = "mean"
-    """What "knn" takes of the distances to the neighbours: their "mean", or the largest ("kth")."""
+    kde: KernelDensitySettings = dataclasses.field(default_factory=KernelDensitySettings)
+    mahalanobis: MahalanobisSettings = dataclasses.field(default_factory=MahalanobisSettings)
+    knn: NearestNeighboursSettings = dataclasses.field(default_factory=NearestNeighboursSettings)
 
     def build(self, max_elements: int = MAX_ELEMENTS) -> Scorer:
         """The scorer, not fitted yet.
@@ -37,7 +34,7 @@ class ScorerSettings(Section):
         Args:
             max_elements: of the largest matrix that is held while scoring.
         """
-        scorer = _BUILDERS[self.scorer](self)
+        scorer: Scorer = getattr(self, self.scorer).build()
         scorer.set_params(max_elements=max_elements)
         return scorer
 
@@ -47,13 +44,7 @@ class ScorerSettings(Section):
         if count < least:
             raise ValueError(f"scorer {self.scorer} needs at least {least} training images, got {count}.")
 
-
-_BUILDERS: dict[str, Callable[[ScorerSettings], Scorer]] = {
-    KernelDensity.name: lambda settings: KernelDensity(settings.bandwidth),
-    Mahalanobis.name: lambda settings: Mahalanobis(),
-    NearestNeighbours.name: lambda settings: NearestNeighbours(
-        settings.neighbours, neighbour_distance=settings.neighbour_distance
-    ),
-}
-#: Names that --scorer takes.
-SCORERS = tuple(_BUILDERS)
+    @property
+    def suffix(self) -> str:
+        """What a run's title says of the scorer: nothing of the one that is taken without being asked for."""
+        return "" if self.scorer == type(self).scorer else f" with {self.scorer}"

@@ -80,6 +80,46 @@ def test_sample_weights_match_scikit_learn() -> None:
     np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-10)  # summation order only
 
 
+@pytest.mark.parametrize("bandwidth", [0.3, "scott"])
+def test_a_weight_of_zero_is_a_point_that_is_not_there(bandwidth: float | str) -> None:
+    train, queries = unit_points(50, 6, 2), unit_points(20, 6, 3)
+    weight = torch.linspace(-1, 1, 50).clamp(min=0)
+    ours = KernelDensity(bandwidth).fit(train, sample_weight=weight).score_samples(queries)
+    without = KernelDensity(bandwidth).fit(train[weight > 0], sample_weight=weight[weight > 0])
+    assert torch.equal(ours, without.score_samples(queries))
+
+
+def test_weights_of_any_kind_of_array() -> None:
+    train, queries = unit_points(4, 2, 2), unit_points(3, 2, 3)
+    weights = [1, 2, 3, 4]
+    scores = [
+        KernelDensity().fit(train, sample_weight=given).score_samples(queries)
+        for given in (weights, np.array(weights), torch.tensor(weights))
+    ]
+    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(scores[0], scores[2])
+
+
+@pytest.mark.parametrize("bandwidth", [np.int64(2), np.float32(2), np.float64(2), 2])
+def test_a_bandwidth_is_any_number(bandwidth: float) -> None:
+    train, queries = unit_points(10, 3, 0), unit_points(4, 3, 1)
+    density = KernelDensity(bandwidth).fit(train)
+    assert type(density.bandwidth_) is float
+    assert torch.equal(density.score_samples(queries), KernelDensity(2.0).fit(train).score_samples(queries))
+
+
+@pytest.mark.parametrize("bandwidth", [True, np.True_, None, [1.0], np.ones(2), "0.5"])
+def test_a_bandwidth_is_nothing_else(bandwidth: object) -> None:
+    with pytest.raises(ValueError, match='bandwidth must be a number > 0, "scott" or "silverman", got '):
+        KernelDensity(bandwidth).fit(torch.zeros(2, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bandwidth", [0, -0.5, math.nan, math.inf])
+def test_a_bandwidth_out_of_range(bandwidth: float) -> None:
+    with pytest.raises(ValueError, match=f"bandwidth must be a finite number > 0, got {bandwidth}"):
+        KernelDensity(bandwidth).fit(torch.zeros(2, 3))
+
+
 def test_far_points_keep_a_finite_log_density() -> None:
     """Densities summed unlogged underflow to 0 here; a running log-sum-exp does not."""
     train = unit_points(30, 4, 4)
@@ -150,7 +190,7 @@ def test_matmul_precision_setting_is_restored() -> None:
             "X must be a floating-point tensor, got torch.int64",
         ),
         ([["a"]], ValueError, "could not convert string to float"),
-        (torch.zeros(0, 2), ValueError, r"X must hold at least one training point, got shape \(0, 2\)"),
+        (torch.zeros(0, 2), ValueError, "X must hold 1 or more training points, got n_samples = 0"),
         (torch.tensor([[math.nan]]), ValueError, "X must be finite, got NaN or infinity"),
     ],
 )
@@ -167,12 +207,20 @@ def test_bad_parameters_and_queries() -> None:
         ValueError, match='bandwidth must be a number > 0, "scott" or "silverman", got \'best\''
     ):
         KernelDensity("best").fit(train)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_elements must be a whole number >= 1, got 0"):
         KernelDensity(max_elements=0).fit(train)
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(2,\), got \(3,\)"):
         KernelDensity().fit(train, sample_weight=torch.ones(3))
-    with pytest.raises(ValueError, match="sample_weight must be positive everywhere"):
-        KernelDensity().fit(train, sample_weight=torch.tensor([1.0, 0.0]))
+    with pytest.raises(ValueError, match=r"sample_weight must be >= 0 everywhere, got -1\.0"):
+        KernelDensity().fit(train, sample_weight=torch.tensor([1.0, -1.0]))
+    with pytest.raises(ValueError, match="sample_weight must be > 0 somewhere, got zero for all points"):
+        KernelDensity().fit(train, sample_weight=[0, 0])
+    with pytest.raises(ValueError, match="sample_weight must be finite, got NaN or infinity"):
+        KernelDensity().fit(train, sample_weight=[1, math.inf])
+    with pytest.raises(ValueError, match="n_samples must be a whole number >= 1, got 0"):
+        KernelDensity().fit(train).sample(0)
+    with pytest.raises(NotFittedError, match="this KernelDensity is not fitted yet; call fit first"):
+        KernelDensity().sample()
     with pytest.raises(NotFittedError, match="this KernelDensity is not fitted yet; call fit first"):
         KernelDensity().score_samples(train)
     with pytest.raises(ValueError, match=r"X must have 3 columns as in fit, got shape \(2, 2\)"):

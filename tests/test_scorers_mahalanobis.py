@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from anatpaste_gpu import Mahalanobis
 
-from .test_kde import unit_points
+from .test_scorers_kernel_density import unit_points
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -81,16 +81,41 @@ def test_the_mean_scores_highest_and_the_callers_data_is_left_alone() -> None:
     assert estimator.score_samples(train[:0]).shape == (0,)
 
 
+def by_loops(train: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Squared distances with the covariance as Ledoit and Wolf (2004) define it, point by point."""
+    count, features = train.shape
+    centred = train - train.mean(0)
+    sample = sum(np.outer(row, row) for row in centred) / count
+    target = np.trace(sample) / features * np.eye(features)
+    spread = ((sample - target) ** 2).sum()
+    noise = sum(((np.outer(row, row) - sample) ** 2).sum() for row in centred) / count**2
+    share = min(noise, spread) / spread if spread else 0
+    precision = np.linalg.inv(share * target + (1 - share) * sample)
+    return np.array([(row - train.mean(0)) @ precision @ (row - train.mean(0)) for row in queries])
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(4, 30), dimensions=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_matches_the_definition_in_numpy(count: int, dimensions: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    train, queries = generator.normal(size=(count, dimensions)), generator.normal(size=(5, dimensions))
+    scores = Mahalanobis().fit(train).score_samples(queries)
+    # Few points leave a covariance of condition 1e4 at worst, which multiplies 1e-15 of rounding.
+    np.testing.assert_allclose(scores, -np.sqrt(by_loops(train, queries)), rtol=1e-8)
+
+
 def test_exceptions() -> None:
     with pytest.raises(NotFittedError, match="this Mahalanobis is not fitted yet; call fit first"):
         Mahalanobis().mahalanobis(torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="X must hold 2 or more training points, got n_samples = 1"):
+        Mahalanobis().fit(torch.ones(1, 3))
     with pytest.raises(ValueError, match="X must hold points that differ, got 5 equal ones"):
         Mahalanobis().fit(torch.ones(5, 3))
     with pytest.raises(ValueError, match="X must vary in every direction, got 2 points of 3 features"):
         Mahalanobis().fit(torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]))
     with pytest.raises(ValueError, match="X must be finite, got NaN or infinity"):
         Mahalanobis().fit(torch.tensor([[math.nan], [1.0]]))
-    with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_elements must be a whole number >= 1, got 0"):
         Mahalanobis(max_elements=0).fit(unit_points(5, 2, 0))
     with pytest.raises(ValueError, match=r"X must have 2 columns as in fit, got shape \(1, 3\)"):
         Mahalanobis().fit(unit_points(5, 2, 0)).score_samples(torch.zeros(1, 3))

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anatpaste_gpu import NearestNeighbours
 
-from .test_kde import unit_points
+from .test_scorers_kernel_density import unit_points
 
 
 def reference(train: torch.Tensor, queries: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,17 +78,34 @@ def test_duplicates_count_one_by_one() -> None:
     assert estimator.score_samples(torch.zeros(0, 2)).shape == (0,)
 
 
+def test_k_is_any_whole_number() -> None:
+    points = unit_points(6, 3, 0)
+    scores = NearestNeighbours(np.int64(2)).fit(points).score_samples(points)
+    assert torch.equal(scores, NearestNeighbours(2).fit(points).score_samples(points))
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, 2.0, True, "2", None])
+def test_k_is_nothing_else(k: object) -> None:
+    with pytest.raises(ValueError, match=f"n_neighbors must be a whole number >= 1, got {k!r}"):
+        NearestNeighbours(k).fit(unit_points(6, 3, 0))  # type: ignore[arg-type]
+
+
 def test_exceptions() -> None:
     points = unit_points(4, 3, 0)
     with pytest.raises(NotFittedError, match="this NearestNeighbours is not fitted yet; call fit first"):
         NearestNeighbours().kneighbors(points)
-    with pytest.raises(ValueError, match=r"n_neighbors must be in 1\.\.4, as many as training points, got 5"):
+    too_many = "n_neighbors must be at most the number of training points, got 5 for n_samples = 4"
+    with pytest.raises(ValueError, match=too_many):
         NearestNeighbours(5).fit(points)
-    with pytest.raises(ValueError, match=r"n_neighbors must be in 1\.\.4, as many as training points, got 0"):
-        NearestNeighbours(0).fit(points)
-    with pytest.raises(ValueError, match="distance must be one of mean, kth, got 'median'"):
+    with pytest.raises(ValueError, match=too_many):
+        NearestNeighbours(5).load_state({"training_data": points})
+    with pytest.raises(ValueError, match=too_many):
+        NearestNeighbours(4).fit(points).set_params(n_neighbors=5).kneighbors(points)
+    with pytest.raises(ValueError, match=r"n_neighbors must be a whole number >= 1, got 2\.5"):
+        NearestNeighbours(4).fit(points).set_params(n_neighbors=2.5).score_samples(points)
+    with pytest.raises(ValueError, match="neighbour_distance must be one of mean, kth, got 'median'"):
         NearestNeighbours(1, neighbour_distance="median").fit(points)
-    with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_elements must be a whole number >= 1, got 0"):
         NearestNeighbours(1, max_elements=0).fit(points)
     with pytest.raises(ValueError, match="could not convert string to float"):
         NearestNeighbours(1).fit([["a"]])
