@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import anatpaste_gpu
 from anatpaste_gpu import CutPasteConfig, CutPasteParams, cut_paste
-from anatpaste_gpu.ops.cut_paste import VARIANTS
+from anatpaste_gpu.operator_settings import VARIANTS
 
 PAPER = CutPasteConfig()
 

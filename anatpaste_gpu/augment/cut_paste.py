@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import arrays, checks
-from ..ops.cut_paste import VARIANTS
+from ..operator_settings import VARIANTS
 from ..ops.cut_paste import cut_paste as cut_paste_op
 from ..settings import CutPasteConfig
 from .params import CutPasteAux, CutPasteParams, pack_cut_paste

@@ -112,7 +112,7 @@ def image_jitter(
     """
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
-    return restore(image_jitter_op(batch, *sample, *config.image_jitter, backend=backend))
+    return restore(image_jitter_op(batch, *sample, config.image_jitter, backend=backend))
 
 
 def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:

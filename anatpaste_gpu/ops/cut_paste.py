@@ -8,31 +8,18 @@ import torch
 from torch import Tensor
 
 from .. import _extension  # loads the schemas
+from ..operator_settings import cut_paste_settings
 from ..settings import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste
 
-#: The operator's `variant` is the place in this tuple.
-VARIANTS = ("normal", "scar", "union")
 #: Columns of params_int, int32 (B,9), and params_real, float32 (B,2): CutPasteParams in
 #: csrc/common/draw_cut_paste.h.
 INT_FIELDS = ("kind", "cut_h", "cut_w", "top", "left", "cosine", "sine", "paste_top", "paste_left")
 REAL_FIELDS = ("brightness", "contrast")
 # Kernels that were compiled before this operator came still serve for all the others.
 _COMPILED = _extension.has_operator("cut_paste")
-
-
-def draw_arguments(variant: str, config: CutPasteConfig, height: int, width: int) -> tuple[Any, ...]:
-    """The schema's arguments from `variant` to `jitter_high`, for images of height x width."""
-    return (
-        VARIANTS.index(variant),
-        *config.patch_area,
-        *config.log_aspect(),
-        *config.scar_pixels(height, width),
-        *config.scar_rotation,
-        *config.patch_jitter,
-    )
 
 
 def cut_paste(
@@ -59,7 +46,7 @@ def cut_paste(
         step: One int64, on the CPU or beside the images.
         params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
         params_real: float32 (B,2) to replay (`REAL_FIELDS`), or None to draw.
-        variant: One of `VARIANTS`.
+        variant: One of `operator_settings.VARIANTS`.
         config: What the parameters are drawn from.
         return_mask: Whether the mask is wanted.
         backend: "auto", "native" or "torch". The last one waits for the device.
@@ -83,7 +70,7 @@ def cut_paste(
         step,
         params_int,
         params_real,
-        *draw_arguments(variant, config, image.shape[2], image.shape[3]),
+        cut_paste_settings(variant, config, image.shape[2], image.shape[3]),
         return_mask,
     )
     run = choose(backend, image.device, native=torch.ops.anatpaste.cut_paste, portable=cut_paste_torch)
