@@ -39,11 +39,6 @@ def load() -> None:
     _cuda_missing = _load_cuda()
 
 
-def has_operator(name: str) -> bool:
-    """Whether the compiled module has this operator: one built from older sources may lack it."""
-    return hasattr(torch.ops.anatpaste, name)
-
-
 def has_cuda_kernels() -> bool:
     """Whether a CUDA tensor can be handled by the compiled kernels."""
     return _cuda_missing is None

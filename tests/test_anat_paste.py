@@ -225,16 +225,3 @@ def test_distance_from_pil_blur_is_measured(capsys):
     assert len(distances) > 30
     # The raster of PIL's ellipse and its box filters differ by a few levels; a wrong sigma or shape, by tens.
     assert np.median(distances) < 8
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-@pytest.mark.parametrize("replay", [False, True])
-def test_opcheck(dtype, replay):
-    images = as_dtype(torch.randint(0, 256, (2, 1, 32, 40), dtype=torch.uint8), dtype)
-    mask = torch.rand(2, 1, 32, 40) < 0.5
-    params = run("native", images, mask)[1:3] if replay else (None, None)
-    settings = anat_paste_settings(AnatPasteConfig(), 32, 40)
-    arguments = (images, mask, torch.arange(2), SEED, STEP, *params, settings, True)
-    torch.library.opcheck(torch.ops.anatpaste.anat_paste.default, arguments)
-    draw = (torch.arange(2), SEED, STEP, torch.tensor([5, 9], dtype=torch.int32), 32, 40, settings)
-    torch.library.opcheck(torch.ops.anatpaste.draw_anat_paste.default, draw)

@@ -209,16 +209,3 @@ def test_distance_from_pil_jitter_is_measured(radiographs, capsys):
     # PIL cuts the contrast's result off by at most one level before it is made 1.1 times as bright, rounds
     # the mean by half a level times 0.1, and cuts the brightness's result off again; ours is rounded by half.
     assert max(worst) <= 3
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-@pytest.mark.parametrize("replay", [False, True])
-def test_opcheck(dtype, replay):
-    images = as_dtype(torch.randint(0, 256, (2, 1, 32, 40), dtype=torch.uint8), dtype)
-    params = run("native", images)[1:3] if replay else (None, None)
-    settings = cut_paste_settings("union", PAPER, 32, 40)
-    for return_mask in (False, True):
-        arguments = (images, torch.arange(2), SEED, STEP, *params, settings, return_mask)
-        torch.library.opcheck(torch.ops.anatpaste.cut_paste.default, arguments)
-    draw_args = (torch.arange(2), SEED, STEP, 32, 40, settings)
-    torch.library.opcheck(torch.ops.anatpaste.draw_cut_paste.default, draw_args)

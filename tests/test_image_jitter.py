@@ -82,14 +82,3 @@ def test_shares_no_randomness_with_the_paste(radiographs):
     _, aux = batch_augment(radiographs, seed=77, step=4, return_aux=True)
     own = torch.ops.anatpaste.draw_image_jitter(torch.arange(len(radiographs)), SEED, STEP, [0.9, 1.1])
     assert not torch.any(own[:, 0] == aux.params.brightness)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16], ids=str)
-def test_opcheck(dtype):
-    images = as_dtype(torch.randint(0, 256, (2, 3, 20, 24), dtype=torch.uint8), dtype)
-    torch.library.opcheck(
-        torch.ops.anatpaste.image_jitter.default, (images, torch.arange(2), SEED, STEP, [0.9, 1.1])
-    )
-    torch.library.opcheck(
-        torch.ops.anatpaste.draw_image_jitter.default, (torch.arange(2), SEED, STEP, [0.9, 1.1])
-    )

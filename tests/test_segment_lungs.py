@@ -255,10 +255,6 @@ def test_compiles_to_one_graph(radiographs: torch.Tensor) -> None:
     assert torch.equal(compiled(batch), segment_lungs(batch))
 
 
-def test_opcheck(radiographs: torch.Tensor) -> None:
-    torch.library.opcheck(torch.ops.anatpaste.segment_lungs.default, (radiographs[:2], 0.01, 400, False))
-
-
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [

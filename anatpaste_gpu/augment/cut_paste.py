@@ -52,7 +52,7 @@ def cut_paste(
 
     Raises:
         TypeError, ValueError: As ``batch_augment`` does, or the variant is unknown.
-        RuntimeError: backend="native" without a kernel for the device, or a compiled module that is too old.
+        RuntimeError: backend="native" without a kernel for the device.
 
     Example:
         >>> images = torch.rand(4, 1, 64, 64)

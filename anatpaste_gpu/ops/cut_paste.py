@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _extension  # loads the schemas
+from .. import _extension as _extension  # loads the schemas
 from ..operator_settings import cut_paste_settings
 from ..settings import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
@@ -18,8 +18,6 @@ from .paste_fakes import fake_params, fake_paste
 #: csrc/common/draw_cut_paste.h.
 INT_FIELDS = ("kind", "cut_h", "cut_w", "top", "left", "cosine", "sine", "paste_top", "paste_left")
 REAL_FIELDS = ("brightness", "contrast")
-# Kernels that were compiled before this operator came still serve for all the others.
-_COMPILED = _extension.has_operator("cut_paste")
 
 
 def cut_paste(
@@ -54,15 +52,7 @@ def cut_paste(
     Returns:
         The augmented images, params_int, params_real, and where the patches are, bool (B,1,H,W), or an empty
         tensor unless `return_mask`. No output shares memory with an input.
-
-    Raises:
-        RuntimeError: The compiled kernels are older than this operator.
     """
-    if not _COMPILED:
-        raise RuntimeError(
-            "anatpaste_gpu's compiled module is older than cut_paste; build it again with "
-            "`pip install --no-build-isolation -e .` in the checkout."
-        )
     arguments = (
         image.contiguous(),
         index.contiguous(),
@@ -78,14 +68,11 @@ def cut_paste(
     return result
 
 
+@torch.library.register_fake("anatpaste::cut_paste")
 def _fake(image: Tensor, index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.bool, wanted=rest[-1])
 
 
+@torch.library.register_fake("anatpaste::draw_cut_paste")
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return fake_params(index, index.shape[0], INT_FIELDS, REAL_FIELDS)
-
-
-if _COMPILED:
-    torch.library.register_fake("anatpaste::cut_paste", _fake)
-    torch.library.register_fake("anatpaste::draw_cut_paste", _fake_draw)
