@@ -7,7 +7,7 @@ SETUP := $(VENV)/.setup-done
 BUILD := $(VENV)/.build-done
 CPU_BUILD := $(VENV)/.cpu-build-done
 SOURCES := setup.py dev/build_flags.py dev/cuda_toolkit.py csrc/ops.cpp $(wildcard csrc/common/*.h csrc/*.h csrc/cpu/*.h csrc/cpu/*.cpp csrc/cpu/simd/* csrc/cuda/*)
-CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' 'tests/*.h' 'tests/*.cpp')
 
 .DEFAULT_GOAL := help
 

@@ -7,6 +7,8 @@ import importlib.util
 
 import torch
 
+from . import operator_settings
+
 _cuda_missing: str | None = None
 
 
@@ -27,18 +29,14 @@ def load() -> None:
     """Loads both modules; a missing `_CUDA` is remembered, not raised."""
     global _cuda_missing
     try:
-        importlib.import_module("anatpaste_gpu._C")
+        compiled = importlib.import_module("anatpaste_gpu._C")
     except ImportError as error:
         raise ImportError(
             "anatpaste_gpu's compiled module is missing or does not fit this PyTorch; build it with "
             f"`pip install --no-build-isolation -e .` in the checkout ({error})"
         ) from error
+    operator_settings.check_compiled(getattr(compiled, "SETTINGS", {}))
     _cuda_missing = _load_cuda()
-
-
-def has_operator(name: str) -> bool:
-    """Whether the compiled module has this operator: one built from older sources may lack it."""
-    return hasattr(torch.ops.anatpaste, name)
 
 
 def has_cuda_kernels() -> bool:

@@ -21,38 +21,26 @@ inline void define_operators(torch::stable::detail::StableLibrary& m) {
   // The whole of it in one operator.
   m.def("segment_lungs(Tensor image, float clip_limit, int min_area, bool bounding_box) -> Tensor");
   // Random augmentation (equation 1). index: int64 (B,), the samples' numbers; seed and step: one int64 each,
-  // on the CPU or beside the images. params_int int32 (B,9) and params_real float32 (B,4) have the columns of
-  // PasteParams in common/draw.h; given, they are replayed. figure is empty unless asked for.
-  m.def("draw_image_jitter(Tensor index, Tensor seed, Tensor step, float low, float high) -> Tensor");
-  m.def(
-      "image_jitter(Tensor image, Tensor index, Tensor seed, Tensor step, float low, float high) -> Tensor");
+  // on the CPU or beside the images. settings: the fields of common/settings.h in their order. params_int
+  // int32 (B,9) and params_real float32 (B,4) have the columns of PasteParams in common/draw.h; given, they
+  // are replayed. figure is empty unless asked for.
+  m.def("draw_image_jitter(Tensor index, Tensor seed, Tensor step, float[] settings) -> Tensor");
+  m.def("image_jitter(Tensor image, Tensor index, Tensor seed, Tensor step, float[] settings) -> Tensor");
   m.def(
       "draw_anat_paste(Tensor index, Tensor seed, Tensor step, Tensor lung_count, int height, int width, "
-      "float area_low, float area_high, float log_aspect_low, float log_aspect_high, int margin, "
-      "float value_low, float value_high, float sigma_low, float sigma_high, float sigma_scale, "
-      "bool integer_draws, float jitter_low, float jitter_high) "
-      "-> (Tensor params_int, Tensor params_real, Tensor rank)");
+      "float[] settings) -> (Tensor params_int, Tensor params_real, Tensor rank)");
   m.def(
-      "anat_paste(Tensor image, Tensor lung_mask, Tensor index, Tensor seed, Tensor step, Tensor? "
-      "params_int, "
-      "Tensor? params_real, float area_low, float area_high, float log_aspect_low, float log_aspect_high, "
-      "int margin, "
-      "float value_low, float value_high, float sigma_low, float sigma_high, float sigma_scale, "
-      "bool integer_draws, float jitter_low, float jitter_high, bool image_background, bool return_figure) "
+      "anat_paste(Tensor image, Tensor lung_mask, Tensor index, Tensor seed, Tensor step, "
+      "Tensor? params_int, Tensor? params_real, float[] settings, bool return_figure) "
       "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor figure)");
-  // CutPaste: variant 0 normal, 1 scar, 2 either. params_int int32 (B,9) and params_real float32 (B,2) have
-  // the columns of CutPasteParams in common/draw_cut_paste.h. mask is empty unless asked for.
+  // CutPaste. params_int int32 (B,9) and params_real float32 (B,2) have the columns of CutPasteParams in
+  // common/draw_cut_paste.h. mask is empty unless asked for.
   m.def(
-      "draw_cut_paste(Tensor index, Tensor seed, Tensor step, int height, int width, int variant, "
-      "float area_low, float area_high, float log_aspect_low, float log_aspect_high, float scar_width_low, "
-      "float scar_width_high, float scar_length_low, float scar_length_high, float rotation_low, "
-      "float rotation_high, float jitter_low, float jitter_high) -> (Tensor params_int, Tensor params_real)");
+      "draw_cut_paste(Tensor index, Tensor seed, Tensor step, int height, int width, float[] settings) "
+      "-> (Tensor params_int, Tensor params_real)");
   m.def(
       "cut_paste(Tensor image, Tensor index, Tensor seed, Tensor step, Tensor? params_int, "
-      "Tensor? params_real, int variant, float area_low, float area_high, float log_aspect_low, "
-      "float log_aspect_high, float scar_width_low, float scar_width_high, float scar_length_low, "
-      "float scar_length_high, float rotation_low, float rotation_high, float jitter_low, "
-      "float jitter_high, bool return_mask) "
+      "Tensor? params_real, float[] settings, bool return_mask) "
       "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor mask)");
 }
 

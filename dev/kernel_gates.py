@@ -27,6 +27,7 @@ from typing import Any
 import tomllib
 
 from . import REPOSITORY, build_flags, cuda_toolkit, sass
+from .occupancy import SM_86, blocks_per_sm
 
 CSRC = REPOSITORY / "csrc"
 BUDGETS = REPOSITORY / "dev" / "kernel_budgets.toml"
@@ -38,18 +39,6 @@ QUICKLY = ["-Xcicc", "-O1", "-Xptxas", "-O1"]
 JOBS = 2
 # One instantiation a kernel is enough to see whether an architecture compiles it: the one for bytes.
 OTHER_PIXEL = re.compile(r"[<,]\s*(unsigned short|anatpaste::B?Float16|float|double)\b")
-
-
-@dataclass(frozen=True)
-class Device:
-    """What an SM of sm_86 has."""
-
-    registers: int = 65536
-    threads: int = 1536
-    blocks: int = 16
-    shared_bytes: int = 102400
-    shared_bytes_a_block: int = 101376
-    reserved_shared_bytes: int = 1024
 
 
 @dataclass(frozen=True)
@@ -158,17 +147,10 @@ def kernels_of(cubin: Path, log: str, cuobjdump: Path) -> list[Kernel]:
     ]
 
 
-def blocks_per_sm(kernel: Kernel, budget: Budget, device: Device) -> int:
-    """How many blocks an SM holds at once."""
-    warp_registers = -(-kernel.registers * 32 // 256) * 256
-    by_registers = device.registers // warp_registers // (budget.threads // 32)
-    shared = kernel.static_shared_bytes + budget.dynamic_shared_bytes + device.reserved_shared_bytes
-    return min(by_registers, device.threads // budget.threads, device.blocks, device.shared_bytes // shared)
-
-
-def check(kernel: Kernel, budget: Budget, device: Device) -> list[str]:
+def check(kernel: Kernel, budget: Budget) -> list[str]:
     """What the kernel breaks of its budget, in words with numbers."""
-    kernel.blocks_per_sm = blocks_per_sm(kernel, budget, device)
+    shared = kernel.static_shared_bytes + budget.dynamic_shared_bytes
+    kernel.blocks_per_sm = blocks_per_sm(budget.threads, kernel.registers, shared)
     reads_doubles = "<double" in kernel.name
     limits = [
         ("registers", kernel.registers, budget.registers),
@@ -180,9 +162,8 @@ def check(kernel: Kernel, budget: Budget, device: Device) -> list[str]:
         ("FP64 instructions in loops", 0 if reads_doubles else kernel.fp64_in_loops, budget.fp64_in_loops),
     ]
     broken = [f"{found} {what}, budget {limit}" for what, found, limit in limits if found > limit]
-    shared = kernel.static_shared_bytes + budget.dynamic_shared_bytes
-    if shared > device.shared_bytes_a_block:
-        broken.append(f"{shared} bytes of shared memory, {device.shared_bytes_a_block} are to be had")
+    if shared > SM_86.shared_bytes_a_block:
+        broken.append(f"{shared} bytes of shared memory, {SM_86.shared_bytes_a_block} are to be had")
     if kernel.blocks_per_sm < budget.blocks_per_sm:
         broken.append(f"{kernel.blocks_per_sm} blocks an SM, budget {budget.blocks_per_sm}")
     for what, wanted, found in (
@@ -204,7 +185,7 @@ def hold_against_budgets(kernels: list[Kernel], budgets: dict[str, Budget]) -> l
     failures = []
     for kernel in kernels:
         budget = budgets.get(kernel.stem)
-        kernel.broken = ["it has no budget"] if budget is None else check(kernel, budget, Device())
+        kernel.broken = ["it has no budget"] if budget is None else check(kernel, budget)
         failures += [f"{expression_of(kernel.name)}: {reason}." for reason in kernel.broken]
     stale = set(budgets) - {kernel.stem for kernel in kernels}
     return failures + [f"{name}: has a budget but is not compiled." for name in sorted(stale)]

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import AnatPasteConfig, CutPasteConfig, ops
-from anatpaste_gpu.ops.anat_paste import draw_arguments
-from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
+from anatpaste_gpu.operator_settings import (
+    anat_paste_settings,
+    cut_paste_settings,
+    image_jitter_settings,
+)
 
 MIN_AREA = 400
 SEED, STEP = torch.tensor(7), torch.tensor(0)
+JITTER = image_jitter_settings(AnatPasteConfig().image_jitter)
 
 #: Operator, or "operator: what is special about this call" -> its arguments, on the CPU.
 Calls = dict[str, tuple[Any, ...]]
@@ -33,7 +37,7 @@ def on_images(images: Tensor) -> Calls:
     levels = ops.clahe(images)
     dark = levels < levels.float().mean()
     lungs = ops.segment_lungs(images, 0.01, MIN_AREA, False)
-    drawn = draw_arguments(AnatPasteConfig(), height, width)
+    paste = anat_paste_settings(AnatPasteConfig(), height, width)
     numbers = torch.arange(count)
     calls: Calls = {
         "to_grey": (images.expand(-1, 3, -1, -1).contiguous(),),
@@ -45,27 +49,23 @@ def on_images(images: Tensor) -> Calls:
         "label_components": (dark,),
         "remove_small_components": (dark, MIN_AREA, False),
         "segment_lungs": (images, 0.01, MIN_AREA, False),
-        "image_jitter": (images, numbers, SEED, STEP, 0.9, 1.1),
-        "anat_paste": (images, lungs, numbers, SEED, STEP, None, None, *drawn, False, False),
+        "image_jitter": (images, numbers, SEED, STEP, JITTER),
+        "anat_paste": (images, lungs, numbers, SEED, STEP, None, None, paste, False),
     }
     for variant in ("normal", "scar"):
-        cut = cut_paste_arguments(variant, CutPasteConfig(), height, width)
-        calls[f"cut_paste: {variant}"] = (images, numbers, SEED, STEP, None, None, *cut, False)
+        cut = cut_paste_settings(variant, CutPasteConfig(), height, width)
+        calls[f"cut_paste: {variant}"] = (images, numbers, SEED, STEP, None, None, cut, False)
     return calls
 
 
 def drawing(count: int, height: int, width: int) -> Calls:
     """Every operator that draws the parameters of so many images and looks at none."""
     shared = (torch.arange(count), SEED, STEP)
-    paste = draw_arguments(AnatPasteConfig(), height, width)
+    paste = anat_paste_settings(AnatPasteConfig(), height, width)
+    cut = cut_paste_settings("union", CutPasteConfig(), height, width)
     lung_count = torch.full((count,), height * width // 4, dtype=torch.int32)
     return {
-        "draw_image_jitter": (*shared, 0.9, 1.1),
-        "draw_anat_paste": (*shared, lung_count, height, width, *paste),
-        "draw_cut_paste": (
-            *shared,
-            height,
-            width,
-            *cut_paste_arguments("union", CutPasteConfig(), height, width),
-        ),
+        "draw_image_jitter": (*shared, JITTER),
+        "draw_anat_paste": (*shared, lung_count, height, width, paste),
+        "draw_cut_paste": (*shared, height, width, cut),
     }

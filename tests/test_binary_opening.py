@@ -61,10 +61,6 @@ def test_strides_do_not_matter(backend_name: str) -> None:
     assert torch.equal(binary_opening(mask[:, :, ::2, ::3], backend=backend_name), expected)
 
 
-def test_opcheck() -> None:
-    torch.library.opcheck(torch.ops.anatpaste.binary_opening.default, (torch.ones(2, 1, 16, 20) > 0,))
-
-
 def test_errors() -> None:
     with pytest.raises(TypeError) as wrong_type:
         binary_opening(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))

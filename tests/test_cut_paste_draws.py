@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import stats
 
 from anatpaste_gpu import CutPasteConfig
-from anatpaste_gpu.ops.cut_paste import INT_FIELDS, REAL_FIELDS, draw_arguments
+from anatpaste_gpu.operator_settings import cut_paste_settings
+from anatpaste_gpu.ops.cut_paste import INT_FIELDS, REAL_FIELDS
 
 from .references import cut_paste as reference
 from .references.augmentation import below, random_words, unit
@@ -27,7 +28,7 @@ CUT_PASTE, SCAR, UNION = 3, 4, 5  # the pinned domains
 def draw(index, variant, seed=0, step=0, *, config=PAPER, shape=(256, 256)):
     """Drawn parameters as a dict of arrays."""
     arguments = (torch.as_tensor(index), torch.tensor(seed), torch.tensor(step), *shape)
-    ints, reals = torch.ops.anatpaste.draw_cut_paste(*arguments, *draw_arguments(variant, config, *shape))
+    ints, reals = torch.ops.anatpaste.draw_cut_paste(*arguments, cut_paste_settings(variant, config, *shape))
     columns = {name: ints[:, i].numpy() for i, name in enumerate(INT_FIELDS)}
     return columns | {name: reals[:, i].numpy() for i, name in enumerate(REAL_FIELDS)}
 

@@ -22,6 +22,7 @@ LAYERS = (
         "draws",
         "files",
         "notice",
+        "operator_settings",
         "setting_checks",
         "setting_types",
         "settings",

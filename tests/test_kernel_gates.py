@@ -110,14 +110,12 @@ def test_each_limit_trips_with_name_and_numbers(change: dict[str, int], sentence
     assert failures == [f"anatpaste::some_kernel<unsigned char>: {sentence}."]
 
 
-def test_occupancy_counts_registers_threads_and_shared_memory() -> None:
-    device = gates.Device()
-    assert gates.blocks_per_sm(FINE, BUDGET, device) == 3  # by registers: 65536 / (40 * 512)
-    assert gates.blocks_per_sm(dataclasses.replace(FINE, registers=64), BUDGET, device) == 2
+def test_too_few_blocks_an_sm_fail() -> None:
+    assert gates.check(dataclasses.replace(FINE), BUDGET) == []  # three by registers: 65,536 / (40 * 512)
+    failures = gates.check(dataclasses.replace(FINE, registers=33), dataclasses.replace(BUDGET, threads=768))
+    assert failures == ["2 blocks an SM, budget 3"]
     shared = dataclasses.replace(BUDGET, dynamic_shared_bytes=50000)
-    assert gates.blocks_per_sm(FINE, shared, device) == 1
-    failures = gates.check(dataclasses.replace(FINE), shared, device)
-    assert failures == ["1 blocks an SM, budget 3"]
+    assert gates.check(dataclasses.replace(FINE), shared) == ["1 blocks an SM, budget 3"]
 
 
 def test_kernels_without_budget_and_budgets_without_kernel_fail() -> None:
@@ -156,7 +154,7 @@ def test_launches_stay_within_the_budgets() -> None:
         for height, width in ((64, 64), (16, 2200), (16, 4000)):
             image, lung = noise((1, 1, height, width), torch.uint8), two_lungs(1, height, width)
             simt.op("anat_paste", "count")(*arguments(image, lung, WIDE))
-            simt.op("image_jitter", "count")(image, torch.arange(1), STEP, STEP, 0.5, 1.5)
+            simt.op("image_jitter", "count")(image, torch.arange(1), STEP, STEP, [0.5, 1.5])
             simt.op("cut_paste", "count")(*test_simt_cut_paste.arguments(image))
     assert {launch["name"] for launch in counts.launches} >= {"anat_paste", "image_jitter", "cut_paste"}
     for launch in counts.launches:

@@ -101,11 +101,6 @@ def test_strides_do_not_matter(backend_name: str) -> None:
         assert torch.equal(strided, plain)
 
 
-def test_opcheck() -> None:
-    mask = patterns.as_batch(patterns.noise(0.4, 17, 20, 0))
-    torch.library.opcheck(torch.ops.anatpaste.label_components.default, (mask,))
-
-
 def test_errors() -> None:
     with pytest.raises(TypeError) as caught:
         label_components(torch.zeros(1, 1, 16, 16))

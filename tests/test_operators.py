@@ -39,10 +39,35 @@ def test_every_operator_has_an_example_call() -> None:
     assert set(operators.draws()) == names(operator_calls.drawing(2, 64, 80))
 
 
-@pytest.mark.parametrize("call", CALLS)
+def variants() -> dict[str, tuple[Any, ...]]:
+    """Every example call, the same on floats, and what else the operators that draw can be asked for."""
+    calls = CALLS | {f"{call}, float32": a for call, a in operator_calls.on_images(IMAGES / 255).items()}
+    for call, arguments in operator_calls.on_images(IMAGES[:, :, :32, :40].contiguous()).items():
+        name = operator_calls.operator_of(call)
+        if "params_int" not in kinds_of(name):
+            continue
+        at = list(kinds_of(name)).index("params_int")
+        drawn = getattr(torch.ops.anatpaste, name)(*arguments)[1:3]
+        colour = arguments[0].expand(-1, 3, -1, -1).contiguous()
+        calls[f"{call}, colour and the extra output"] = (colour, *arguments[1:-1], True)
+        calls[f"{call}, replayed"] = (*arguments[:at], *drawn, *arguments[at + 2 :])
+    return calls
+
+
+def kinds_of(name: str) -> dict[str, str]:
+    """The operator's arguments, and their types, in order."""
+    arguments = getattr(torch.ops.anatpaste, name).default._schema.arguments
+    return {argument.name: str(argument.type) for argument in arguments}
+
+
+VARIANTS = variants()
+
+
+@pytest.mark.parametrize("call", VARIANTS)
 def test_opcheck(call: str) -> None:
     """Schema, fake kernel and autograd registration agree with what the operator does."""
-    torch.library.opcheck(getattr(torch.ops.anatpaste, operator_calls.operator_of(call)).default, CALLS[call])
+    operator = getattr(torch.ops.anatpaste, operator_calls.operator_of(call).split(",")[0]).default
+    torch.library.opcheck(operator, VARIANTS[call])
 
 
 @pytest.mark.parametrize("name", ON_IMAGES)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from anatpaste_gpu.ops.anat_paste import INT_FIELDS, REAL_FIELDS, draw_arguments
+from anatpaste_gpu.operator_settings import anat_paste_settings, image_jitter_settings
+from anatpaste_gpu.ops.anat_paste import INT_FIELDS, REAL_FIELDS
 from anatpaste_gpu.settings import AnatPasteConfig
 from dev import backends
 
@@ -25,9 +26,9 @@ def draw(index, seed=0, step=0, *, config=None, shape=(256, 256), lung=1000):
     """Drawn parameters as a dict of arrays, with the centre's rank among the lung pixels."""
     config = config or AnatPasteConfig()
     lungs = torch.full((len(index),), lung, dtype=torch.int32)
-    arguments = draw_arguments(config, *shape)
+    settings = anat_paste_settings(config, *shape)
     ints, reals, rank = torch.ops.anatpaste.draw_anat_paste(
-        torch.as_tensor(index), torch.tensor(seed), torch.tensor(step), lungs, *shape, *arguments
+        torch.as_tensor(index), torch.tensor(seed), torch.tensor(step), lungs, *shape, settings
     )
     columns = {name: ints[:, i].numpy() for i, name in enumerate(INT_FIELDS)}
     columns |= {name: reals[:, i].numpy() for i, name in enumerate(REAL_FIELDS)}
@@ -78,8 +79,8 @@ def test_draws_follow_the_counter_layout(seed, sample, step):
 
 def test_image_jitter_follows_the_counter_layout():
     seed, sample, step = 31, 2**40 + 1, 12
-    arguments = (torch.tensor([sample]), torch.tensor(seed), torch.tensor(step), 0.9, 1.1)
-    factors = torch.ops.anatpaste.draw_image_jitter(*arguments)
+    arguments = (torch.tensor([sample]), torch.tensor(seed), torch.tensor(step))
+    factors = torch.ops.anatpaste.draw_image_jitter(*arguments, image_jitter_settings((0.9, 1.1)))
     words = random_words(seed, sample, step, IMAGE_JITTER, 0)
     # float32 against float64: an ulp or two.
     assert factors[0].tolist() == pytest.approx([0.9 + unit(word) * 0.2 for word in words[:2]], rel=3e-7)
@@ -188,9 +189,9 @@ def test_centres_are_uniform_over_lung_pixels(backend):
     count = 20_000 if backend in (backends.NATIVE, backends.CUDA) else 640
     images = torch.zeros((count, 1, 20, 24), dtype=torch.uint8)
     arguments = (torch.arange(count), torch.tensor(8), torch.tensor(0), None, None)
-    settings = draw_arguments(AnatPasteConfig(), 20, 24)
+    settings = anat_paste_settings(AnatPasteConfig(), 20, 24)
     paste = backends.get_op(backend, "anat_paste")
-    _, ints, _, _ = paste(images, mask.repeat(count, 1, 1, 1), *arguments, *settings, False, False)
+    _, ints, _, _ = paste(images, mask.repeat(count, 1, 1, 1), *arguments, settings, False)
     hits = torch.zeros(20 * 24, dtype=torch.int64)
     hits.scatter_add_(0, (ints[:, 7] * 24 + ints[:, 8]).to(torch.int64), torch.ones(count, dtype=torch.int64))
     assert hits[~mask.flatten()].sum() == 0
@@ -201,7 +202,7 @@ def test_centre_of_an_empty_mask_is_anywhere():
     count = 20_000
     images = torch.zeros((count, 1, 16, 16), dtype=torch.uint8)
     arguments = (torch.arange(count), torch.tensor(9), torch.tensor(0), None, None)
-    settings = draw_arguments(AnatPasteConfig(), 16, 16)
-    _, ints, _, _ = torch.ops.anatpaste.anat_paste(images, images.bool(), *arguments, *settings, False, False)
+    settings = anat_paste_settings(AnatPasteConfig(), 16, 16)
+    _, ints, _, _ = torch.ops.anatpaste.anat_paste(images, images.bool(), *arguments, settings, False)
     hits = np.bincount((ints[:, 7] * 16 + ints[:, 8]).numpy(), minlength=256)
     assert stats.chisquare(hits).pvalue > SIGNIFICANCE

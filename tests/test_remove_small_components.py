@@ -74,11 +74,6 @@ def test_empty_batch_and_strides(backend: str) -> None:
         assert torch.equal(remove_small_components(thinned, 4, True, backend=name), expected)
 
 
-def test_opcheck() -> None:
-    mask = patterns.as_batch(patterns.noise(0.4, 17, 20, 0))
-    torch.library.opcheck(torch.ops.anatpaste.remove_small_components.default, (mask, 5, True))
-
-
 @pytest.mark.parametrize(
     ("min_area", "error", "message"),
     [

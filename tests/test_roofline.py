@@ -138,25 +138,6 @@ def test_basic_blocks_of_the_host_end_where_the_next_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "registers", "shared", "blocks"),
-    [
-        (1024, 64, 99_696, 1),  # 1536 threads hold one
-        (256, 40, 0, 6),  # threads
-        (256, 64, 0, 4),  # 65,536 / (64 * 256) registers
-        (128, 32, 49_152, 2),  # 2 * (48 KB + 1 KB reserved) of 100 KB
-        (32, 16, 0, 16),  # at most 16 blocks
-        (64, 255, 0, 4),  # 255 registers take 256 each
-    ],
-)
-def test_blocks_per_sm(threads: int, registers: int, shared: int, blocks: int) -> None:
-    assert device.blocks_per_sm(threads, registers, shared) == blocks
-
-
-def test_occupancy_is_warps_of_48() -> None:
-    assert device.occupancy(1024, 64, 99_696) == pytest.approx(32 / 48)
-
-
-@pytest.mark.parametrize(
     ("opcode", "unit"),
     [("DFMA", "fp64"), ("F2F.F64.F32", "fp64"), ("MUFU.RCP64H", "fp64"), ("MUFU.RCP", "xu"), ("POPC", "xu"),
      ("IMAD.MOV.U32", "imad"), ("FFMA", "fma"), ("LOP3.LUT", "alu"), ("LDS.U8", "memory"), ("BRA", "issue"),

@@ -7,6 +7,7 @@ both builds, so equality is to the bit, pixels included. On a GPU the same holds
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 import anatpaste_gpu
 from anatpaste_gpu import AnatPasteConfig
-from anatpaste_gpu.ops.anat_paste import draw_arguments
+from anatpaste_gpu.operator_settings import anat_paste_settings, image_jitter_settings
+from anatpaste_gpu.settings import PATCH_BACKGROUNDS
 from dev import simt
 
 from .conftest import two_hundred_radiographs
@@ -63,14 +65,13 @@ def arguments(
     config: AnatPasteConfig = PAPER,
     params: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
     *,
-    image_background: bool = False,
     figure: bool = True,
 ) -> tuple[Any, ...]:
     """The operator's positional arguments."""
     height, width = image.shape[2:]
     index = torch.arange(image.shape[0]) * 1_000_003 - 4
-    drawn = draw_arguments(config, height, width)
-    return (image, lung, index, SEED, STEP, *params, *drawn, image_background, figure)
+    settings = anat_paste_settings(config, height, width)
+    return (image, lung, index, SEED, STEP, *params, settings, figure)
 
 
 def bits(tensor: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def check_paste(args: tuple[Any, ...], variant: str = "plain") -> tuple[Tensor, 
 
 
 def check_jitter(image: Tensor) -> Tensor:
-    args = (image, torch.arange(image.shape[0]), SEED, STEP, 0.5, 1.5)
+    args = (image, torch.arange(image.shape[0]), SEED, STEP, image_jitter_settings((0.5, 1.5)))
     expected = torch.ops.anatpaste.image_jitter(*args)
     found = simt.op("image_jitter")(*args)
     assert bool((bits(found) == bits(expected)).all())
@@ -105,8 +106,9 @@ def check_jitter(image: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(3, 1, 64, 64), (2, 3, 33, 47), (1, 1, 16, 16), (1, 3, 250, 90)])
 def test_every_dtype_and_shape_equals_native(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     image, lung = noise(shape, dtype), two_lungs(shape[0], *shape[2:])
-    for background in (False, True):
-        found = check_paste(arguments(image, lung, WIDE, image_background=background))
+    for background in PATCH_BACKGROUNDS:
+        config = dataclasses.replace(WIDE, patch_background=background)
+        found = check_paste(arguments(image, lung, config))
         assert bool((bits(found[0]) != bits(image)).any())  # something was pasted
     check_jitter(image)
 
@@ -140,7 +142,7 @@ def test_centre_is_the_lung_pixel_of_the_drawn_rank() -> None:
     ints = simt.op("anat_paste")(*args)[1]
     counts = lung.flatten(1).sum(1)
     counts[1] = 120 * 77  # no lung: anywhere
-    drawn = torch.ops.anatpaste.draw_anat_paste(*args[2:5], counts.int(), 120, 77, *args[7:-2])
+    drawn = torch.ops.anatpaste.draw_anat_paste(*args[2:5], counts.int(), 120, 77, args[7])
     for i in range(6):
         candidates = torch.ones(120, 77) if i == 1 else lung[i, 0]
         assert ints[i, 7:].tolist() == candidates.nonzero()[int(drawn[2][i])].tolist()
@@ -257,7 +259,7 @@ def test_no_data_race(resident_blocks: int) -> None:
     with simt.schedule("random", seed=9, resident_blocks=resident_blocks, variant="race"):
         check_paste(arguments(image, lung, WIDE), "race")
         check_paste(arguments(image, lung, params=(ints, reals)), "race")
-        jitter = (torch.arange(3), SEED, STEP, 0.5, 1.5)
+        jitter = (torch.arange(3), SEED, STEP, image_jitter_settings((0.5, 1.5)))
         found = simt.op("image_jitter", "race")(image, *jitter)
     assert torch.equal(found, torch.ops.anatpaste.image_jitter(image, *jitter))
 
@@ -271,7 +273,7 @@ for shape in ((2, 1, 64, 64), (1, 3, 33, 47), (1, 1, 16, 3200), (1, 1, 300, 330)
     shifted = arguments(misaligned(image), misaligned(lung), WIDE, figure=False)
     for args in (arguments(image, lung, WIDE), shifted):
         simt.op("anat_paste", variant="asan")(*args)
-        simt.op("image_jitter", variant="asan")(args[0], *args[2:5], 0.5, 1.5)
+        simt.op("image_jitter", variant="asan")(args[0], *args[2:5], [0.5, 1.5])
 print("clean")
 """
     done = simt.run_sanitized(code)

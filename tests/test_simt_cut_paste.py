@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anatpaste_gpu import CutPasteConfig
-from anatpaste_gpu.ops.cut_paste import VARIANTS, draw_arguments
+from anatpaste_gpu.operator_settings import VARIANTS, cut_paste_settings
 from dev import simt
 
 from .conftest import two_hundred_radiographs
@@ -37,7 +37,7 @@ def arguments(
 ) -> tuple[Any, ...]:
     """The operator's positional arguments."""
     index = torch.arange(image.shape[0]) * 1_000_003 - 4
-    return (image, index, SEED, STEP, *params, *draw_arguments(variant, config, *image.shape[2:]), mask)
+    return (image, index, SEED, STEP, *params, cut_paste_settings(variant, config, *image.shape[2:]), mask)
 
 
 def check(args: tuple[Any, ...], library: str = "plain") -> tuple[Tensor, ...]:

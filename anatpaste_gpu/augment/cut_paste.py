@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import arrays, checks
-from ..ops.cut_paste import VARIANTS
+from ..operator_settings import VARIANTS
 from ..ops.cut_paste import cut_paste as cut_paste_op
 from ..settings import CutPasteConfig
 from .params import CutPasteAux, CutPasteParams, pack_cut_paste
@@ -52,7 +52,7 @@ def cut_paste(
 
     Raises:
         TypeError, ValueError: As ``batch_augment`` does, or the variant is unknown.
-        RuntimeError: backend="native" without a kernel for the device, or a compiled module that is too old.
+        RuntimeError: backend="native" without a kernel for the device.
 
     Example:
         >>> images = torch.rand(4, 1, 64, 64)

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import arrays, checks
 from ..ops.anat_paste import anat_paste
 from ..ops.image_jitter import image_jitter as image_jitter_op
-from ..segment.lungs import segment_lungs
+from ..segment.lungs import segment_checked
 from ..settings import AnatPasteConfig
 from .params import AnatPasteParams, AugmentAux, pack, unpack
 from .randomness import random_arguments
@@ -70,7 +70,7 @@ def batch_augment(
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
     ints, reals = (None, None) if params is None else pack(params, batch)
-    masks = _lung_masks(batch, lung_masks, config, backend)
+    masks = own_masks(batch, config, backend) if lung_masks is None else _given_masks(batch, lung_masks)
     out, ints, reals, figures = anat_paste(
         batch, masks, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
@@ -112,7 +112,7 @@ def image_jitter(
     """
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
-    return restore(image_jitter_op(batch, *sample, *config.image_jitter, backend=backend))
+    return restore(image_jitter_op(batch, *sample, config.image_jitter, backend=backend))
 
 
 def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:
@@ -124,13 +124,15 @@ def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Te
     return batch, restore
 
 
-def _lung_masks(batch: Tensor, given: Any, config: AnatPasteConfig, backend: str) -> Tensor:
-    """The masks handed in, segmented ones, or ones everywhere."""
-    if given is not None:
-        masks, _ = arrays.as_tensor(given, "lung_masks")
-        checks.check_lung_masks(masks, batch)
-        return masks.clone()  # AugmentAux hands it out, and outputs share no memory with inputs
+def _given_masks(batch: Tensor, given: Any) -> Tensor:
+    """The masks handed in."""
+    masks, _ = arrays.as_tensor(given, "lung_masks")
+    checks.check_lung_masks(masks, batch)
+    return masks.clone()  # AugmentAux hands it out, and outputs share no memory with inputs
+
+
+def own_masks(batch: Tensor, config: AnatPasteConfig, backend: str) -> Tensor:
+    """Where a batch that was checked already is pasted on: its lungs, or everywhere; bool (B,1,H,W)."""
     if config.use_segmentation:
-        segmented: Tensor = segment_lungs(batch, config, backend=backend)
-        return segmented
+        return segment_checked(batch, config, backend=backend)
     return torch.ones((batch.shape[0], 1, *batch.shape[2:]), dtype=torch.bool, device=batch.device)

@@ -11,9 +11,11 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from .. import checks
+from ..ops.anat_paste import anat_paste
 from ..segment.segmenters import Segmenter, apply_segmenter
 from ..settings import AnatPasteConfig
-from .functional import batch_augment
+from .functional import own_masks
+from .randomness import random_arguments
 
 
 class AnatPaste(IntensityAugmentationBase2D):
@@ -112,18 +114,18 @@ class AnatPaste(IntensityAugmentationBase2D):
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Augments every image; the base class puts back those that were not chosen. (Kornia's hook.)"""
+        """Augments every image; the base class puts back those that were not chosen. (Kornia's hook.)
+
+        The base class has called `validate_tensor`, so that the images are not looked at again.
+        """
         (segmenter,) = self._segmenter
-        augmented: Tensor = batch_augment(
-            input,
-            lung_masks=None if segmenter is None else apply_segmenter(segmenter, input),
-            seed=params["seed"],
-            index=params["index"].to(input.device),
-            step=params["step"],
-            config=self.config,
-            backend=self.backend,
-        )
-        return augmented
+        if segmenter is None:
+            masks = own_masks(input, self.config, self.backend)
+        else:
+            masks = apply_segmenter(segmenter, input)
+        index = params["index"].to(input.device)
+        sample = random_arguments(input, params["seed"], index, params["step"])
+        return anat_paste(input, masks, *sample, None, None, self.config, backend=self.backend)[0]
 
 
 def _is_image(part: Any) -> bool:

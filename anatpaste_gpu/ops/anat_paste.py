@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _extension as _extension  # loads the schemas
+from ..operator_settings import anat_paste_settings
 from ..settings import AnatPasteConfig
 from ..torch_backend.anat_paste import anat_paste as anat_paste_torch
 from .dispatch import choose
@@ -16,20 +17,6 @@ from .paste_fakes import fake_params, fake_paste
 #: Columns of params_int, int32 (B,9), and params_real, float32 (B,4): PasteParams in csrc/common/draw.h.
 INT_FIELDS = ("cut_h", "cut_w", "top", "left", "kind", "half_h", "half_w", "centre_y", "centre_x")
 REAL_FIELDS = ("value", "sigma", "brightness", "contrast")
-
-
-def draw_arguments(config: AnatPasteConfig, height: int, width: int) -> tuple[Any, ...]:
-    """The schema's arguments from `area_low` to `jitter_high`, for images of height x width."""
-    return (
-        *config.patch_area,
-        *config.log_aspect(),
-        config.margin_pixels(height, width),
-        *config.value_range,
-        *config.effective_blur(),
-        config.length_scale(height, width),
-        config.integer_draws,
-        *config.patch_jitter,
-    )
 
 
 def anat_paste(
@@ -74,8 +61,7 @@ def anat_paste(
         step,
         params_int,
         params_real,
-        *draw_arguments(config, image.shape[2], image.shape[3]),
-        config.patch_background == "image",
+        anat_paste_settings(config, image.shape[2], image.shape[3]),
         return_figure,
     )
     run = choose(backend, image.device, native=torch.ops.anatpaste.anat_paste, portable=anat_paste_torch)

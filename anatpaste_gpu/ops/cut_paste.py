@@ -7,32 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _extension  # loads the schemas
+from .. import _extension as _extension  # loads the schemas
+from ..operator_settings import cut_paste_settings
 from ..settings import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste
 
-#: The operator's `variant` is the place in this tuple.
-VARIANTS = ("normal", "scar", "union")
 #: Columns of params_int, int32 (B,9), and params_real, float32 (B,2): CutPasteParams in
 #: csrc/common/draw_cut_paste.h.
 INT_FIELDS = ("kind", "cut_h", "cut_w", "top", "left", "cosine", "sine", "paste_top", "paste_left")
 REAL_FIELDS = ("brightness", "contrast")
-# Kernels that were compiled before this operator came still serve for all the others.
-_COMPILED = _extension.has_operator("cut_paste")
-
-
-def draw_arguments(variant: str, config: CutPasteConfig, height: int, width: int) -> tuple[Any, ...]:
-    """The schema's arguments from `variant` to `jitter_high`, for images of height x width."""
-    return (
-        VARIANTS.index(variant),
-        *config.patch_area,
-        *config.log_aspect(),
-        *config.scar_pixels(height, width),
-        *config.scar_rotation,
-        *config.patch_jitter,
-    )
 
 
 def cut_paste(
@@ -59,7 +44,7 @@ def cut_paste(
         step: One int64, on the CPU or beside the images.
         params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
         params_real: float32 (B,2) to replay (`REAL_FIELDS`), or None to draw.
-        variant: One of `VARIANTS`.
+        variant: One of `operator_settings.VARIANTS`.
         config: What the parameters are drawn from.
         return_mask: Whether the mask is wanted.
         backend: "auto", "native" or "torch". The last one waits for the device.
@@ -67,15 +52,7 @@ def cut_paste(
     Returns:
         The augmented images, params_int, params_real, and where the patches are, bool (B,1,H,W), or an empty
         tensor unless `return_mask`. No output shares memory with an input.
-
-    Raises:
-        RuntimeError: The compiled kernels are older than this operator.
     """
-    if not _COMPILED:
-        raise RuntimeError(
-            "anatpaste_gpu's compiled module is older than cut_paste; build it again with "
-            "`pip install --no-build-isolation -e .` in the checkout."
-        )
     arguments = (
         image.contiguous(),
         index.contiguous(),
@@ -83,7 +60,7 @@ def cut_paste(
         step,
         params_int,
         params_real,
-        *draw_arguments(variant, config, image.shape[2], image.shape[3]),
+        cut_paste_settings(variant, config, image.shape[2], image.shape[3]),
         return_mask,
     )
     run = choose(backend, image.device, native=torch.ops.anatpaste.cut_paste, portable=cut_paste_torch)
@@ -91,14 +68,11 @@ def cut_paste(
     return result
 
 
+@torch.library.register_fake("anatpaste::cut_paste")
 def _fake(image: Tensor, index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.bool, wanted=rest[-1])
 
 
+@torch.library.register_fake("anatpaste::draw_cut_paste")
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return fake_params(index, index.shape[0], INT_FIELDS, REAL_FIELDS)
-
-
-if _COMPILED:
-    torch.library.register_fake("anatpaste::cut_paste", _fake)
-    torch.library.register_fake("anatpaste::draw_cut_paste", _fake_draw)

@@ -36,6 +36,13 @@ def segment_lungs(
     checks.check_images(image, "image", channels=(1,))
     checks.check_clip_limit(clip_limit)
     checks.check_min_area(min_area)
+    return checked_segment_lungs(image, clip_limit, min_area, bounding_box, backend=backend)
+
+
+def checked_segment_lungs(
+    image: Tensor, clip_limit: float, min_area: int, bounding_box: bool, *, backend: str
+) -> Tensor:
+    """:func:`segment_lungs` of arguments that were checked already: floats are not looked at again."""
     run = choose(
         backend, image.device, native=torch.ops.anatpaste.segment_lungs, portable=segment_lungs_torch
     )

@@ -17,7 +17,8 @@ def to_grey(image: Tensor, *, backend: str = "auto") -> Tensor:
 
     Args:
         image: (B,1,H,W) or (B,3,H,W), uint8, uint16 or a float dtype in [0, 1]. One channel comes back as it
-        is. backend: "auto", "native" or "torch".
+            is.
+        backend: "auto", "native" or "torch".
 
     Returns:
         (B,1,H,W) of the same dtype.
@@ -27,6 +28,11 @@ def to_grey(image: Tensor, *, backend: str = "auto") -> Tensor:
         ValueError: Wrong rank, channels, size or values.
     """
     checks.check_images(image, "image")
+    return checked_to_grey(image, backend=backend)
+
+
+def checked_to_grey(image: Tensor, *, backend: str) -> Tensor:
+    """:func:`to_grey` of images that were checked already: floats are not looked at again."""
     if image.shape[1] == 1:
         return image
     run = choose(backend, image.device, native=torch.ops.anatpaste.to_grey, portable=to_grey_torch)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from anatpaste_gpu import checks
 from anatpaste_gpu.arrays import as_tensor
-from anatpaste_gpu.ops.segment_lungs import segment_lungs as segment_grey
-from anatpaste_gpu.ops.to_grey import to_grey
+from anatpaste_gpu.ops.segment_lungs import checked_segment_lungs as segment_grey
+from anatpaste_gpu.ops.to_grey import checked_to_grey
 from anatpaste_gpu.settings import AnatPasteConfig
 
 # Made once: frozen, and not to be made again under torch.compile.
@@ -49,12 +51,16 @@ def segment_lungs(images: Any, config: AnatPasteConfig = _DEFAULT, *, backend: s
     """
     tensor, restore = as_tensor(images, "images")
     checks.check_images(tensor, "images")
-    height, width = tensor.shape[2:]
-    mask = segment_grey(
-        to_grey(tensor, backend=backend),
+    return restore(segment_checked(tensor, config, backend=backend))
+
+
+def segment_checked(images: Tensor, config: AnatPasteConfig, *, backend: str) -> Tensor:
+    """:func:`segment_lungs` of a tensor that was checked already: floats are not looked at again."""
+    height, width = images.shape[2:]
+    return segment_grey(
+        checked_to_grey(images, backend=backend),
         config.clip_limit,
         config.min_area(height, width),
         config.area_filter == "bounding_box",
         backend=backend,
     )
-    return restore(mask)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from ..operator_settings import AnatPasteSettings
 from . import pixels
 from .figure_blur import blurred_figures
 
@@ -17,20 +20,7 @@ def anat_paste(
     step: Tensor,
     params_int: Tensor | None,
     params_real: Tensor | None,
-    area_low: float,
-    area_high: float,
-    log_aspect_low: float,
-    log_aspect_high: float,
-    margin: int,
-    value_low: float,
-    value_high: float,
-    sigma_low: float,
-    sigma_high: float,
-    sigma_scale: float,
-    integer_draws: bool,
-    jitter_low: float,
-    jitter_high: float,
-    image_background: bool,
+    settings: Sequence[float],
     return_figure: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`anatpaste_gpu.ops.anat_paste.anat_paste`.
@@ -42,16 +32,20 @@ def anat_paste(
     if params_int is None or params_real is None:
         count = lung.flatten(1).sum(1).to(torch.int32)
         ints, reals, rank = torch.ops.anatpaste.draw_anat_paste(
-            index.cpu(), seed.cpu(), step.cpu(), count.cpu(), height, width,
-            area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low, value_high,
-            sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high,
-        )  # fmt: skip
+            index.cpu(),
+            seed.cpu(),
+            step.cpu(),
+            count.cpu(),
+            height,
+            width,
+            settings,
+        )
         ints = with_centres(ints.to(image.device), lung, rank.to(image.device))
         reals = reals.to(image.device)
     else:
         ints, reals = params_int.clone(), params_real.clone()
     figure = blurred_figures(ints, reals, height, width)
-    out = blend(image, lung, figure, ints, reals, image_background)
+    out = blend(image, lung, figure, ints, reals, bool(AnatPasteSettings._make(settings).image_background))
     return out, ints, reals, figure if return_figure else figure.new_empty((0,))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,19 +17,7 @@ def cut_paste(
     step: Tensor,
     params_int: Tensor | None,
     params_real: Tensor | None,
-    variant: int,
-    area_low: float,
-    area_high: float,
-    log_aspect_low: float,
-    log_aspect_high: float,
-    scar_width_low: float,
-    scar_width_high: float,
-    scar_length_low: float,
-    scar_length_high: float,
-    rotation_low: float,
-    rotation_high: float,
-    jitter_low: float,
-    jitter_high: float,
+    settings: Sequence[float],
     return_mask: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`anatpaste_gpu.ops.cut_paste.cut_paste`.
@@ -36,10 +26,8 @@ def cut_paste(
     """
     if params_int is None or params_real is None:
         ints, reals = torch.ops.anatpaste.draw_cut_paste(
-            index.cpu(), seed.cpu(), step.cpu(), *image.shape[2:], variant,
-            area_low, area_high, log_aspect_low, log_aspect_high, scar_width_low, scar_width_high,
-            scar_length_low, scar_length_high, rotation_low, rotation_high, jitter_low, jitter_high,
-        )  # fmt: skip
+            index.cpu(), seed.cpu(), step.cpu(), *image.shape[2:], settings
+        )
         ints, reals = ints.to(image.device), reals.to(image.device)
     else:
         ints, reals = params_int.clone(), params_real.clone()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from . import pixels
 
 
-def image_jitter(image: Tensor, index: Tensor, seed: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+def image_jitter(
+    image: Tensor, index: Tensor, seed: Tensor, step: Tensor, settings: Sequence[float]
+) -> Tensor:
     """See :func:`anatpaste_gpu.ops.image_jitter.image_jitter`.
 
     Waits for the device, as the draw is made on the CPU.
     """
-    factors = torch.ops.anatpaste.draw_image_jitter(index.cpu(), seed.cpu(), step.cpu(), low, high).to(
+    factors = torch.ops.anatpaste.draw_image_jitter(index.cpu(), seed.cpu(), step.cpu(), settings).to(
         image.device
     )
     sums = pixels.to_fixed(image).sum((2, 3))

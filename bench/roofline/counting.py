@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import AnatPasteConfig, CutPasteConfig
-from anatpaste_gpu.ops.anat_paste import draw_arguments
-from anatpaste_gpu.ops.cut_paste import draw_arguments as cut_paste_arguments
+from anatpaste_gpu.operator_settings import (
+    anat_paste_settings,
+    cut_paste_settings,
+    image_jitter_settings,
+)
 from dev import simt
 
 from ..pictures import radiographs, source
@@ -51,7 +54,7 @@ def slowest_draws(batch: Batch) -> list[int]:
     index = torch.arange(batch.images)
     drawn = torch.ops.anatpaste.draw_anat_paste(
         index, SEED, STEP, torch.full((batch.images,), batch.side**2 // 4, dtype=torch.int32),
-        batch.side, batch.side, *draw_arguments(CONFIG, batch.side, batch.side)
+        batch.side, batch.side, anat_paste_settings(CONFIG, batch.side, batch.side)
     )  # fmt: skip
     ints, reals = drawn[0].double(), drawn[1].double()
     reach = 4 * reals[:, 1]
@@ -66,20 +69,21 @@ def ops(batch: Batch) -> dict[str, Callable[[Tensor, Tensor, int], Any]]:
         simt.op(name, "count") for name in ("segment_lungs", "anat_paste", "cut_paste", "image_jitter")
     )
     area = CONFIG.min_area(batch.side, batch.side)
-    drawing = draw_arguments(CONFIG, batch.side, batch.side)
+    pasting = anat_paste_settings(CONFIG, batch.side, batch.side)
 
     def paste_one(image: Tensor, mask: Tensor, number: int) -> Any:
-        black = CONFIG.patch_background == "image"
-        return paste(image, mask, torch.tensor([number]), SEED, STEP, None, None, *drawing, black, False)
+        return paste(image, mask, torch.tensor([number]), SEED, STEP, None, None, pasting, False)
 
     # Normal patches, as they are larger than scars.
-    cutting = cut_paste_arguments("normal", CutPasteConfig(), batch.side, batch.side)
+    cutting = cut_paste_settings("normal", CutPasteConfig(), batch.side, batch.side)
 
     def cut_one(image: Tensor, mask: Tensor, number: int) -> Any:
-        return cut(image, torch.tensor([number]), SEED, STEP, None, None, *cutting, False)
+        return cut(image, torch.tensor([number]), SEED, STEP, None, None, cutting, False)
+
+    jittering = image_jitter_settings(CONFIG.image_jitter)
 
     def jitter_one(image: Tensor, mask: Tensor, number: int) -> Any:
-        return jitter(image, torch.tensor([number]), SEED, STEP, *CONFIG.image_jitter)
+        return jitter(image, torch.tensor([number]), SEED, STEP, jittering)
 
     return {
         "segment_lungs": lambda image, mask, number: segment(image, CONFIG.clip_limit, area, False),

@@ -78,30 +78,3 @@ RTX_3090: dict[str, Number] = {
     "barrier_latency": Number(30, "clocks", "assumed, for 32 warps"),
     "launch": Number(3e-6, "s", "assumed, launch to launch on a stream; about 1.5e-6 in a CUDA graph"),
 }
-
-#: What bounds the blocks of an SM: CUDA C++ Programming Guide, technical specifications, 8.6.
-THREADS, BLOCKS, REGISTERS, SHARED, RESERVED_SHARED = 1536, 16, 65536, 102400, 1024
-REGISTER_UNIT, SHARED_UNIT, WARP = 256, 128, 32
-
-
-def round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
-def blocks_per_sm(threads: int, registers: int, shared_bytes: int) -> int:
-    """How many blocks an SM of sm_86 holds at once.
-
-    Args:
-        threads: Of a block.
-        registers: Of a thread.
-        shared_bytes: Of a block, static and dynamic.
-    """
-    warps = -(-threads // WARP)
-    by_registers = REGISTERS // (round_up(registers * WARP, REGISTER_UNIT) * warps)
-    by_shared = SHARED // round_up(shared_bytes + RESERVED_SHARED, SHARED_UNIT)
-    return min(BLOCKS, THREADS // round_up(threads, WARP), by_registers, by_shared)
-
-
-def occupancy(threads: int, registers: int, shared_bytes: int) -> float:
-    """The share of an SM's warps that can be resident."""
-    return blocks_per_sm(threads, registers, shared_bytes) * round_up(threads, WARP) / THREADS

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from dev.occupancy import blocks_per_sm, occupancy
+
 from .compiled import Compiled
 from .counting import Batch
-from .device import Device, blocks_per_sm, occupancy
+from .device import Device
 from .executions import SourceLines, executions, instruction_count
 from .model import KernelTime, Launched, kernel_time
 

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .device import Device, blocks_per_sm
+from dev.occupancy import blocks_per_sm
+
+from .device import Device
 from .executions import ALL, SLOWEST_BLOCK, SLOWEST_WARP, Executions
 from .listing import Block
 

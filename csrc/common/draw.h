@@ -4,26 +4,9 @@
 #include "arith.h"
 #include "philox.h"
 #include "portable.h"
+#include "settings.h"
 
 namespace anatpaste {
-
-// What a patch's size is drawn from.
-struct PatchSizes {
-  float area_low, area_high;  // pixels
-  float log_aspect_low, log_aspect_high;
-};
-
-// What the parameters are drawn from, for images of one size. Passed to kernels by value.
-struct PasteSettings {
-  int32_t height, width;
-  PatchSizes patch;
-  int32_t margin;               // pixels
-  float value_low, value_high;  // or 255ths, where drawn as integers
-  float sigma_low, sigma_high;  // pixels at 256 x 256
-  float sigma_scale;            // from there to pixels of this image
-  bool integer_draws;
-  float jitter_low, jitter_high;
-};
 
 enum FigureKind : int32_t { kRectangle = 0, kEllipse = 1 };
 
@@ -45,38 +28,6 @@ struct JitterFactors {
   float brightness, contrast;
 };
 
-// Areas are fractions of the image.
-inline PatchSizes make_patch_sizes(int64_t height, int64_t width, double area_low, double area_high,
-                                   double log_aspect_low, double log_aspect_high) {
-  const double pixels = static_cast<double>(height) * static_cast<double>(width);
-  return {static_cast<float>(area_low * pixels), static_cast<float>(area_high * pixels),
-          static_cast<float>(log_aspect_low), static_cast<float>(log_aspect_high)};
-}
-
-// The arguments as the operators' schemas have them. area_* are fractions of the image; value_* are in [0,
-// 1].
-inline PasteSettings make_paste_settings(int64_t height, int64_t width, double area_low, double area_high,
-                                         double log_aspect_low, double log_aspect_high, int64_t margin,
-                                         double value_low, double value_high, double sigma_low,
-                                         double sigma_high, double sigma_scale, bool integer_draws,
-                                         double jitter_low, double jitter_high) {
-  const double levels = integer_draws ? 255.0 : 1.0;
-  PasteSettings s;
-  s.height = static_cast<int32_t>(height);
-  s.width = static_cast<int32_t>(width);
-  s.patch = make_patch_sizes(height, width, area_low, area_high, log_aspect_low, log_aspect_high);
-  s.margin = static_cast<int32_t>(margin);
-  s.value_low = static_cast<float>(value_low * levels);
-  s.value_high = static_cast<float>(value_high * levels);
-  s.sigma_low = static_cast<float>(sigma_low);
-  s.sigma_high = static_cast<float>(sigma_high);
-  s.sigma_scale = static_cast<float>(sigma_scale);
-  s.integer_draws = integer_draws;
-  s.jitter_low = static_cast<float>(jitter_low);
-  s.jitter_high = static_cast<float>(jitter_high);
-  return s;
-}
-
 ANATPASTE_HD int32_t round_to_int(float value) { return static_cast<int32_t>(value + 0.5f); }
 
 // A whole number in [low, high], both ends included; the ends are whole up to rounding.
@@ -94,8 +45,10 @@ struct PatchSize {
   int32_t height, width;
 };
 
-// A patch of random area and aspect, its sides rounded and clamped to the image.
-ANATPASTE_HD PatchSize draw_patch_size(const PatchSizes& s, uint32_t area_word, uint32_t aspect_word,
+// A patch of random area and aspect, its sides rounded and clamped to the image. Settings: any that have
+// ANATPASTE_PATCH_FIELDS.
+template <typename Settings>
+ANATPASTE_HD PatchSize draw_patch_size(const Settings& s, uint32_t area_word, uint32_t aspect_word,
                                        int32_t height, int32_t width) {
   const float area = real_between(area_word, s.area_low, s.area_high);
   const float aspect = exp_exact(real_between(aspect_word, s.log_aspect_low, s.log_aspect_high));
@@ -104,17 +57,17 @@ ANATPASTE_HD PatchSize draw_patch_size(const PatchSizes& s, uint32_t area_word, 
 }
 
 // Everything but the centre, for which the lung mask is needed: its random word is left in centre_word.
-ANATPASTE_HD PasteParams draw_paste(const PasteSettings& s, int64_t seed, int64_t sample, uint32_t step,
-                                    uint32_t* centre_word) {
+ANATPASTE_HD PasteParams draw_paste(const AnatPasteSettings& s, int32_t height, int32_t width, int64_t seed,
+                                    int64_t sample, uint32_t step, uint32_t* centre_word) {
   const Philox4 cut = random_block(seed, sample, step, kDomainAnatPaste, 0);
   const Philox4 figure = random_block(seed, sample, step, kDomainAnatPaste, 1);
   const Philox4 jitter = random_block(seed, sample, step, kDomainAnatPaste, 2);
   PasteParams p;
-  const PatchSize size = draw_patch_size(s.patch, cut.x, cut.y, s.height, s.width);
+  const PatchSize size = draw_patch_size(s, cut.x, cut.y, height, width);
   p.cut_h = size.height;
   p.cut_w = size.width;
-  p.top = integer_below(cut.z, s.height - p.cut_h + 1);
-  p.left = integer_below(cut.w, s.width - p.cut_w + 1);
+  p.top = integer_below(cut.z, height - p.cut_h + 1);
+  p.left = integer_below(cut.w, width - p.cut_w + 1);
   *centre_word = figure.x;
   p.kind = integer_below(figure.y, 2);
   p.half_h = p.cut_h / 2 - s.margin;
@@ -132,10 +85,11 @@ ANATPASTE_HD PasteParams draw_paste(const PasteSettings& s, int64_t seed, int64_
   return p;
 }
 
-ANATPASTE_HD JitterFactors draw_image_jitter(int64_t seed, int64_t sample, uint32_t step, float low,
-                                             float high) {
+ANATPASTE_HD JitterFactors draw_image_jitter(const ImageJitterSettings& s, int64_t seed, int64_t sample,
+                                             uint32_t step) {
   const Philox4 words = random_block(seed, sample, step, kDomainImageJitter, 0);
-  return {real_between(words.x, low, high), real_between(words.y, low, high)};
+  return {real_between(words.x, s.jitter_low, s.jitter_high),
+          real_between(words.y, s.jitter_low, s.jitter_high)};
 }
 
 // The widest blur a kernel has to make room for, in pixels: a quarter of the mean side.

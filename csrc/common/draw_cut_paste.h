@@ -10,17 +10,6 @@ namespace anatpaste {
 // A patch as it was cut, or a scar: narrow and turned. A union is one or the other, each half of the time.
 enum CutPasteVariant : int32_t { kCutPasteNormal = 0, kCutPasteScar = 1, kCutPasteUnion = 2 };
 
-// What the parameters are drawn from, for images of one size. Passed to kernels by value.
-struct CutPasteSettings {
-  int32_t height, width;
-  int32_t variant;
-  PatchSizes patch;
-  float scar_width_low, scar_width_high;  // pixels
-  float scar_length_low, scar_length_high;
-  float rotation_low, rotation_high;  // degrees
-  float jitter_low, jitter_high;
-};
-
 // One image's parameters: what is cut, how far it is turned, and where the box around it is pasted.
 struct CutPasteParams {
   int32_t kind;  // kCutPasteNormal or kCutPasteScar
@@ -34,29 +23,6 @@ struct CutPasteParams {
 constexpr int kCutPasteInt = 9;
 constexpr int kCutPasteReal = 2;
 
-// The arguments as the operators' schemas have them. area_* are fractions of the image, scar_* pixels of it.
-inline CutPasteSettings make_cut_paste_settings(int64_t height, int64_t width, int64_t variant,
-                                                double area_low, double area_high, double log_aspect_low,
-                                                double log_aspect_high, double scar_width_low,
-                                                double scar_width_high, double scar_length_low,
-                                                double scar_length_high, double rotation_low,
-                                                double rotation_high, double jitter_low, double jitter_high) {
-  CutPasteSettings s;
-  s.height = static_cast<int32_t>(height);
-  s.width = static_cast<int32_t>(width);
-  s.variant = static_cast<int32_t>(variant);
-  s.patch = make_patch_sizes(height, width, area_low, area_high, log_aspect_low, log_aspect_high);
-  s.scar_width_low = static_cast<float>(scar_width_low);
-  s.scar_width_high = static_cast<float>(scar_width_high);
-  s.scar_length_low = static_cast<float>(scar_length_low);
-  s.scar_length_high = static_cast<float>(scar_length_high);
-  s.rotation_low = static_cast<float>(rotation_low);
-  s.rotation_high = static_cast<float>(rotation_high);
-  s.jitter_low = static_cast<float>(jitter_low);
-  s.jitter_high = static_cast<float>(jitter_high);
-  return s;
-}
-
 ANATPASTE_HD TurnedRectangle turned_patch(const CutPasteParams& p) {
   return turned_rectangle(p.cut_h, p.cut_w, p.turn);
 }
@@ -66,53 +32,54 @@ ANATPASTE_HD int32_t draw_place(uint32_t word, int32_t side, int32_t box) {
   return integer_below(word, max_of(side - box, 0) + 1);
 }
 
-ANATPASTE_HD CutPasteParams draw_cut_paste_normal(const CutPasteSettings& s, int64_t seed, int64_t sample,
-                                                  uint32_t step) {
+ANATPASTE_HD CutPasteParams draw_cut_paste_normal(const CutPasteSettings& s, int32_t height, int32_t width,
+                                                  int64_t seed, int64_t sample, uint32_t step) {
   const Philox4 cut = random_block(seed, sample, step, kDomainCutPaste, 0);
   const Philox4 paste = random_block(seed, sample, step, kDomainCutPaste, 1);
   CutPasteParams p;
   p.kind = kCutPasteNormal;
-  const PatchSize size = draw_patch_size(s.patch, cut.x, cut.y, s.height, s.width);
+  const PatchSize size = draw_patch_size(s, cut.x, cut.y, height, width);
   p.cut_h = size.height;
   p.cut_w = size.width;
-  p.top = draw_place(cut.z, s.height, p.cut_h);
-  p.left = draw_place(cut.w, s.width, p.cut_w);
+  p.top = draw_place(cut.z, height, p.cut_h);
+  p.left = draw_place(cut.w, width, p.cut_w);
   p.turn = {kWholeTurn, 0};
-  p.paste_top = draw_place(paste.x, s.height, p.cut_h);
-  p.paste_left = draw_place(paste.y, s.width, p.cut_w);
+  p.paste_top = draw_place(paste.x, height, p.cut_h);
+  p.paste_left = draw_place(paste.y, width, p.cut_w);
   p.brightness = real_between(paste.z, s.jitter_low, s.jitter_high);
   p.contrast = real_between(paste.w, s.jitter_low, s.jitter_high);
   return p;
 }
 
-ANATPASTE_HD CutPasteParams draw_cut_paste_scar(const CutPasteSettings& s, int64_t seed, int64_t sample,
-                                                uint32_t step) {
+ANATPASTE_HD CutPasteParams draw_cut_paste_scar(const CutPasteSettings& s, int32_t height, int32_t width,
+                                                int64_t seed, int64_t sample, uint32_t step) {
   const Philox4 cut = random_block(seed, sample, step, kDomainCutPasteScar, 0);
   const Philox4 paste = random_block(seed, sample, step, kDomainCutPasteScar, 1);
   const Philox4 jitter = random_block(seed, sample, step, kDomainCutPasteScar, 2);
   CutPasteParams p;
   p.kind = kCutPasteScar;
-  p.cut_w = clamp_to(round_to_int(real_between(cut.x, s.scar_width_low, s.scar_width_high)), 1, s.width);
-  p.cut_h = clamp_to(round_to_int(real_between(cut.y, s.scar_length_low, s.scar_length_high)), 1, s.height);
-  p.top = draw_place(cut.z, s.height, p.cut_h);
-  p.left = draw_place(cut.w, s.width, p.cut_w);
+  p.cut_w = clamp_to(round_to_int(real_between(cut.x, s.scar_width_low, s.scar_width_high)), 1, width);
+  p.cut_h = clamp_to(round_to_int(real_between(cut.y, s.scar_length_low, s.scar_length_high)), 1, height);
+  p.top = draw_place(cut.z, height, p.cut_h);
+  p.left = draw_place(cut.w, width, p.cut_w);
   p.turn = turn_of(real_between(paste.x, s.rotation_low, s.rotation_high));
   const TurnedRectangle patch = turned_patch(p);
-  p.paste_top = draw_place(paste.y, s.height, patch.box_height);
-  p.paste_left = draw_place(paste.z, s.width, patch.box_width);
+  p.paste_top = draw_place(paste.y, height, patch.box_height);
+  p.paste_left = draw_place(paste.z, width, patch.box_width);
   p.brightness = real_between(jitter.x, s.jitter_low, s.jitter_high);
   p.contrast = real_between(jitter.y, s.jitter_low, s.jitter_high);
   return p;
 }
 
 // A union's sample is the one that its own variant would have got.
-ANATPASTE_HD CutPasteParams draw_cut_paste(const CutPasteSettings& s, int64_t seed, int64_t sample,
-                                           uint32_t step) {
+ANATPASTE_HD CutPasteParams draw_cut_paste(const CutPasteSettings& s, int32_t height, int32_t width,
+                                           int64_t seed, int64_t sample, uint32_t step) {
   bool scar = s.variant == kCutPasteScar;
   if (s.variant == kCutPasteUnion) {
     scar = integer_below(random_block(seed, sample, step, kDomainCutPasteUnion, 0).x, 2) == kCutPasteScar;
   }
-  return scar ? draw_cut_paste_scar(s, seed, sample, step) : draw_cut_paste_normal(s, seed, sample, step);
+  return scar ? draw_cut_paste_scar(s, height, width, seed, sample, step)
+              : draw_cut_paste_normal(s, height, width, seed, sample, step);
 }
 
 // Parameters handed in by a caller, forced to where no kernel can read or write out of bounds. Valid ones

@@ -1,6 +1,7 @@
 // The paste, whole: draw (or replay), centre, figure, blend. Images are independent and run in parallel.
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "common/draw.h"
 #include "cpu/checks.h"
@@ -10,6 +11,7 @@
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
 #include "pixel_dispatch.h"
+#include "settings_argument.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -17,7 +19,7 @@ namespace {
 
 template <typename T>
 void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArguments& random,
-                 const GivenParams& given, const PasteSettings& settings, const ImageView& view,
+                 const GivenParams& given, const AnatPasteSettings& settings, const ImageView& view,
                  const PasteOutputs& out, int64_t begin, int64_t end) {
   const int64_t pixels = int64_t{view.height} * view.width;
   const int64_t stride = view.channels * pixels;
@@ -32,7 +34,8 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
       p = load_params(given.ints + i * kParamsInt, given.reals + i * kParamsReal);
     } else {
       uint32_t centre_word;
-      p = draw_paste(settings, random.seed, random.index[i], random.step, &centre_word);
+      p = draw_paste(settings, view.height, view.width, random.seed, random.index[i], random.step,
+                     &centre_word);
       const int32_t candidates = lung == nullptr ? static_cast<int32_t>(pixels) : lung_count;
       place_centre(lung, view, scratch, centre_rank(centre_word, candidates), p);
     }
@@ -47,10 +50,8 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
     const Tensor& image, const Tensor& lung_mask, const Tensor& index, const Tensor& seed, const Tensor& step,
-    const std::optional<Tensor>& params_int, const std::optional<Tensor>& params_real, double area_low,
-    double area_high, double log_aspect_low, double log_aspect_high, int64_t margin, double value_low,
-    double value_high, double sigma_low, double sigma_high, double sigma_scale, bool integer_draws,
-    double jitter_low, double jitter_high, bool image_background, bool return_figure) {
+    const std::optional<Tensor>& params_int, const std::optional<Tensor>& params_real,
+    const std::vector<double>& settings_list, bool return_figure) {
   const int channels = image.dim() == 4 && image.size(1) == 3 ? 3 : 1;
   check_contiguous_planes(image, channels, "image");
   check_mask(lung_mask);
@@ -60,10 +61,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
                   "lung_mask must have the image's size");
   const RandomArguments random = random_arguments(index, seed, step, planes.batch);
   const GivenParams given = checked_params(params_int, params_real, planes.batch, kParamsInt, kParamsReal);
-  const PasteSettings settings = make_paste_settings(
-      planes.height, planes.width, area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low,
-      value_high, sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high);
-  const ImageView view = {channels, planes.height, planes.width, image_background};
+  const auto settings = settings_of<AnatPasteSettings>(settings_list);
+  const ImageView view = {channels, planes.height, planes.width, settings.image_background};
   const PasteOutputs out = paste_outputs(image, kParamsInt, kParamsReal, ScalarType::Float, return_figure);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {

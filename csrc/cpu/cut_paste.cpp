@@ -13,6 +13,7 @@
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
 #include "pixel_dispatch.h"
+#include "settings_argument.h"
 
 namespace anatpaste {
 namespace cpu {
@@ -98,7 +99,7 @@ void paste_range(const Tensor& image, const RandomArguments& random, const Given
     CutPasteParams p =
         given.ints != nullptr
             ? load_cut_paste_params(given.ints + i * kCutPasteInt, given.reals + i * kCutPasteReal)
-            : draw_cut_paste(settings, random.seed, random.index[i], random.step);
+            : draw_cut_paste(settings, size.height, size.width, random.seed, random.index[i], random.step);
     p = sanitised(p, size.height, size.width);
     store_params(p, mutable_data_of<int32_t>(out.ints) + i * kCutPasteInt,
                  mutable_data_of<float>(out.reals) + i * kCutPasteReal);
@@ -109,22 +110,19 @@ void paste_range(const Tensor& image, const RandomArguments& random, const Given
   }
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(
-    const Tensor& image, const Tensor& index, const Tensor& seed, const Tensor& step,
-    const std::optional<Tensor>& params_int, const std::optional<Tensor>& params_real, int64_t variant,
-    double area_low, double area_high, double log_aspect_low, double log_aspect_high, double scar_width_low,
-    double scar_width_high, double scar_length_low, double scar_length_high, double rotation_low,
-    double rotation_high, double jitter_low, double jitter_high, bool return_mask) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(const Tensor& image, const Tensor& index,
+                                                     const Tensor& seed, const Tensor& step,
+                                                     const std::optional<Tensor>& params_int,
+                                                     const std::optional<Tensor>& params_real,
+                                                     const std::vector<double>& settings_list,
+                                                     bool return_mask) {
   const int channels = image.dim() == 4 && image.size(1) == 3 ? 3 : 1;
   check_contiguous_planes(image, channels, "image");
   const Planes planes = planes_of(image);
   const RandomArguments random = random_arguments(index, seed, step, planes.batch);
   const GivenParams given =
       checked_params(params_int, params_real, planes.batch, kCutPasteInt, kCutPasteReal);
-  const CutPasteSettings settings =
-      make_cut_paste_settings(planes.height, planes.width, variant, area_low, area_high, log_aspect_low,
-                              log_aspect_high, scar_width_low, scar_width_high, scar_length_low,
-                              scar_length_high, rotation_low, rotation_high, jitter_low, jitter_high);
+  const auto settings = settings_of<CutPasteSettings>(settings_list);
   const ImageSize size = {channels, planes.height, planes.width};
   const PasteOutputs out = paste_outputs(image, kCutPasteInt, kCutPasteReal, ScalarType::Bool, return_mask);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {

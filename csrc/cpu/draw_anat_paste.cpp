@@ -1,34 +1,34 @@
 // AnatPaste's parameters alone, for backends that do the rest by other means. The centre is left at 0; `rank`
 // says the how-manieth of the image's lung pixels, in raster order, it is.
 #include <tuple>
+#include <vector>
 
 #include "common/draw.h"
 #include "cpu/random_arguments.h"
 #include "cpu/tensor.h"
+#include "settings_argument.h"
 
 namespace anatpaste {
 namespace cpu {
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor> draw_anat_paste(
-    const Tensor& index, const Tensor& seed, const Tensor& step, const Tensor& lung_count, int64_t height,
-    int64_t width, double area_low, double area_high, double log_aspect_low, double log_aspect_high,
-    int64_t margin, double value_low, double value_high, double sigma_low, double sigma_high,
-    double sigma_scale, bool integer_draws, double jitter_low, double jitter_high) {
+std::tuple<Tensor, Tensor, Tensor> draw_anat_paste(const Tensor& index, const Tensor& seed,
+                                                   const Tensor& step, const Tensor& lung_count,
+                                                   int64_t height, int64_t width,
+                                                   const std::vector<double>& settings_list) {
   const int64_t batch = index.numel();
   STD_TORCH_CHECK(lung_count.scalar_type() == ScalarType::Int && lung_count.numel() == batch,
                   "lung_count must be int32");
   const RandomArguments random = random_arguments(index, seed, step, batch);
-  const PasteSettings settings = make_paste_settings(
-      height, width, area_low, area_high, log_aspect_low, log_aspect_high, margin, value_low, value_high,
-      sigma_low, sigma_high, sigma_scale, integer_draws, jitter_low, jitter_high);
+  const auto settings = settings_of<AnatPasteSettings>(settings_list);
   Tensor ints = torch::stable::new_empty(index, {batch, kParamsInt}, ScalarType::Int);
   Tensor reals = torch::stable::new_empty(index, {batch, kParamsReal}, ScalarType::Float);
   Tensor ranks = torch::stable::new_empty(index, {batch}, ScalarType::Int);
   const int32_t* counts = data_of<int32_t>(lung_count);
   for (int64_t i = 0; i < batch; ++i) {
     uint32_t centre_word;
-    const PasteParams p = draw_paste(settings, random.seed, random.index[i], random.step, &centre_word);
+    const PasteParams p = draw_paste(settings, static_cast<int32_t>(height), static_cast<int32_t>(width),
+                                     random.seed, random.index[i], random.step, &centre_word);
     store_params(p, mutable_data_of<int32_t>(ints) + i * kParamsInt,
                  mutable_data_of<float>(reals) + i * kParamsReal);
     mutable_data_of<int32_t>(ranks)[i] = centre_rank(centre_word, counts[i]);

@@ -31,9 +31,8 @@ struct PasteArguments {
   float* figure;              // (B,1,H,W), or null
   uint8_t* workspace;         // (B, slices, table_bytes), or null where the tables fit into shared memory
   RandomSource random;
-  PasteSettings settings;
-  int32_t channels;
-  bool image_background;
+  AnatPasteSettings settings;
+  int32_t height, width, channels;
   int32_t edges, chords;  // capacity of the figure's tables
 };
 
@@ -60,16 +59,16 @@ struct PasteJob {
 template <typename T>
 __device__ __forceinline__ PasteJob<T> job_of(const PasteArguments<T>& a) {
   const int64_t image = blockIdx.x;
-  const int64_t pixels = int64_t{a.settings.height} * a.settings.width;
+  const int64_t pixels = int64_t{a.height} * a.width;
   PasteJob<T> job;
   job.image = a.image + image * a.channels * pixels;
   job.lung = a.lung_mask + image * pixels;
   job.out = a.out + image * a.channels * pixels;
   job.figure = a.figure == nullptr ? nullptr : a.figure + image * pixels;
-  job.height = a.settings.height;
-  job.width = a.settings.width;
+  job.height = a.height;
+  job.width = a.width;
   job.channels = a.channels;
-  job.image_background = a.image_background;
+  job.image_background = a.settings.image_background;
   job.slice = blockIdx.y;
   job.slices = gridDim.y;
   return job;
@@ -82,8 +81,8 @@ __device__ __forceinline__ PasteParams start_params(const PasteArguments<T>& a, 
   if (a.given_ints != nullptr) {
     return load_params(a.given_ints + image * kParamsInt, a.given_reals + image * kParamsReal);
   }
-  return draw_paste(a.settings, a.random.seed_value(), a.random.index[image], a.random.step_value(),
-                    centre_word);
+  return draw_paste(a.settings, a.height, a.width, a.random.seed_value(), a.random.index[image],
+                    a.random.step_value(), centre_word);
 }
 
 // Completes the parameters in shared memory and hands them out; returns whether the image has any lung.

@@ -26,7 +26,7 @@ struct CutPasteArguments {
   uint8_t* mask;              // (B,1,H,W), or null
   RandomSource random;
   CutPasteSettings settings;
-  int32_t channels;
+  int32_t height, width, channels;
 };
 
 // What every thread of a block works on; built anew in registers by each.
@@ -45,8 +45,8 @@ template <typename T>
 __device__ __forceinline__ CutPasteJob<T> cut_paste_job(const CutPasteArguments<T>& a) {
   const int64_t image = blockIdx.x;
   CutPasteJob<T> job;
-  job.height = a.settings.height;
-  job.width = a.settings.width;
+  job.height = a.height;
+  job.width = a.width;
   job.channels = a.channels;
   job.image = a.image + image * a.channels * job.pixels();
   job.out = a.out + image * a.channels * job.pixels();
@@ -64,8 +64,9 @@ __device__ __forceinline__ CutPasteParams settle_params(const CutPasteArguments<
   CutPasteParams p =
       a.given_ints != nullptr
           ? load_cut_paste_params(a.given_ints + image * kCutPasteInt, a.given_reals + image * kCutPasteReal)
-          : draw_cut_paste(a.settings, a.random.seed_value(), a.random.index[image], a.random.step_value());
-  p = sanitised(p, a.settings.height, a.settings.width);
+          : draw_cut_paste(a.settings, a.height, a.width, a.random.seed_value(), a.random.index[image],
+                           a.random.step_value());
+  p = sanitised(p, a.height, a.width);
   if (blockIdx.y == 0) store_params(p, a.ints + image * kCutPasteInt, a.reals + image * kCutPasteReal);
   return p;
 }

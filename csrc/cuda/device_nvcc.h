@@ -4,9 +4,6 @@
 
 #ifndef __CUDACC_RTC__
 #include <cuda_runtime.h>
-
-#include <stdexcept>
-#include <string>
 #endif
 
 #define ANATPASTE_SIMT 0
@@ -225,63 +222,8 @@ __device__ __forceinline__ void store16(T* pointer, uint4 value) {
   *reinterpret_cast<uint4*>(pointer) = value;
 }
 
-// ---- host ----
-#ifndef __CUDACC_RTC__
-using Stream = cudaStream_t;
-
-/// A CUDA call failed; what() names the kernel (or the memset) and its configuration.
-class DeviceError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-namespace detail {
-
-inline std::string describe(dim3 d) {
-  return std::to_string(d.x) + "x" + std::to_string(d.y) + "x" + std::to_string(d.z);
-}
-
-inline void check(cudaError_t status, const char* name, const std::string& configuration) {
-  if (status != cudaSuccess) {
-    throw DeviceError(std::string(name) + ": " + cudaGetErrorString(status) + " (" + configuration + ")");
-  }
-}
-
-inline int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "device query", "current device");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "device query", "attribute");
-  return value;
-}
-
-}  // namespace detail
-
-template <typename... P, typename... A>
-void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
-            A&&... args) {
-  static_assert(sizeof...(P) == sizeof...(A),
-                "launch needs one argument for each of the kernel's parameters");
-  const std::string configuration = "grid " + detail::describe(grid) + ", block " + detail::describe(block) +
-                                    ", " + std::to_string(shared_bytes) + " bytes of shared memory";
-  // Without asking, a kernel gets 48 KB of static and dynamic shared memory together. How much is static is
-  // not known here, so every dynamic request is announced; the attribute sticks, and setting it again costs
-  // about a microsecond.
-  if (shared_bytes > 0) {
-    detail::check(
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        name, configuration);
-  }
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(args)...);
-  detail::check(cudaGetLastError(), name, configuration);
-}
-
-inline void memset_async(const char* name, void* pointer, int byte, size_t bytes, Stream stream) {
-  detail::check(cudaMemsetAsync(pointer, byte, bytes, stream), name, std::to_string(bytes) + " bytes");
-}
-
-inline int max_shared_bytes() { return detail::device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
-inline int multiprocessor_count() { return detail::device_attribute(cudaDevAttrMultiProcessorCount); }
-#endif  // __CUDACC_RTC__
-
 }  // namespace anatpaste
+
+#ifndef __CUDACC_RTC__
+#include "launch_nvcc.h"
+#endif

@@ -1,4 +1,7 @@
 // Launches csrc/cuda/image_jitter.cuh; semantics and argument checks are those of csrc/cpu/image_jitter.cpp.
+#include <vector>
+
+#include "../settings_argument.h"
 #include "image_jitter.cuh"
 #include "launch_arguments.h"
 #include "launcher.h"
@@ -25,8 +28,9 @@ void jitter(OnDevice& device, JitterArguments<T> arguments, int64_t batch) {
 }
 
 Tensor image_jitter(const Tensor& image, const Tensor& index, const Tensor& seed, const Tensor& step,
-                    double low, double high) {
+                    const std::vector<double>& settings_list) {
   check_image(image);
+  const auto settings = settings_of<ImageJitterSettings>(settings_list);
   OnDevice device(image);
   Tensor out = device.empty(image.sizes(), image.scalar_type());
   if (image.size(0) == 0) return out;
@@ -37,8 +41,7 @@ Tensor image_jitter(const Tensor& image, const Tensor& index, const Tensor& seed
                                           device.write<T>(out),
                                           nullptr,
                                           random,
-                                          static_cast<float>(low),
-                                          static_cast<float>(high),
+                                          settings,
                                           static_cast<int32_t>(image.size(2) * image.size(3)),
                                           static_cast<int32_t>(image.size(1))};
     jitter(device, arguments, image.size(0));

@@ -20,7 +20,7 @@ struct JitterArguments {
   T* out;          // (B,C,H,W)
   uint64_t* sums;  // (B,3), zeroed, fixed point; unused where an image has one block
   RandomSource random;
-  float low, high;
+  ImageJitterSettings settings;
   int32_t pixels;  // H * W
   int32_t channels;
 };
@@ -44,8 +44,8 @@ __device__ __forceinline__ int64_t plane_start(const JitterArguments<T>& a, int3
 
 template <typename T>
 __device__ __forceinline__ Jitter jitter_of(const JitterArguments<T>& a, const uint64_t* sums) {
-  const JitterFactors drawn = draw_image_jitter(a.random.seed_value(), a.random.index[blockIdx.x],
-                                                a.random.step_value(), a.low, a.high);
+  const JitterFactors drawn =
+      draw_image_jitter(a.settings, a.random.seed_value(), a.random.index[blockIdx.x], a.random.step_value());
   return make_jitter(drawn.brightness, drawn.contrast, mean_grey<T>(sums, a.channels, a.pixels));
 }
 

@@ -41,6 +41,8 @@ Arguments paste_arguments(OnDevice& device, const Tensor& image, const std::opti
   a.ints = device.write<int32_t>(out.ints);
   a.reals = device.write<float>(out.reals);
   a.channels = static_cast<int32_t>(image.size(1));
+  a.height = static_cast<int32_t>(image.size(2));
+  a.width = static_cast<int32_t>(image.size(3));
   return a;
 }
 
