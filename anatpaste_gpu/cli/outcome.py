@@ -1,13 +1,17 @@
-"""How commands end: their exit codes, and one sentence in place of a traceback."""
+"""How commands end and what they print to: exit codes, one sentence in place of a traceback, any terminal."""
 
 from __future__ import annotations
 
+import codecs
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 DONE, FAILED, WRONG_USAGE, PARTLY_DONE = 0, 1, 2, 3
+STOPPED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 EXIT_CODES = {
     "0": "done",
     "1": "it cannot be done; one sentence on standard error says why",
@@ -15,6 +19,8 @@ EXIT_CODES = {
     "3": "done in part: some files, data sets or runs were left out; names and reasons are on standard error",
     "128+n": "stopped by signal n (130 is Ctrl-C); the same command continues a training run or a table",
 }
+# What a stream cannot take: a byte of a file name that is not UTF-8 stays that byte, a letter is escaped.
+_ANY_NAME = "anatpaste_any_name"
 
 Command = Callable[[Sequence[str]], int]
 
@@ -24,17 +30,34 @@ def say(command: str, sentence: str) -> None:
     print(f"anatpaste {command}: {sentence}", file=sys.stderr)
 
 
+def tell(line: str) -> None:
+    """A line on standard output of what was done; without a reader the work goes on all the same."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+
+
 def with_sentences(command: str) -> Callable[[Command], Command]:
-    """Decorates `run`: what a user can cause ends in one sentence and an exit code."""
+    """Decorates `run`: what a user can cause ends in one sentence and an exit code.
+
+    Where the reader of its output is gone, as in `| head -1`, it ends without a word.
+    """
 
     def decorate(run: Command) -> Command:
         @functools.wraps(run)
         def guarded(arguments: Sequence[str]) -> int:
+            take_any_name()
             try:
-                return run(arguments)
+                status = run(arguments)
+                print(end="", flush=True)  # an error of the last lines is told here, not at the end
+                return status
             except KeyboardInterrupt:
                 say(command, "stopped.")
-                return 128 + signal.SIGINT
+                return STOPPED
+            except BrokenPipeError:
+                _silence(sys.stdout)
+                return NO_READER
             except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
                 say(command, str(error))
                 return FAILED
@@ -42,3 +65,32 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
         return guarded
 
     return decorate
+
+
+def take_any_name() -> None:
+    """Lets standard output and standard error take every file name, whatever the terminal's encoding is."""
+    codecs.register_error(_ANY_NAME, _any_name)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_ANY_NAME)
+
+
+def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of `codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return b"".join(_as_bytes(letter) for letter in letters), error.end
+
+
+def _as_bytes(letter: str) -> bytes:
+    if 0xDC80 <= ord(letter) <= 0xDCFF:  # how Python keeps such a byte
+        return letter.encode("utf-8", "surrogateescape")
+    return letter.encode("ascii", "backslashreplace")
+
+
+def _silence(stream: TextIO) -> None:
+    """Lets what is still to be written to a stream without a reader go nowhere, the interpreter's end too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

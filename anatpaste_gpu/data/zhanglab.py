@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.discovery import is_hidden, is_image_name
 from anatpaste_gpu.data.errors import DatasetError
-from anatpaste_gpu.data.images import is_hidden, is_image_name, read_image
+from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
 from anatpaste_gpu.draws import ZHANGLAB_SPLIT, permutation, philox
 

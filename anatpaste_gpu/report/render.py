@@ -13,7 +13,7 @@ import jinja2
 import torch
 
 import anatpaste_gpu
-from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.files import check_writable, write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import SUMMARY, Cohort, group
 from anatpaste_gpu.report.pictures import Insight, data_uris, look_into, test_images
@@ -52,12 +52,14 @@ def write_report(
 
     Raises:
         ValueError: no run was given, or the data set or a model cannot be read.
+        OSError: the page cannot be written; found out first.
         ModuleNotFoundError: Grad-CAM is asked for and the extra `report` is not installed.
     """
     if not runs:
         raise ValueError("a report needs at least one run, got none.")
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent}: there is no such folder to write the report to.")
+    check_writable(output)
     where = device or torch.device("cpu")
     cohorts = []
     for number, members in enumerate(group(runs)):

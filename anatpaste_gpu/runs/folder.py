@@ -84,9 +84,7 @@ class RunFolder:
             self._remove_run()
         self.path.mkdir(parents=True, exist_ok=True)
         self.sweep()
-        temporary = self.path / f".{self.manifest.name}"
-        manifest.save(temporary)
-        temporary.replace(self.manifest)
+        manifest.save(self.manifest)
         write_atomically(self.config, config.to_yaml())  # last: with it, the folder holds a run
 
     def stored_config(self) -> TrainConfig:
