@@ -73,7 +73,8 @@ def write_report(
                 inputs = read(run.config.recipe.image_size)
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
         cohorts.append(Cohort(number, members, pictures, insights))
-    write_atomically(output, render(cohorts, study))
+    # A page is UTF-8, whatever the names of files are.
+    write_atomically(output, render(cohorts, study).encode("utf-8", "backslashreplace"))
     return cohorts
 
 

@@ -19,6 +19,11 @@ from anatpaste_gpu.runs.config import TrainConfig
 
 # Disk full, quota used up, file larger than the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LITTER = frozenset(
+    {".ds_store", ".localized", ".directory", ".gitkeep", ".gitignore", ".keep", "thumbs.db", "desktop.ini"}
+)
+# Of `nohup`, `tee` and batch systems, which open them before the run begins.
+_LOG_SUFFIXES = (".log", ".out", ".err")
 _REMEDY = "choose another --output, or --overwrite true to replace it."
 
 
@@ -72,9 +77,7 @@ class RunFolder:
                 return self.manifest.exists()  # else it was killed while an older run was removed
             if not config.place.overwrite:
                 raise ValueError(refusal)
-        elif self.path.exists() and (
-            not self.path.is_dir() or any(map(self._is_foreign, self.path.iterdir()))
-        ):
+        elif self.path.exists() and (not self.path.is_dir() or any(map(self._stays, self.path.iterdir()))):
             raise ValueError(f"{self.path} exists and is not a run folder; choose another --output.")
         return False
 
@@ -169,6 +172,10 @@ class RunFolder:
         named = file.name.lstrip(".").startswith(tuple(path.name.lstrip(".") for path in own))
         return file != self.manifest and not (hidden and named)
 
+    def _stays(self, file: Path) -> bool:
+        """Whether a file makes the folder somebody else's."""
+        return self._is_foreign(file) and not _is_litter(file)
+
     def _files(self) -> tuple[Path, ...]:
         """A run's own files but for metrics.json, TensorBoard's and config.yaml, which is the last to go."""
         return (
@@ -227,6 +234,12 @@ class RunFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         self.config.unlink(missing_ok=True)
+
+
+def _is_litter(file: Path) -> bool:
+    """Whether a file is what desktops, git and schedulers leave in a folder that is empty to its owner."""
+    name = file.name.lower()
+    return file.is_file() and (name in _LITTER or name.startswith("._") or name.endswith(_LOG_SUFFIXES))
 
 
 class SeedsFolder:

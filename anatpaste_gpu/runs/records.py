@@ -210,7 +210,7 @@ def _load(folder: Path) -> Run:
 
 
 def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         if not set(reader.fieldnames or ()) >= set(SCORE_COLUMNS):
             raise ValueError(f"scores.csv must have the columns {', '.join(sorted(SCORE_COLUMNS))}")
