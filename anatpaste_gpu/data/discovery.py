@@ -107,6 +107,16 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image by its suffix, or, where that is none of an image, by its first bytes."""
+    if is_hidden(path.name) or is_image_name(path.name):
+        return is_image_name(path.name)
+    try:
+        return path.is_file() and _holds_image(_head(path))
+    except OSError:
+        return False
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder name is hidden or some tool's leftover."""
     return name.startswith(".") or name.lower() in _LITTER
