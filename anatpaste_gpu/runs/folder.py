@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.runs.checkpoint import previous_of
@@ -100,8 +101,10 @@ class RunFolder:
             raise ValueError(f"{self.path}: there is no run to continue here (no config.yaml).")
         try:
             return TrainConfig.from_yaml(self.config.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, yaml.YAMLError) as error:
-            raise ValueError(f"{self.path} holds a run whose config.yaml cannot be read ({error})") from error
+        except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+            raise ValueError(
+                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})"
+            ) from error
 
     def stored_manifest(self) -> SplitManifest:
         """The split of the run to be continued."""
