@@ -68,11 +68,11 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
 
 
 def take_any_name() -> None:
-    """Lets standard output and standard error take every file name, whatever the terminal's encoding is."""
+    """Lets standard output take every file name as it is, and standard error escape it."""
     codecs.register_error(_ANY_NAME, _any_name)
-    for stream in (sys.stdout, sys.stderr):
+    for stream, errors in ((sys.stdout, _ANY_NAME), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_ANY_NAME)
+            stream.reconfigure(errors=errors)
 
 
 def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.outcome import STOPPED, say, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
 from anatpaste_gpu.data import ImageReadError, discover_images, read_image
@@ -44,14 +45,17 @@ def run(arguments: Sequence[str]) -> int:
         detector.calibration = detector.calibration.by_normals()
     skipped: list[str] = []
     notes: list[str] = []
-    with ScoreOutput(options.output, options.format, detector.calibration, skipped) as output:
+    with (
+        ScoreOutput(options.output, options.format, detector.calibration, skipped) as output,
+        names_for(options.anonymise) as names,
+    ):
         say("score", sentence)
         # A comment line would break CSV readers, so the notice goes beside the table; JSON has it inside.
         if not output.is_table:
             say("score", NOT_FOR_CLINICAL_USE)
         said = 0
         try:
-            for result in score_paths(detector, options.images, skipped, notes):
+            for result in score_paths(detector, options.images, skipped, notes, names):
                 output.add(result)
                 said = _say_new(skipped, said)
         except KeyboardInterrupt:
@@ -84,7 +88,11 @@ def load_detector(run_dir: Path, device: torch.device | str = "cpu") -> Detector
 
 
 def score_paths(
-    detector: Detector, paths: Sequence[Path], skipped: list[str], notes: list[str] | None = None
+    detector: Detector,
+    paths: Sequence[Path],
+    skipped: list[str],
+    notes: list[str] | None = None,
+    called: Names | None = None,
 ) -> Iterator[ImageScore]:
     """Scores files, and all images below folders.
 
@@ -93,19 +101,21 @@ def score_paths(
         paths: files (PNG, JPEG, DICOM) and folders.
         skipped: one sentence is appended for every path that cannot be used.
         notes: the same for what was left out of a folder because it is no image.
+        called: how files are called; None is by their paths.
 
     Yields:
         Results in the order of the paths, a folder's images sorted by path.
     """
+    called = called or Names()
     names: list[str] = []
     images: list[torch.Tensor] = []
-    for path in _files(paths, skipped, [] if notes is None else notes):
+    for path in _files(paths, skipped, [] if notes is None else notes, called):
         try:
             images.append(read_image(path, detector.image_size))
         except ImageReadError as error:
-            skipped.append(str(error))
+            skipped.append(called.hidden(str(error), path))
             continue
-        names.append(str(path))
+        names.append(called.shown(str(path)))
         if len(names) == _BATCH:
             yield from _score_batch(detector, names, images)
             names, images = [], []
@@ -113,17 +123,17 @@ def score_paths(
         yield from _score_batch(detector, names, images)
 
 
-def _files(paths: Sequence[Path], skipped: list[str], notes: list[str]) -> Iterator[Path]:
+def _files(paths: Sequence[Path], skipped: list[str], notes: list[str], called: Names) -> Iterator[Path]:
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         found = discover_images(path)
-        skipped += found.unread
+        skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
         if found.files:
-            notes += found.notes()
-        elif not found.unread:
-            skipped.append(found.why_empty())
+            notes += [called.hidden(note, path, *found.back) for note in found.notes()]
+        elif not found.troubles:
+            skipped.append(called.hidden(found.why_empty(), path))
         yield from found.files
 
 
@@ -154,6 +164,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by --output's suffix, else CSV")
     parser.add_argument("--output", type=Path, help="file to write; default: standard output")
+    add_option(parser, "the scores and in every sentence")
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
     return parser
 

@@ -46,21 +46,27 @@ class Discovery:
         folder: where was looked.
         files: the image files, sorted by path.
         others: number of files that hold no image that is read, by suffix.
-        unread: a sentence for each file or folder that could not be looked into.
-        back: a sentence for each link that leads back up to a folder that holds it.
+        troubles: each file or folder that could not be looked into, and why.
+        back: links that lead back up to a folder that holds them.
     """
 
     folder: Path
     files: tuple[Path, ...]
     others: Mapping[str, int]
-    unread: tuple[str, ...]
-    back: tuple[str, ...]
+    troubles: tuple[tuple[Path, str], ...]
+    back: tuple[Path, ...]
+
+    @property
+    def unread(self) -> list[str]:
+        """A sentence for each of the troubles."""
+        return [f"{path}: {why}." for path, why in self.troubles]
 
     def notes(self) -> list[str]:
         """Sentences on what was left out although nothing is wrong with it."""
+        loops = [f"{path} links back to a folder that holds it, and is not followed." for path in self.back]
         if not self.others:
-            return list(self.back)
-        return [f"{self.folder}: left out what is no PNG, JPEG or DICOM file: {self._counts()}.", *self.back]
+            return loops
+        return [f"{self.folder}: left out what is no PNG, JPEG or DICOM file: {self._counts()}.", *loops]
 
     def why_empty(self) -> str:
         """A sentence for a folder without images."""
@@ -99,7 +105,7 @@ def discover_images(folder: str | os.PathLike[str]) -> Discovery:
         raise ImageReadError(f"{base}: expected a folder of images, but there is no such folder.")
     walk = _Walk()
     walk.run(base)
-    return Discovery(base, tuple(sorted(walk.files)), walk.others, tuple(walk.unread), tuple(walk.back))
+    return Discovery(base, tuple(sorted(walk.files)), walk.others, tuple(walk.troubles), tuple(walk.back))
 
 
 def is_image_name(name: str) -> bool:
@@ -155,8 +161,8 @@ class _Walk:
     def __init__(self) -> None:
         self.files: list[Path] = []
         self.others: Counter[str] = Counter()
-        self.unread: list[str] = []
-        self.back: list[str] = []
+        self.troubles: list[tuple[Path, str]] = []
+        self.back: list[Path] = []
         self._waiting: deque[tuple[Path, Path]] = deque()  # as it is called, and where it really is
         self._linked: deque[tuple[Path, Path]] = deque()
 
@@ -173,14 +179,14 @@ class _Walk:
                 try:
                     self._look_at(entry, real)
                 except OSError as error:
-                    self.unread.append(f"{entry.path}: it cannot be opened ({error.strerror}).")
+                    self.troubles.append((Path(entry.path), f"it cannot be opened ({error.strerror})"))
 
     def _entries(self, place: Path) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(place) as entries:
                 found = [entry for entry in entries if not is_hidden(entry.name)]
         except OSError as error:
-            self.unread.append(f"{place}: the folder cannot be read ({error.strerror}).")
+            self.troubles.append((place, f"the folder cannot be read ({error.strerror})"))
             return
         yield from sorted(found, key=lambda entry: entry.name)
 
@@ -190,7 +196,7 @@ class _Walk:
             self._add_folder(path, parent, entry.is_symlink())
         elif not entry.is_file():
             what = "it links to nothing" if entry.is_symlink() else "it is no regular file"
-            self.unread.append(f"{path}: {what}.")
+            self.troubles.append((path, what))
         elif is_image_name(entry.name) or _holds_image(_head(path)):
             self.files.append(path)
         else:
@@ -202,7 +208,7 @@ class _Walk:
             return
         real = _real(path)
         if real == parent or real in parent.parents:
-            self.back.append(f"{path} links back to {real}, which holds it, and is not followed.")
+            self.back.append(path)
         else:
             self._linked.append((path, real))
 

@@ -12,6 +12,7 @@ one that all files have in common names nobody. The split is drawn from the seed
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -98,9 +99,11 @@ def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     items = sorted(item for item in root.iterdir() if not is_hidden(item.name))
     found = {item.name: discover_images(item) for item in items if item.is_dir()}
     paths = {name: [file.relative_to(root).as_posix() for file in part.files] for name, part in found.items()}
-    left_out = [note for part in found.values() for note in (*part.unread, *part.notes())]
+    sentences = [note for part in found.values() for note in (*part.unread, *part.notes())]
+    # Without the place of the data set, which has nothing to do with its split.
+    left_out = [sentence.replace(f"{root}{os.sep}", "") for sentence in sentences]
     if loose := sum(is_image_name(item.name) and not item.is_dir() for item in items):
-        left_out.append(f"{loose:,} images in {root} itself are in no class folder and are left out.")
+        left_out.append(f"{loose:,} images beside the class folders are left out.")
     for normal in (True, False):
         if not any(names for folder, names in paths.items() if _is_normal(folder) == normal):
             kind = "normal" if normal else "abnormal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def write_report(
     with_heatmaps: bool = True,
     picture_size: int = PICTURE_SIZE,
     study: Study | None = None,
+    shown: Callable[[str], str] = str,
 ) -> list[Cohort]:
     """Makes the page of one or several finished runs.
 
@@ -46,6 +47,7 @@ def write_report(
         with_heatmaps: False leaves out Grad-CAM.
         picture_size: side of the pictures on the page, in pixels.
         study: tables to show above the runs.
+        shown: what the page calls an image, by its name.
 
     Returns:
         What is on the page.
@@ -72,7 +74,7 @@ def write_report(
             for run in members:
                 inputs = read(run.config.recipe.image_size)
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
-        cohorts.append(Cohort(number, members, pictures, insights))
+        cohorts.append(Cohort(number, members, pictures, insights, shown))
     # A page is UTF-8, whatever the names of files are.
     write_atomically(output, render(cohorts, study).encode("utf-8", "backslashreplace"))
     return cohorts
