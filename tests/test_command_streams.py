@@ -304,13 +304,15 @@ class TestReaderThatLeaves:
         assert "Broken" not in error
 
 
-class TestCtrlC:
+class TestSignals:
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     @pytest.mark.parametrize("suffix", ["csv", "json"])
     def test_scores_so_far_are_kept(
         self,
         finished_runs: list[Path],
         tmp_path: Path,
         suffix: str,
+        sent: signal.Signals,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
@@ -321,13 +323,14 @@ class TestCtrlC:
 
         def stop_at_the_sixth(path: Path, size: int) -> object:
             if path.name == "5.png":
-                raise KeyboardInterrupt
+                signal.raise_signal(sent)
             return read(path, size)
 
         monkeypatch.setattr(score, "_BATCH", 2)
         monkeypatch.setattr(score, "read_image", stop_at_the_sixth)
         output = tmp_path / f"scores.{suffix}"
-        assert scored(finished_runs[0], tmp_path / "in", "--output", output) == STOPPED
+        assert scored(finished_runs[0], tmp_path / "in", "--output", output) == 128 + sent
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert "stopped; the scores of 4 images are kept." in capsys.readouterr().err
         if suffix == "json":
             rows = json.loads(output.read_text())["images"]

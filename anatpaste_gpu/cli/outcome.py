@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 DONE, FAILED, WRONG_USAGE, PARTLY_DONE = 0, 1, 2, 3
@@ -49,12 +51,13 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
         def guarded(arguments: Sequence[str]) -> int:
             take_any_name()
             try:
-                status = run(arguments)
+                with _signals_stop():
+                    status = run(arguments)
                 print(end="", flush=True)  # an error of the last lines is told here, not at the end
                 return status
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 say(command, "stopped.")
-                return STOPPED
+                return stopped_by(stop)
             except BrokenPipeError:
                 _silence(sys.stdout)
                 return NO_READER
@@ -65,6 +68,40 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
         return guarded
 
     return decorate
+
+
+class Stop(KeyboardInterrupt):
+    """A signal other than Ctrl-C that asks a command to end, such as a batch system's."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The exit code of a command that a signal stopped."""
+    return 128 + stop.number if isinstance(stop, Stop) else STOPPED
+
+
+@contextlib.contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end a command as Ctrl-C does, with what was done so far."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stop(number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may have handlers
+        yield
+        return
+    # What is ignored, as by nohup, stays so.
+    kinds = [kind for kind in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(kind) == signal.SIG_DFL]
+    for kind in kinds:
+        signal.signal(kind, stop)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_DFL)
 
 
 def take_any_name() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
-from anatpaste_gpu.cli.outcome import STOPPED, say, with_sentences
+from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
 from anatpaste_gpu.data import ImageReadError, discover_images, read_image
 from anatpaste_gpu.devices import select_device
@@ -58,9 +58,9 @@ def run(arguments: Sequence[str]) -> int:
             for result in score_paths(detector, options.images, skipped, notes, names):
                 output.add(result)
                 said = _say_new(skipped, said)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             say("score", f"stopped; the scores of {output.count} images are kept.")
-            return STOPPED
+            return stopped_by(stop)
         finally:
             _say_new(skipped, said)
             for note in notes:
