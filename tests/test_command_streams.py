@@ -75,6 +75,11 @@ def closed_pipe() -> io.TextIOWrapper:
     return os.fdopen(writer, "w")
 
 
+def full_disk() -> io.TextIOWrapper:
+    """A stream that takes nothing."""
+    return os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+
+
 class TestNames:
     @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
     @pytest.mark.parametrize("form", ["csv", "json"])
@@ -255,15 +260,32 @@ class TestReaderThatLeaves:
         assert scored(finished_runs[0], pictures / "plain.png", "--format", form) == NO_READER
         assert "roken" not in capsys.readouterr().err
 
+    @pytest.mark.parametrize("stream", [closed_pipe, full_disk, lambda: None])
     def test_other_commands_finish_their_work(
-        self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        pictures: Path,
+        tmp_path: Path,
+        stream: Callable[[], io.TextIOWrapper | None],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(sys, "stdout", closed_pipe())
+        monkeypatch.setattr(sys, "stdout", stream())
         assert run("prepare", "--dataset", "demo", "-o", tmp_path / "split.json") == DONE
         assert SplitManifest.load(tmp_path / "split.json").entries
-        monkeypatch.setattr(sys, "stdout", closed_pipe())
+        monkeypatch.setattr(sys, "stdout", stream())
         assert run("augment", pictures / "plain.png", "--folder", tmp_path / "out") == DONE
         assert (tmp_path / "out" / "plain.png").is_file()
+
+    def test_scores_need_somewhere_to_go(
+        self,
+        finished_runs: list[Path],
+        pictures: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", None)
+            assert scored(finished_runs[0], pictures) == FAILED
+        assert "there is no standard output to write to; give --output FILE." in capsys.readouterr().err
 
     @pytest.mark.parametrize("leaves", ["reader", "ctrl-c"])
     def test_as_a_shell_sees_it(self, finished_runs: list[Path], tmp_path: Path, leaves: str) -> None:

@@ -33,10 +33,12 @@ def say(command: str, sentence: str) -> None:
 
 
 def tell(line: str) -> None:
-    """A line on standard output of what was done; without a reader the work goes on all the same."""
+    """A line on standard output of what was done; where nobody can read it the work goes on all the same."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"anatpaste: standard output cannot be written: {error.strerror}.", file=sys.stderr)
         _silence(sys.stdout)
 
 

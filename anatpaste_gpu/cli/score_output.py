@@ -61,6 +61,8 @@ class ScoreOutput:
     def __init__(
         self, path: Path | None, form: str | None, calibration: Calibration | None, skipped: Sequence[str]
     ) -> None:
+        if path is None and sys.stdout is None:  # as a shell's `>&-` leaves it
+            raise OSError("there is no standard output to write to; give --output FILE.")
         self.count = 0
         self._path = path
         self._calibration, self._skipped = calibration, skipped
