@@ -275,6 +275,16 @@ class TestReaderThatLeaves:
         assert run("augment", pictures / "plain.png", "--folder", tmp_path / "out") == DONE
         assert (tmp_path / "out" / "plain.png").is_file()
 
+    @pytest.mark.parametrize(
+        "words", [("--help",), ("score", "--help"), ("prepare", "--help"), ("--version",)]
+    )
+    def test_manuals_too(self, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdout", closed_pipe())
+        with pytest.raises(SystemExit) as stopped:
+            run(*words)
+        assert not stopped.value.code
+        sys.stdout.flush()  # as the interpreter does at its end
+
     def test_scores_need_somewhere_to_go(
         self,
         finished_runs: list[Path],

@@ -214,6 +214,29 @@ class TestLinks:
 
 
 class TestDataset:
+    @pytest.mark.parametrize("target", [".", "..", "../"])
+    def test_a_link_to_the_set_itself_is_no_class(self, tmp_path: Path, target: str) -> None:
+        root = self.sets(tmp_path / "data")
+        before = plan(root, 0, progress=False)
+        (root / "all").symlink_to(target)
+        assert plan(root, 0, progress=False) == before
+
+    @pytest.mark.parametrize("target", ["normal", "sick"])
+    def test_one_folder_under_two_names_is_two_classes_in_one(self, tmp_path: Path, target: str) -> None:
+        root = self.sets(tmp_path)
+        (root / "other").symlink_to(target)
+        with pytest.raises(DatasetError, match=r"0\.png are one file by a link, in two classes of "):
+            plan(root, 0, progress=False)
+
+    def test_one_file_under_two_names_is_in_one_split(self, tmp_path: Path) -> None:
+        root = self.sets(tmp_path)
+        before = plan(root, 0, progress=False)
+        for i in range(8):
+            (root / "normal" / f"link{i}.png").symlink_to(f"{i}.png")
+        after = plan(root, 0, progress=False)
+        assert after.entries == before.entries
+        assert "8 names are links to images of the same class and are left out." in after.notes
+
     def sets(self, root: Path) -> Path:
         fill(root / "normal", [f"{i}.png" for i in range(8)])
         fill(root / "sick", [f"{i}.png" for i in range(4)])

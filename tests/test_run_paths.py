@@ -96,6 +96,11 @@ class TestEmptyFolders:
         folder.sweep()
         assert (tmp_path / name).read_text() == "x", "and it stays"
 
+    @pytest.mark.parametrize("name", ["lost+found", ".ipynb_checkpoints", "@eaDir"])
+    def test_folders_of_the_system_are_nothing(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).mkdir()
+        assert RunFolder(tmp_path).check(tiny(tmp_path)) is False
+
     @pytest.mark.parametrize("name", ["x.png", "results.csv", ".bashrc", ".git", "log", "a.log/x"])
     def test_anything_else_is_somebodys(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)

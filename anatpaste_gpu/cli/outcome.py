@@ -42,6 +42,14 @@ def tell(line: str) -> None:
         _silence(sys.stdout)
 
 
+def flush() -> None:
+    """Writes what standard output still holds; not an error where its reader is gone."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+
+
 def with_sentences(command: str) -> Callable[[Command], Command]:
     """Decorates `run`: what a user can cause ends in one sentence and an exit code.
 

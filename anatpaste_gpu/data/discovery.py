@@ -48,6 +48,7 @@ class Discovery:
         others: number of files that hold no image that is read, by suffix.
         troubles: each file or folder that could not be looked into, and why.
         back: links that lead back up to a folder that holds them.
+        linked: whether a link was followed, so that a file may have two names.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Discovery:
     others: Mapping[str, int]
     troubles: tuple[tuple[Path, str], ...]
     back: tuple[Path, ...]
+    linked: bool = False
 
     @property
     def unread(self) -> list[str]:
@@ -105,7 +107,9 @@ def discover_images(folder: str | os.PathLike[str]) -> Discovery:
         raise ImageReadError(f"{base}: expected a folder of images, but there is no such folder.")
     walk = _Walk()
     walk.run(base)
-    return Discovery(base, tuple(sorted(walk.files)), walk.others, tuple(walk.troubles), tuple(walk.back))
+    linked = walk.linked or base.is_symlink()
+    files, troubles, back = tuple(sorted(walk.files)), tuple(walk.troubles), tuple(walk.back)
+    return Discovery(base, files, walk.others, troubles, back, linked)
 
 
 def is_image_name(name: str) -> bool:
@@ -163,6 +167,7 @@ class _Walk:
         self.others: Counter[str] = Counter()
         self.troubles: list[tuple[Path, str]] = []
         self.back: list[Path] = []
+        self.linked = False
         self._waiting: deque[tuple[Path, Path]] = deque()  # as it is called, and where it really is
         self._linked: deque[tuple[Path, Path]] = deque()
 
@@ -192,6 +197,7 @@ class _Walk:
 
     def _look_at(self, entry: os.DirEntry[str], parent: Path) -> None:
         path = Path(entry.path)
+        self.linked |= entry.is_symlink()
         if entry.is_dir():
             self._add_folder(path, parent, entry.is_symlink())
         elif not entry.is_file():
@@ -206,11 +212,16 @@ class _Walk:
         if not linked:
             self._waiting.append((path, parent / path.name))
             return
-        real = _real(path)
-        if real == parent or real in parent.parents:
+        if leads_back(path):
             self.back.append(path)
         else:
-            self._linked.append((path, real))
+            self._linked.append((path, _real(path)))
+
+
+def leads_back(link: Path) -> bool:
+    """Whether a link leads up to a folder that holds it."""
+    target, parent = _real(link), _real(link.parent)
+    return target == parent or target in parent.parents
 
 
 def _real(path: Path) -> Path:

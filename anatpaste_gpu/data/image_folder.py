@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
-from anatpaste_gpu.data.discovery import discover_images, is_dicom, is_hidden, is_image_name
+from anatpaste_gpu.data.discovery import discover_images, is_dicom, is_hidden, is_image_name, leads_back
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import Header, read_headers
 from anatpaste_gpu.data.images import read_image
@@ -97,11 +97,15 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
 def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Paths relative to the root, by class folder, and sentences on what is left out."""
     items = sorted(item for item in root.iterdir() if not is_hidden(item.name))
-    found = {item.name: discover_images(item) for item in items if item.is_dir()}
+    # A link up to the data set would make a class of all its images.
+    found = {item.name: discover_images(item) for item in items if item.is_dir() and not leads_back(item)}
     paths = {name: [file.relative_to(root).as_posix() for file in part.files] for name, part in found.items()}
+    doubles = _drop_doubles(root, paths) if any(part.linked for part in found.values()) else 0
     sentences = [note for part in found.values() for note in (*part.unread, *part.notes())]
     # Without the place of the data set, which has nothing to do with its split.
     left_out = [sentence.replace(f"{root}{os.sep}", "") for sentence in sentences]
+    if doubles:
+        left_out.append(f"{doubles:,} names are links to images of the same class and are left out.")
     if loose := sum(is_image_name(item.name) and not item.is_dir() for item in items):
         left_out.append(f"{loose:,} images beside the class folders are left out.")
     for normal in (True, False):
@@ -110,6 +114,27 @@ def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
             reasons = " ".join([f"Found no folder with {kind} images in {root}.", *left_out])
             raise DatasetError(f"{reasons} {where_from(DATASET)}")
     return {folder: names for folder, names in paths.items() if names}, left_out
+
+
+def _drop_doubles(root: Path, paths: dict[str, list[str]]) -> int:
+    """Leaves one name to each file, so that none is on two sides of the split; returns how many names go.
+
+    Raises:
+        DatasetError: a file is in two classes.
+    """
+    owners: dict[str, tuple[str, str]] = {}
+    dropped = 0
+    for folder, names in paths.items():
+        kept = []
+        for name in names:
+            owner, other = owners.setdefault(os.path.realpath(root / name), (folder, name))
+            if owner != folder:
+                raise DatasetError(f"{other} and {name} are one file by a link, in two classes of {root}.")
+            if other == name:
+                kept.append(name)
+        dropped += len(names) - len(kept)
+        paths[folder] = kept
+    return dropped
 
 
 def _is_normal(folder: str) -> bool:

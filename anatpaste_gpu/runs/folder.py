@@ -23,6 +23,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LITTER = frozenset(
     {".ds_store", ".localized", ".directory", ".gitkeep", ".gitignore", ".keep", "thumbs.db", "desktop.ini"}
 )
+_LITTER_FOLDERS = frozenset({"lost+found", ".ipynb_checkpoints", "@eadir", ".snapshot", "__macosx"})
 # Of `nohup`, `tee` and batch systems, which open them before the run begins.
 _LOG_SUFFIXES = (".log", ".out", ".err")
 _REMEDY = "choose another --output, or --overwrite true to replace it."
@@ -242,7 +243,9 @@ class RunFolder:
 def _is_litter(file: Path) -> bool:
     """Whether a file is what desktops, git and schedulers leave in a folder that is empty to its owner."""
     name = file.name.lower()
-    return file.is_file() and (name in _LITTER or name.startswith("._") or name.endswith(_LOG_SUFFIXES))
+    if not file.is_file():
+        return name in _LITTER_FOLDERS
+    return name in _LITTER or name.startswith(("._", ".nfs")) or name.endswith(_LOG_SUFFIXES)
 
 
 class SeedsFolder:
