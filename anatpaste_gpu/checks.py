@@ -259,3 +259,8 @@ def _check_rules(rules: dict[str, Tensor]) -> None:
 def _values_readable(tensor: Tensor) -> bool:
     """Whether values may be looked at: on the CPU, not while tracing, and there are any."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and tensor.numel() > 0
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line and without a full stop; its name where it says nothing."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -144,3 +147,98 @@ def _with_other_fields(content: bytes, rng: random.Random) -> bytes:
         return dicom_bytes(dataset)
     except Exception:
         return content
+
+
+# What people, spreadsheets and programs put where something else belongs.
+_CELLS = (
+    "", "nan", "1.0", "-1", "2", "1e308", "1e999", "0x10", "true", "../x", "/etc/passwd", "a\\b.png", "C:/x",
+    ".", "\0", '"', '""', ";", "\t", "\r\n", "é", "e\u0301", "胸", "\ufeff", "=1+1", "9" * 5000, "[" * 3000,
+    "{}", "null", '"\\ud800"', '"\\udcfc.png"', "-0", "1_0", "Infinity", " ",
+)  # fmt: skip
+_VALUES = (
+    None, True, False, 0, 1, -1, 2, 7, 255, 1 << 31, 1 << 63, 1 << 70, 0.5, -0.0, 1e-300, 1e308, float("nan"),
+    float("inf"), "", "0", "nan", "x", "\ud800", "\udcfc", "../x", "resnet18", "test", "a" * 5000, [], [[]],
+    [0], ["x"], [None, 1.5], {}, {"a": 1}, {"format": "x"},
+)  # fmt: skip
+_SEPARATORS = (",", ";", "\t", "|", "\n", ":", "  ")
+
+
+def mutated_text(content: bytes, seed: int) -> bytes:
+    """A table, manifest or config with one to three random changes: of bytes, cells, lines or separators."""
+    rng = random.Random(seed)
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 3)):
+        change = rng.choice((*_CHANGES, *_TEXT_CHANGES))
+        change(changed, rng)
+    return bytes(changed)
+
+
+def mutated_json(content: bytes, seed: int) -> bytes:
+    """JSON with one or two values replaced, removed or doubled: whole as JSON, and odd in what it says."""
+    rng, whole = random.Random(seed), json.loads(content)
+    for _ in range(rng.randint(1, 2)):
+        places = list(_containers(whole))
+        if not places:
+            return json.dumps(rng.choice(_VALUES)).encode()
+        container = rng.choice(places)
+        key = rng.choice(list(container) if isinstance(container, dict) else range(len(container)))
+        kind = rng.randrange(4)
+        if kind == 0:
+            del container[key]
+        elif kind == 1 and isinstance(container, list):
+            container.append(copy.deepcopy(container[key]))
+        else:
+            container[key] = copy.deepcopy(rng.choice(_VALUES))
+    return json.dumps(whole).encode()
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """All objects and lists within that hold something."""
+    if isinstance(value, (dict, list)) and value:
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _containers(inner)
+
+
+def _other_cell(content: bytearray, rng: random.Random) -> None:
+    places = [i for i, byte in enumerate(content) if byte in b',;\n:"[']
+    if places:
+        place = rng.choice(places)
+        end = next((i for i in places if i > place), len(content))
+        content[place + 1 : end] = rng.choice(_CELLS).encode("utf-8", "surrogatepass")
+
+
+def _other_lines(content: bytearray, rng: random.Random) -> None:
+    lines = bytes(content).split(b"\n")
+    first, second = rng.randrange(len(lines)), rng.randrange(len(lines))
+    kind = rng.randrange(4)
+    if kind == 0:
+        lines.insert(first, lines[second])
+    elif kind == 1:
+        lines[first], lines[second] = lines[second], lines[first]
+    elif kind == 2:
+        del lines[first]
+    else:
+        lines[first] += rng.choice(_CELLS).encode("utf-8", "surrogatepass")
+    content[:] = b"\n".join(lines)
+
+
+def _other_separator(content: bytearray, rng: random.Random) -> None:
+    old, new = (rng.choice(_SEPARATORS).encode() for _ in range(2))
+    content[:] = bytes(content).replace(old, new, rng.choice((1, 3, -1)))
+
+
+def _other_encoding(content: bytearray, rng: random.Random) -> None:
+    text = bytes(content).decode("utf-8", "replace")
+    content[:] = text.encode(rng.choice(("utf-8-sig", "utf-16", "utf-32", "latin-1")), "replace")
+
+
+_TEXT_CHANGES = (
+    _other_cell,
+    _other_cell,
+    _other_cell,
+    _other_lines,
+    _other_lines,
+    _other_separator,
+    _other_encoding,
+)

@@ -174,7 +174,7 @@ class TestFolder:
             ("Path\nx\n", "found no Frontal/Lateral"),
             (
                 f"{HEAD}\n{line('a/train/p/s/x.jpg', {'Edema': 'yes'})}\n",
-                "labels must be 1.0, 0.0, -1.0 or blank",
+                r"train\.csv, row 2: Edema must be one of 1, 0, -1, blank, got 'yes'",
             ),
             (f"{HEAD}\n{line('x.jpg', {})}\n", "expected a Path such as CheXpert-v1.0-small/train/"),
             (f"{HEAD}\n{line('a/../../p/x.jpg', {})}\n", "path must be relative and stay under"),
@@ -186,6 +186,28 @@ class TestFolder:
         root = published(tmp_path)
         (root / "train.csv").write_text(table)
         with pytest.raises(DatasetError, match=reason):
+            plan(root, 0)
+
+    @pytest.mark.parametrize("label", ["nan", "2", "1.5", "u"])
+    def test_a_label_that_is_none_is_an_error_with_its_row(self, tmp_path: Path, label: str) -> None:
+        root = published(tmp_path)
+        rows = (root / "valid.csv").read_text() + line("a/valid/p/s/x.jpg", {"No Finding": label}) + "\n"
+        (root / "valid.csv").write_text(rows)
+        with pytest.raises(DatasetError, match=rf"valid\.csv, row \d+: No Finding must be .*, got '{label}'"):
+            plan(root, 0)
+
+    def test_whole_numbers_are_read_as_floats_are(self, tmp_path: Path) -> None:
+        root = published(tmp_path)
+        before = plan(root, 0)
+        for name in ("train.csv", "valid.csv"):
+            text = (root / name).read_text()
+            (root / name).write_text(text.replace("-1.0", "-1").replace(",1.0", ",1"))
+        assert plan(root, 0) == before
+
+    def test_a_split_without_images_gives_the_reasons(self, tmp_path: Path) -> None:
+        root = published(tmp_path)
+        (root / "train.csv").write_text((root / "train.csv").read_text().replace(",PA,", ",AP,"))
+        with pytest.raises(DatasetError, match=r"Too few images to split: .* train\.csv: 0 of .* left out: "):
             plan(root, 0)
 
     def test_size_is_checked(self, tmp_path: Path) -> None:

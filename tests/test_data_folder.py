@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +96,118 @@ def test_what_dicom_headers_say_is_told(tmp_path: Path) -> None:
     assert expected in notes
 
 
+def radiographs(root: Path, name_of: Callable[[str, int], str], normal: int = 40, sick: int = 20) -> Path:
+    """DICOM files, with the PatientID that `name_of` gives."""
+    for kind, count in (("normal", normal), ("sick", sick)):
+        (root / kind).mkdir(parents=True)
+        for i in range(count):
+            dataset = make(np.zeros((20, 20), np.uint8), Modality="DX", PatientID=name_of(kind, i))
+            save(root / kind / f"{i:03}.dcm", dataset)
+    return root
+
+
+class TestPatientID:
+    def owners(self, manifest: SplitManifest, name_of: Callable[[str, int], str]) -> dict[str, set[str]]:
+        """Splits by PatientID."""
+        splits = defaultdict(set)
+        for entry in manifest.entries:
+            kind, file = entry.path.split("/")
+            splits[name_of(kind, int(file[:3]))].add(entry.split)
+        return splits
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_several_files_of_one_patient_stay_together(self, tmp_path: Path, seed: int) -> None:
+        def name_of(kind: str, i: int) -> str:
+            return f"{kind}{i // 4}"
+
+        manifest = plan(radiographs(tmp_path, name_of), seed, progress=False)
+        assert all(len(splits) == 1 for splits in self.owners(manifest, name_of).values())
+        assert "60 images have their patient from PatientID in the DICOM header." in manifest.notes
+
+    def test_somebody_with_normal_and_abnormal_images_too(self, tmp_path: Path) -> None:
+        def name_of(kind: str, i: int) -> str:
+            return str(i // 2)
+
+        manifest = plan(radiographs(tmp_path, name_of), 0, progress=False)
+        assert all(len(splits) == 1 for splits in self.owners(manifest, name_of).values())
+
+    def test_the_manifest_does_not_hold_the_number(self, tmp_path: Path) -> None:
+        manifest = plan(radiographs(tmp_path, lambda kind, i: f"MRN-{kind}{i}"), 0, progress=False)
+        assert all(entry.patient.startswith("id-") for entry in manifest.entries)
+        assert b"MRN" not in manifest.to_bytes()
+
+    @pytest.mark.parametrize("name", ["", "ANON"])
+    def test_what_all_files_have_in_common_names_nobody(self, tmp_path: Path, name: str) -> None:
+        manifest = plan(radiographs(tmp_path, lambda kind, i: name), 0, progress=False)
+        assert len({entry.patient for entry in manifest.entries}) == len(manifest.entries)
+        said = "All 60 DICOM files have one and the same PatientID, which names nobody." in manifest.notes
+        assert said == bool(name)
+
+    def test_pattern_and_table_come_first(self, tmp_path: Path) -> None:
+        root = radiographs(tmp_path, lambda kind, i: f"{kind}{i // 2}")
+        (root / "patients.csv").write_text("path,patient\nnormal/000.dcm,Ann\nnormal/002.dcm,Ann\n")
+        people = {e.path: e.patient for e in plan(root, 0, progress=False).entries}
+        told = {people.get(f"normal/{i:03}.dcm", "Ann") for i in range(4)}
+        assert told == {"Ann"}, "other files of a told patient's PatientID go with the table"
+        assert people["normal/004.dcm"].startswith("id-")
+        pattern = plan(root, 0, progress=False, patient_pattern=r"^(\d\d)")
+        assert {e.patient for e in pattern.entries} <= {"Ann", *(f"{i:02}" for i in range(10))}
+
+
+class TestPatientsTable:
+    def owners(self, root: Path, table: str) -> dict[str, str]:
+        (root / "patients.csv").write_text(table)
+        return {entry.path: entry.patient for entry in plan(root, 0, progress=False).entries}
+
+    def root(self, tmp_path: Path, form: str) -> Path:
+        for kind in ("normal", "sick"):
+            fill(tmp_path / kind, [unicodedata.normalize(form, f"Müller{i:02}.png") for i in range(12)])
+        return tmp_path
+
+    @pytest.mark.parametrize("form", ["NFC", "NFD"])
+    @pytest.mark.parametrize("written", ["NFC", "NFD"])
+    @pytest.mark.parametrize("path", ["normal/Müller00.png", "./normal/Müller00.png", "normal\\Müller00.png"])
+    def test_paths_as_other_systems_spell_them(
+        self, tmp_path: Path, form: str, written: str, path: str
+    ) -> None:
+        root = self.root(tmp_path, form)
+        other = path.replace("00", "01")
+        table = unicodedata.normalize(written, f"path,patient\n{path},7.0\n{other},7\n")
+        people = self.owners(root, table)
+        assert {people.get(unicodedata.normalize(form, f"normal/Müller0{i}.png"), "7") for i in (0, 1)} == {
+            "7"
+        }
+
+    def test_names_of_both_forms_are_told_apart(self, tmp_path: Path) -> None:
+        root = self.root(tmp_path, "NFC")
+        self.root(tmp_path, "NFD")
+        nfc = unicodedata.normalize("NFC", "path,patient\nnormal/Müller00.png,7\n")
+        assert self.owners(root, nfc).get(unicodedata.normalize("NFD", "normal/Müller00.png"), "") != "7"
+        with pytest.raises(DatasetError, match=r"patients\.csv, row 2: .* may be .* or "):
+            self.owners(root, nfc.replace("/", "\\"))
+
+    def test_rows_that_contradict_each_other(self, tmp_path: Path) -> None:
+        root = self.root(tmp_path, "NFC")
+        rows = "path,patient\nnormal/Müller00.png,A\nsick/Müller00.png,A\nnormal/Müller00.png,B\n"
+        with pytest.raises(
+            DatasetError, match=r"row 4: patient of 'normal/Müller00\.png' is 'B' here and 'A' in row 2"
+        ):
+            self.owners(root, rows)
+
+    def test_file_names_that_are_no_utf_8(self, tmp_path: Path) -> None:
+        root = self.root(tmp_path, "NFC")
+        Path(os.fsdecode(bytes(root) + b"/normal/M\xfcller.png")).write_bytes(
+            (root / "sick" / "Müller00.png").read_bytes()
+        )
+        (root / "patients.csv").write_bytes(b"path,patient\nnormal/M\xfcller.png,7\n")
+        manifest = plan(root, 0, progress=False)
+        (entry,) = [entry for entry in manifest.entries if entry.path == "normal/M\udcfcller.png"]
+        assert entry.patient == "7"
+        manifest.save(tmp_path / "split.json")
+        (tmp_path / "split.json").read_text(encoding="utf-8")  # any JSON reader takes it
+        assert SplitManifest.load(tmp_path / "split.json") == manifest
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"Data set folder needs a data root, got none.* a folder named normal"
@@ -116,5 +231,5 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="validation_size and test_size must be at least 1"):
         plan(root, 0, validation_size=0)
     (root / "patients.csv").write_text("path,patient\nnormal/none.png,7\n")
-    with pytest.raises(DatasetError, match=r"patients\.csv: there is no image 'normal/none\.png'"):
+    with pytest.raises(DatasetError, match=r"patients\.csv, row 2: there is no image 'normal/none\.png'"):
         plan(root, 0)

@@ -172,7 +172,10 @@ class TestFolder:
             path.write_bytes(path.read_bytes()[:-300])  # the pixels are the last 400 bytes
         assert "12 of 12 images are PA radiographs; left out: none." in plan(root, 0, progress=False).notes
         assert read_header(root / "stage_2_train_images" / "a.dcm") == PA
-        with pytest.raises(DatasetError, match="no readable normal image in train"):
+        with pytest.raises(
+            DatasetError,
+            match=r"no readable normal image in train\. 4 of its files cannot be read; the first: /",
+        ):
             load_dataset("rsna", root, image_size=16, progress=False)
 
     def test_images_carry_the_class_as_their_finding(self, tmp_path: Path) -> None:
@@ -210,6 +213,70 @@ class TestFolder:
             note.startswith("1 images of stage_2_detailed_class_info.csv have no file")
             for note in manifest.notes
         )
+
+    @pytest.mark.parametrize(("yes", "no"), [("1.0", "0.0"), (" 1", "0 "), ("1.000", "0")])
+    def test_targets_as_pandas_writes_them(self, tmp_path: Path, yes: str, no: str) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        before = plan(root, 0, progress=False)
+        labels = root / "stage_2_train_labels.csv"
+        rows = [line.rsplit(",", 1) for line in labels.read_text().splitlines()[1:]]
+        labels.write_text(
+            "patientId,x,y,width,height,Target\n"
+            + "".join(f"{head},{yes if target == '1' else no}\n" for head, target in rows)
+        )
+        assert plan(root, 0, progress=False) == before
+
+    @pytest.mark.parametrize("value", ["", "nan", "2", "true"])
+    def test_a_target_that_is_neither_is_an_error(self, tmp_path: Path, value: str) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        labels = root / "stage_2_train_labels.csv"
+        labels.write_text(labels.read_text().replace("b,,,,,0", f"b,,,,,{value}"))
+        with pytest.raises(
+            DatasetError, match=rf"labels\.csv, row 3: Target must be one of 0, 1, got '{value}'"
+        ):
+            plan(root, 0, progress=False)
+
+    def test_patients_by_a_table_with_floats_and_a_contradiction(self, tmp_path: Path) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        (root / "provenance.csv").write_text("patientId,nih_patient\na,13.0\nb,13\nc,\n")
+        patients = {Path(e.path).stem: e.patient for e in plan(root, 0, progress=False).entries}
+        assert {patients.get(name, "nih13") for name in "ab"} == {"nih13"}
+        assert patients["c"] == "c"
+        (root / "provenance.csv").write_text("patientId,nih_patient\na,13\na,14\n")
+        with pytest.raises(DatasetError, match="row 3: nih_patient of 'a' is '14' here and '13' in row 2"):
+            plan(root, 0, progress=False)
+
+    def test_files_by_other_spellings_of_the_suffix(self, tmp_path: Path) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        before = plan(root, 0, progress=False)
+        folder = root / "stage_2_train_images"
+        for name, other in (("a.dcm", "a.DCM"), ("b.dcm", "b"), ("c.dcm", "c.dicom")):
+            (folder / name).rename(folder / other)
+        (folder / "d").write_bytes(b"the published name comes first")
+        after = plan(root, 0, progress=False)
+        assert {Path(e.path).stem: e.split for e in after.entries} == {
+            Path(e.path).stem: e.split for e in before.entries
+        }
+        assert {Path(e.path).name for e in after.entries if Path(e.path).stem in "abcd"} <= {
+            "a.DCM", "b", "c.dicom", "d.dcm",
+        }  # fmt: skip
+        assert len(load_dataset("rsna", root, image_size=16, progress=False).train) == 4
+
+    def test_files_that_no_table_knows_are_counted(self, tmp_path: Path) -> None:
+        root = kaggle(tmp_path, TWELVE)
+        shutil.copy(root / "stage_2_train_images" / "a.dcm", root / "stage_2_train_images" / "other.dcm")
+        note = "1 files in stage_2_train_images are not in stage_2_detailed_class_info.csv and are left out."
+        assert note in plan(root, 0, progress=False).notes
+
+    def test_a_split_without_images_gives_the_reasons(self, tmp_path: Path) -> None:
+        headers = {f"i{i:02}": Header("DX", "" if i < 20 else "AP") for i in range(36)}
+        root = kaggle(tmp_path, headers)
+        with pytest.raises(
+            DatasetError,
+            match=r"Too few images to split: .* 0 of 36 images are PA radiographs; left out: "
+            r"20 without view, 16 AP\.",
+        ):
+            plan(root, 0, progress=False)
 
     def test_what_is_missing_is_named_with_source_and_licence(self, tmp_path: Path) -> None:
         with pytest.raises(

@@ -169,3 +169,22 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 )
 def test_patient_of_a_file_name(name: str, patient: str) -> None:
     assert patient_id(name) == patient
+
+
+def test_an_empty_class_says_what_the_folder_holds(tmp_path: Path) -> None:
+    root = published(tmp_path)
+    for path in (root / "chest_xray/train/NORMAL").iterdir():
+        path.unlink()
+        path.with_suffix(".tif").write_bytes(b"II*")
+    with pytest.raises(DatasetError, match=r"No normal images found in .*: 20 \.tif\."):
+        plan(root, 0, validation_size=2)
+
+
+def test_files_without_a_suffix_are_found(tmp_path: Path) -> None:
+    root = published(tmp_path)
+    before = plan(root, 0, validation_size=2)
+    for folder in ("train/NORMAL", "test/PNEUMONIA"):
+        for path in (root / "chest_xray" / folder).iterdir():
+            path.rename(path.with_suffix(""))
+    after = plan(root, 0, validation_size=2)
+    assert len(after.entries) == len(before.entries)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import anatpaste_gpu
-from anatpaste_gpu.cli.outcome import EXIT_CODES
+from anatpaste_gpu.cli.outcome import EXIT_CODES, STOPPED, flush, say, take_any_name
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 #: Word -> what it does; each is a module of this package with `run(arguments) -> int`.
@@ -32,10 +32,23 @@ one of the paper's tables:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, one of `EXIT_CODES`."""
-    options = _build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
-    # Imported now and not above: --help need not wait for what only one command uses.
-    module = importlib.import_module(f"anatpaste_gpu.cli.{options.command}")
-    status: int = module.run(options.arguments)
+    take_any_name()
+    try:
+        options = _build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+        return _run(options)
+    finally:
+        flush()  # what --help printed, too
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The chosen command."""
+    try:
+        # Imported now and not above: --help need not wait for what only one command uses.
+        module = importlib.import_module(f"anatpaste_gpu.cli.{options.command}")
+        status: int = module.run(options.arguments)
+    except KeyboardInterrupt:
+        say(options.command, "stopped.")
+        return STOPPED
     return status
 
 

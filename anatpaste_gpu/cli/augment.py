@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
-from anatpaste_gpu.data import ImageReadError, find_images, read_image
+from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, tell, with_sentences
+from anatpaste_gpu.data import ImageReadError, discover_images, read_image
+from anatpaste_gpu.data.discovery import without_suffix
 from anatpaste_gpu.data.masks import check_masks, load_masks
+from anatpaste_gpu.files import check_folder, check_writable, write_atomically
 from anatpaste_gpu.methods.pretext import TASKS, Task
 from anatpaste_gpu.report.augmentation_figure import augmentation_figure
 from anatpaste_gpu.report.score_figures import save_figure
@@ -41,11 +45,16 @@ class Source:
 
     Attributes:
         path: the file.
-        target: path below the output folder, without a suffix.
+        name: as a folder of masks calls it: relative to the folder that was given, with forward slashes.
     """
 
     path: Path
-    target: Path
+    name: str
+
+    @property
+    def target(self) -> str:
+        """Path below the output folder, without a suffix."""
+        return without_suffix(self.name)
 
 
 @with_sentences("augment")
@@ -60,23 +69,32 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("--folder takes one --recipe; a gallery takes several.")
     if options.copies < 1 or options.rows < 1:
         parser.error("--copies and --rows must be at least 1.")
-    sources = find_sources(options.images)
+    if options.gallery is not None:
+        check_writable(options.gallery)
+    if options.folder is not None:
+        check_folder(options.folder)
+    skipped: list[str] = []
+    sources = find_sources(options.images, skipped)
     if options.masks is not None:
         check_masks(options.masks, _names(sources))
-    skipped: list[str] = []
     if options.gallery is not None:
         _draw_gallery(sources, recipes, options, skipped)
+    written = None
     if options.folder is not None:
-        _write_folder(sources, RECIPES[recipes[0]], options, skipped)
+        written = _write_folder(sources, RECIPES[recipes[0]], options, skipped)
     for reason in dict.fromkeys(skipped):
         say("augment", f"skipped: {reason}")
-    if len(set(skipped)) == len(sources):
+    if written == 0:
         return FAILED
     return PARTLY_DONE if skipped else DONE
 
 
-def find_sources(paths: Sequence[Path]) -> list[Source]:
+def find_sources(paths: Sequence[Path], skipped: list[str]) -> list[Source]:
     """Files, and all images below folders, each with a target of its own.
+
+    Args:
+        paths: files and folders.
+        skipped: one sentence is appended for every file or folder that could not be looked into.
 
     Raises:
         ValueError: a path is missing, a folder holds no image, or two images would be written to one file.
@@ -84,13 +102,16 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
     sources: list[Source] = []
     for path in paths:
         if path.is_dir():
-            found = [Source(file, file.relative_to(path).with_suffix("")) for file in find_images(path)]
-            if not found:
-                raise ValueError(f"{path}: no PNG, JPEG or DICOM file in this folder.")
-            sources += found
+            found = discover_images(path)
+            if not found.files:
+                raise ValueError(" ".join([found.why_empty(), *found.unread]))
+            skipped += found.unread
+            for note in found.notes():
+                say("augment", note)
+            sources += [Source(file, file.relative_to(path).as_posix()) for file in found.files]
         else:
-            sources.append(Source(path, Path(path.stem)))
-    owners: dict[Path, Path] = {}
+            sources.append(Source(path, path.name))
+    owners: dict[str, Path] = {}
     for source in sources:
         other = owners.setdefault(source.target, source.path)
         if other != source.path:
@@ -112,10 +133,11 @@ def _draw_gallery(
         masks = _masks(kept, options, task)
         (columns[task.title],) = task.augment(images, seed=options.seed, index=numbers, masks=masks)
     save_figure(augmentation_figure(columns), options.gallery)
-    print(options.gallery)
+    tell(str(options.gallery))
 
 
-def _write_folder(sources: list[Source], task: Task, options: argparse.Namespace, skipped: list[str]) -> None:
+def _write_folder(sources: list[Source], task: Task, options: argparse.Namespace, skipped: list[str]) -> int:
+    """Writes the copies; returns how many."""
     written = 0
     for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
         masks = _masks(batch, options, task)
@@ -123,11 +145,25 @@ def _write_folder(sources: list[Source], task: Task, options: argparse.Namespace
             (twins,) = task.augment(images, seed=options.seed, index=numbers, step=copy, masks=masks)
             for source, twin in zip(batch, twins, strict=True):
                 ending = f"-{copy}.png" if options.copies > 1 else ".png"
-                target = options.folder / source.target.with_name(source.target.name + ending)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(twin[0].numpy()).save(target)
-                written += 1
-    print(f"{written} images in {options.folder}.")
+                reason = _save(twin, options.folder / f"{source.target}{ending}")
+                skipped += [reason] if reason else []
+                written += not reason
+    tell(f"{written} images in {options.folder}.")
+    return written
+
+
+def _save(twin: torch.Tensor, target: Path) -> str | None:
+    """Writes a PNG, whole or not at all; a sentence where the name alone forbids it."""
+    picture = io.BytesIO()
+    Image.fromarray(twin[0].numpy()).save(picture, "PNG")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, picture.getvalue(), durable=False)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise OSError(f"{target} cannot be written: {error.strerror}.") from error
+        return f"{target} cannot be written: {error.strerror}."
+    return None
 
 
 def _masks(batch: list[Source], options: argparse.Namespace, task: Task) -> torch.Tensor | None:
@@ -139,7 +175,7 @@ def _masks(batch: list[Source], options: argparse.Namespace, task: Task) -> torc
 
 def _names(sources: list[Source]) -> list[str]:
     """What a folder of masks calls the images."""
-    return [s.target.with_name(s.target.name + s.path.suffix).as_posix() for s in sources]
+    return [source.name for source in sources]
 
 
 def _batches(

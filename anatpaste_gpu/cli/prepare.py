@@ -8,29 +8,34 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
+from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, tell, with_sentences
 from anatpaste_gpu.data import SplitManifest, dataset_names, plan_split, prepare
 from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.data.manifest import SPLITS
-from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.files import check_folder, check_writable
 
 
 @with_sentences("prepare")
 def run(arguments: Sequence[str]) -> int:
     """The command; returns its exit status."""
     options = _build_parser().parse_args(list(arguments))
+    if options.output is not None:
+        check_writable(options.output)
+    if options.cache is not None:
+        check_folder(options.cache)
+    stored = None if options.check is None else SplitManifest.load(options.check)
     manifest = plan_split(options.dataset, options.data_root, seed=options.seed, workers=options.workers)
     for line in _summary(manifest):
-        print(line)
-    if options.check is not None:
-        difference = _difference(SplitManifest.load(options.check), manifest)
+        tell(line)
+    if stored is not None:
+        difference = _difference(stored, manifest)
         if difference is not None:
             say("prepare", f"{options.check} is another split: {difference}.")
             return FAILED
-        print(f"{options.check} is this very split.")
+        tell(f"{options.check} is this very split.")
     if options.output is not None:
-        _save(manifest, options.output)
-        print(f"Written to {options.output}.")
+        manifest.save(options.output)
+        tell(f"Written to {options.output}.")
     if options.cache is not None:
         return _prepare(manifest, options)
     return DONE
@@ -48,7 +53,7 @@ def _prepare(manifest: SplitManifest, options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     seconds = time.perf_counter() - start
-    print(
+    tell(
         f"{len(cached.paths)} images of {size} x {size} ({len(cached.paths) * size * size / 1e6:.0f} MB) in "
         f"{cached.place}: {cached.decoded} decoded, the others found there, in {seconds:.1f} s. "
         f"Train with --cache {options.cache}."
@@ -81,16 +86,6 @@ def _difference(stored: SplitManifest, drawn: SplitManifest) -> str | None:
         return None
     first = min(other, key=lambda entry: entry.path)
     return f"{len(other)} entries differ, the first is {first.path} in {first.split}"
-
-
-def _save(manifest: SplitManifest, output: Path) -> None:
-    """Whole or not at all; `SplitManifest.save` alone would leave half a file where the disk is full."""
-    temporary = output.with_name(f".{output.name}")
-    manifest.save(temporary)
-    try:
-        write_atomically(output, temporary.read_bytes())
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _build_parser() -> argparse.ArgumentParser:

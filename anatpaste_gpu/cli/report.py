@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
+from anatpaste_gpu.cli.anonymous import add_option, names_for
+from anatpaste_gpu.cli.outcome import DONE, say, tell, with_sentences
 from anatpaste_gpu.devices import select_device
+from anatpaste_gpu.files import check_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.figures import save_figures
 from anatpaste_gpu.report.render import PICTURE_SIZE, write_report
@@ -20,20 +22,24 @@ def run(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(list(arguments))
     device, sentence = select_device(options.gpu)
     runs = load_runs(options.runs)
+    if options.figures is not None:
+        check_folder(options.figures)
     say("report", sentence)
-    cohorts = write_report(
-        runs,
-        options.output,
-        data_root=options.data_root,
-        device=device,
-        images=options.images,
-        with_heatmaps=options.heatmaps,
-        picture_size=options.picture_size,
-    )
-    print(f"{options.output}: {len(runs)} run(s), {options.output.stat().st_size / 1e6:.1f} MB.")
+    with names_for(options.anonymise) as names:
+        cohorts = write_report(
+            runs,
+            options.output,
+            data_root=options.data_root,
+            device=device,
+            images=options.images,
+            with_heatmaps=options.heatmaps,
+            picture_size=options.picture_size,
+            shown=names.shown,
+        )
+    tell(f"{options.output}: {len(runs)} run(s), {options.output.stat().st_size / 1e6:.1f} MB.")
     if options.figures is not None:
         for path in save_figures(cohorts, options.figures, data_root=options.data_root):
-            print(path)
+            tell(str(path))
     for cohort in cohorts:
         say("report", f"{cohort.licence.title}: {cohort.licence.terms}")
     say("report", NOT_FOR_CLINICAL_USE)
@@ -70,5 +76,6 @@ def _build_parser() -> argparse.ArgumentParser:
         default=PICTURE_SIZE,
         help=f"side of the pictures; default: {PICTURE_SIZE}",
     )
+    add_option(parser, "the page")
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
     return parser

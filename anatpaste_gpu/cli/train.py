@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from anatpaste_gpu.cli.outcome import take_any_name
 from anatpaste_gpu.distributed import RankLost, speaks
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         0 when the run is finished, 1 when it cannot be done, 128 + signal when it was interrupted; a wrong
         command line exits with 2.
     """
+    take_any_name()
     words = list(sys.argv[1:] if arguments is None else arguments)
     config, seeds = _parse(words, program)
     folder = RunFolder(config.run_dir)

@@ -3,8 +3,9 @@
 `load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
 """
 
+from anatpaste_gpu.data.discovery import IMAGE_SUFFIXES, Discovery, discover_images, find_images
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
-from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
+from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
 from anatpaste_gpu.data.registry import dataset_names, plan_split
@@ -14,12 +15,14 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "DatasetError",
     "DatasetSplits",
+    "Discovery",
     "ImageReadError",
     "ImageSet",
     "ManifestEntry",
     "SkippedFile",
     "SplitManifest",
     "dataset_names",
+    "discover_images",
     "find_images",
     "load_dataset",
     "plan_split",

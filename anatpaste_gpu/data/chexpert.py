@@ -26,8 +26,8 @@ from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
-from anatpaste_gpu.data.split_draw import Candidate, Held, SplitDraw, counted, held_out
-from anatpaste_gpu.data.tables import read_columns
+from anatpaste_gpu.data.split_draw import Candidate, Held, SplitDraw, counted, held_out, with_reasons
+from anatpaste_gpu.data.tables import choose, in_row, read_rows
 
 DATASET = "chexpert"
 TEST_SIZE = 300
@@ -37,7 +37,7 @@ _EACH_DISEASE = 50
 _FOLDERS = ("CheXpert-v1.0", "CheXpert-v1.0-small")
 _PAPER_TRAIN = 5466
 # Whether a label says positive: uncertain (-1) does not.
-_LABELS = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": False, "-1": False, "": False}
+_LABELS = {"1": True, "0": False, "-1": False, "": False}
 
 
 @dataclass(frozen=True)
@@ -95,18 +95,17 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         DatasetError: a column is missing, or a path or label is not as published.
     """
-    columns = read_columns(path, "Path", "Frontal/Lateral", "AP/PA", "No Finding", *DISEASES)
+    labelled = ("No Finding", *DISEASES)
     rows = []
-    for name, frontal, direction, no_finding, *labels in columns:
+    for number, cells in read_rows(path, "Path", "Frontal/Lateral", "AP/PA", *labelled):
+        name, frontal, direction, *labels = cells
         relative = name.partition("/")[2]
         if relative.count("/") < 2:
-            raise DatasetError(
-                f"{path}: expected a Path such as {_FOLDERS[1]}/train/p/s/x.jpg, got {name!r}."
-            )
-        try:
-            positive = [_LABELS[label] for label in (no_finding, *labels)]
-        except KeyError as error:
-            raise DatasetError(f"{path}: labels must be 1.0, 0.0, -1.0 or blank, got {error}.") from error
+            raise in_row(path, number, f"expected a Path such as {_FOLDERS[1]}/train/p/s/x.jpg, got {name!r}")
+        positive = [
+            choose(path, number, column, label, _LABELS)
+            for column, label in zip(labelled, labels, strict=True)
+        ]
         diseases = tuple(name for name, has in zip(DISEASES, positive[1:], strict=True) if has)
         rows.append(Row(relative, _view(frontal, direction), positive[0], diseases))
     return rows
@@ -140,7 +139,9 @@ def split(
     official = [_candidate(row, prefix, int(not row.no_finding)) for row in valid if row.view == "PA"]
     seen = {candidate.patient for candidate in official}
     pool = [candidate for candidate in _usable(train, prefix) if candidate.patient not in seen]
-    size = held_out(pool, Held(0, test_size)).test
+    reasons = [*notes, *_row_notes(train, pool)]
+    with with_reasons(reasons):
+        size = held_out(pool, Held(0, test_size)).test
     draw = SplitDraw(pool, seed)
     for candidate in official:
         draw.keep(candidate, "validation")
@@ -153,8 +154,7 @@ def split(
     entries, lost = draw.entries()
     found = {disease: draw.count("test", disease) for disease in DISEASES}
     sentences = [
-        *notes,
-        *_row_notes(train, pool),
+        *reasons,
         f"Abnormal test images by disease (at least {each} each): {counted(found)}.",
         *_count_notes(train, size, test_size, sum(e.split == "train" for e in entries), lost),
     ]

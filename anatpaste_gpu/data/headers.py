@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from anatpaste_gpu.data.progress import tracked
 
 # Projection radiographs: computed, digital (and its retired name), film, angiography, fluoroscopy.
 RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "DR", "RG", "XA", "RF"})
-_TAGS = ("Modality", "ViewPosition")
+_TAGS = ("Modality", "ViewPosition", "PatientID")
 # A header is short: threads hide the wait for the disk, and more of them gain nothing.
 _MAX_READERS = 8
 _VIEW_NAMES = {"": "without view", "AP": "AP", "LL": "lateral", "RL": "lateral", "LATERAL": "lateral"}
@@ -26,11 +26,13 @@ class Header:
         modality: DICOM's code, upper case; "" where the header has none.
         view: PA, AP, LL, RL or another code of DICOM, upper case; "" where the header has none.
         readable: whether the file could be read at all.
+        patient: PatientID; "" where the header has none.
     """
 
     modality: str = ""
     view: str = ""
     readable: bool = True
+    patient: str = field(default="", compare=False)
 
     @property
     def rejected_as(self) -> str | None:
@@ -50,11 +52,11 @@ def read_header(path: Path) -> Header:
 
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        modality, view = (str(dataset.get(tag) or "").strip().upper() for tag in _TAGS)
+        modality, view, patient = (str(dataset.get(tag) or "").strip() for tag in _TAGS)
     # pydicom raises whatever a damaged header led it to.
     except Exception:
         return Header(readable=False)
-    return Header(modality, view)
+    return Header(modality.upper(), view.upper(), patient=patient)
 
 
 def read_headers(paths: Sequence[Path], *, workers: int | None = None, progress: bool = True) -> list[Header]:

@@ -4,33 +4,37 @@
     DIR/<any name>/...    abnormal; the folder's name is the finding, but for the name "abnormal"
     DIR/patients.csv      optional; columns path (relative to DIR, with forward slashes) and patient
 
-Patients are told by `patients.csv`, else by a pattern for file names where one is given; an image that
-neither names is a patient of its own. The split is drawn from the seed by whole patients.
+Patients are told by `patients.csv`, else by a pattern for file names where one is given, else by PatientID in
+DICOM headers; an image that none of them names is a patient of its own. PatientID is kept as a hash alone;
+one that all files have in common names nobody. The split is drawn from the seed by whole patients.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 
 from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.discovery import discover_images, is_dicom, is_hidden, is_image_name, leads_back
 from anatpaste_gpu.data.errors import DatasetError
-from anatpaste_gpu.data.headers import read_headers
-from anatpaste_gpu.data.images import find_images, is_hidden, read_image
+from anatpaste_gpu.data.headers import Header, read_headers
+from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
-from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out
-from anatpaste_gpu.data.tables import read_columns
+from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out, with_reasons
+from anatpaste_gpu.data.tables import identities, in_row, read_rows
 from anatpaste_gpu.data.zhanglab import NORMAL_NAMES
 
 DATASET = "folder"
 HELD_OUT = Held(validation=100, test=100)
 PATIENTS = "patients.csv"
 _PLAIN_ABNORMAL = "abnormal"
-_DICOM_SUFFIXES = (".dcm", ".dicom")
 
 
 def plan(
@@ -61,16 +65,25 @@ def plan(
     """
     held = Held(validation_size, test_size)
     held.check()
-    paths = _find(root)
-    people = _patients(root, [name for names in paths.values() for name in names], patient_pattern)
+    paths, left_out = _find(root)
+    names = [name for names in paths.values() for name in names]
+    told = _told_patients(root, names, patient_pattern)
+    headers = _headers(root, names, workers, progress)
+    people, id_notes = _with_header_ids(told, headers)
     candidates = [_candidate(name, folder, people) for folder, names in paths.items() for name in names]
-    entries, lost, _, fewer = draw_held_out(candidates, seed, held)
     owners = {candidate.patient for candidate in candidates}
-    notes = [
+    found = [
         f"Class folders: {counted({folder: len(names) for folder, names in paths.items()})}.",
+        *left_out,
+        *_view_note(headers.values()),
+        *id_notes,
+    ]
+    with with_reasons(found):
+        entries, lost, _, fewer = draw_held_out(candidates, seed, held)
+    notes = [
+        *found,
         f"{len(owners):,} patients, {len(people):,} of {len(candidates):,} images by "
-        f"{PATIENTS} or the file name; {lost:,} normal images of held-out patients are not used.",
-        *_view_note(root, [candidate.path for candidate in candidates], workers, progress),
+        f"{PATIENTS}, the file name or PatientID; {lost:,} normal images of held-out patients are not used.",
         *fewer,
     ]
     return SplitManifest.build(DATASET, seed, entries, notes)
@@ -81,15 +94,47 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
-def _find(root: Path) -> dict[str, list[str]]:
-    """Paths relative to the root, by class folder."""
-    folders = sorted(item.name for item in root.iterdir() if item.is_dir() and not is_hidden(item.name))
-    paths = {name: [p.relative_to(root).as_posix() for p in find_images(root / name)] for name in folders}
+def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Paths relative to the root, by class folder, and sentences on what is left out."""
+    items = sorted(item for item in root.iterdir() if not is_hidden(item.name))
+    # A link up to the data set would make a class of all its images.
+    found = {item.name: discover_images(item) for item in items if item.is_dir() and not leads_back(item)}
+    paths = {name: [file.relative_to(root).as_posix() for file in part.files] for name, part in found.items()}
+    doubles = _drop_doubles(root, paths) if any(part.linked for part in found.values()) else 0
+    sentences = [note for part in found.values() for note in (*part.unread, *part.notes())]
+    # Without the place of the data set, which has nothing to do with its split.
+    left_out = [sentence.replace(f"{root}{os.sep}", "") for sentence in sentences]
+    if doubles:
+        left_out.append(f"{doubles:,} names are links to images of the same class and are left out.")
+    if loose := sum(is_image_name(item.name) and not item.is_dir() for item in items):
+        left_out.append(f"{loose:,} images beside the class folders are left out.")
     for normal in (True, False):
         if not any(names for folder, names in paths.items() if _is_normal(folder) == normal):
             kind = "normal" if normal else "abnormal"
-            raise DatasetError(f"Found no folder with {kind} images in {root}. {where_from(DATASET)}")
-    return {folder: names for folder, names in paths.items() if names}
+            reasons = " ".join([f"Found no folder with {kind} images in {root}.", *left_out])
+            raise DatasetError(f"{reasons} {where_from(DATASET)}")
+    return {folder: names for folder, names in paths.items() if names}, left_out
+
+
+def _drop_doubles(root: Path, paths: dict[str, list[str]]) -> int:
+    """Leaves one name to each file, so that none is on two sides of the split; returns how many names go.
+
+    Raises:
+        DatasetError: a file is in two classes.
+    """
+    owners: dict[str, tuple[str, str]] = {}
+    dropped = 0
+    for folder, names in paths.items():
+        kept = []
+        for name in names:
+            owner, other = owners.setdefault(os.path.realpath(root / name), (folder, name))
+            if owner != folder:
+                raise DatasetError(f"{other} and {name} are one file by a link, in two classes of {root}.")
+            if other == name:
+                kept.append(name)
+        dropped += len(names) - len(kept)
+        paths[folder] = kept
+    return dropped
 
 
 def _is_normal(folder: str) -> bool:
@@ -103,8 +148,8 @@ def _candidate(name: str, folder: str, people: dict[str, str]) -> Candidate:
     return Candidate(name, 1, people.get(name, name), findings)
 
 
-def _patients(root: Path, names: Sequence[str], pattern: str | None) -> dict[str, str]:
-    """Patient by path, where one is known."""
+def _told_patients(root: Path, names: Sequence[str], pattern: str | None) -> dict[str, str]:
+    """Patient by path, as the pattern and the table tell."""
     people: dict[str, str] = {}
     if pattern is not None:
         try:
@@ -114,23 +159,68 @@ def _patients(root: Path, names: Sequence[str], pattern: str | None) -> dict[str
                 f"patient_pattern must be a regular expression, got {pattern!r}: {error}."
             ) from error
         matches = ((name, expression.search(name.rsplit("/", 1)[-1])) for name in names)
-        people = {name: match[1 if expression.groups else 0] for name, match in matches if match}
+        people = {name: match[1 if expression.groups else 0] or "" for name, match in matches if match}
+        people = {name: patient for name, patient in people.items() if patient}
     if (root / PATIENTS).is_file():
-        table = {
-            path: patient for path, patient in read_columns(root / PATIENTS, "path", "patient") if patient
-        }
-        unknown = sorted(set(table) - set(names))
-        if unknown:
-            raise DatasetError(f"{root / PATIENTS}: there is no image {unknown[0]!r}.")
-        people |= table
+        people |= _table_patients(root / PATIENTS, names)
     return people
 
 
-def _view_note(root: Path, names: Sequence[str], workers: int | None, progress: bool) -> list[str]:
+def _table_patients(table: Path, names: Sequence[str]) -> dict[str, str]:
+    """Patient by path; the table may spell paths as another system does."""
+    known = set(names)
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        spellings[_plain_path(name)].append(name)
+    rows = []
+    for row, (path, patient) in read_rows(table, "path", "patient"):
+        meant = [path] if path in known else spellings.get(_plain_path(path), [])
+        if not meant:
+            raise in_row(table, row, f"there is no image {path!r}")
+        if len(meant) > 1:
+            raise in_row(table, row, f"{path!r} may be {meant[0]!r} or {meant[1]!r}")
+        rows.append((row, meant[0], patient))
+    return identities(table, rows, "patient")
+
+
+def _plain_path(path: str) -> str:
+    """One spelling for accents that are letters of their own (macOS), backslashes and a leading './'."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).removeprefix("./")
+
+
+def _headers(root: Path, names: Sequence[str], workers: int | None, progress: bool) -> dict[str, Header]:
+    """Header by path of the DICOM files."""
+    dicom = [name for name in names if is_dicom(root / name)]
+    headers = (
+        read_headers([root / name for name in dicom], workers=workers, progress=progress) if dicom else []
+    )
+    return dict(zip(dicom, headers, strict=True))
+
+
+def _with_header_ids(told: dict[str, str], headers: dict[str, Header]) -> tuple[dict[str, str], list[str]]:
+    """Patient by path with PatientID where nobody was told, and sentences on that."""
+    ids = {name: header.patient for name, header in headers.items() if header.patient}
+    if len(ids) > 1 and len(set(ids.values())) == 1 and len(ids) == len(headers):
+        return told, [f"All {len(ids):,} DICOM files have one and the same PatientID, which names nobody."]
+    # Other images of somebody whom the table names stay with those that it names.
+    owners: dict[str, str] = {}
+    for name, patient in told.items():
+        if name in ids:
+            owners.setdefault(ids[name], patient)
+    by_header = {name: owners.get(own) or _pseudonym(own) for name, own in ids.items()}
+    new = len(by_header.keys() - told.keys())
+    notes = [f"{new:,} images have their patient from PatientID in the DICOM header."] if new else []
+    return by_header | told, notes
+
+
+def _pseudonym(patient_id: str) -> str:
+    """Equal for equal PatientIDs; the manifest need not hold the number that a hospital knows."""
+    return "id-" + hashlib.sha256(patient_id.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _view_note(headers: Collection[Header]) -> list[str]:
     """What the DICOM headers say, for a person to judge: here nobody knows which views are wanted."""
-    paths = [root / name for name in names if name.lower().endswith(_DICOM_SUFFIXES)]
-    if not paths:
+    if not headers:
         return []
-    headers = read_headers(paths, workers=workers, progress=progress)
     kinds = Counter(header.rejected_as or "PA radiographs" for header in headers)
     return [f"By their DICOM headers: {counted(kinds)}; none is left out for that."]

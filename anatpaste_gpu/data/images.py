@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MIN_IMAGE_SIZE = 16
 MAX_IMAGE_SIZE = 8192
 # 8192 x 8192 is several times the largest radiograph and stays below the size at which Pillow starts to warn.
@@ -26,10 +26,6 @@ MAX_BYTES = 1 << 30
 
 # Where Pillow looks for an orientation; looking takes as long as decoding a small file.
 _ORIENTATION_SOURCES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_DICOM_SIGNATURE = b"DICM"
-_DICOM_PREAMBLE = 128
 
 
 def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
@@ -76,32 +72,6 @@ def read_grey(path: Path) -> Image.Image:
     return _read_pillow(path, content, kind)
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """All image files below a folder, by suffix, sorted by path; hidden files and folders are left out.
-
-    Raises:
-        ImageReadError: the folder does not exist or is not a folder.
-    """
-    base = Path(folder)
-    if not base.is_dir():
-        raise ImageReadError(f"{base}: expected a folder of images, but there is no such folder.")
-    found = []
-    for parent, folders, files in os.walk(base):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        found += [Path(parent) / name for name in files if is_image_name(name)]
-    return sorted(found)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name looks like an image (`._x.jpeg` resource forks do not)."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder name is hidden or an archive tool's leftover."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def check_image_size(image_size: int) -> None:
     """Raise unless `image_size` is an int in 16..8192."""
     if isinstance(image_size, bool) or not isinstance(image_size, int):
@@ -126,14 +96,15 @@ def _content(path: Path) -> bytes:
 def _kind(path: Path, content: bytes) -> str:
     if not content:
         raise ImageReadError(f"{path}: the file is empty (0 bytes).")
-    if content.startswith(_PNG_SIGNATURE):
-        return "PNG"
-    if content.startswith(_JPEG_SIGNATURE):
-        return "JPEG"
-    # Some exports leave out the preamble; their suffix is then all there is to go by.
-    if content.startswith(_DICOM_SIGNATURE, _DICOM_PREAMBLE) or path.suffix.lower() in (".dcm", ".dicom"):
+    kind = image_kind(content)
+    # Of what begins like none of them, the suffix is all there is to go by.
+    if kind is None and path.suffix.lower() in DICOM_SUFFIXES:
         return "dicom"
-    raise ImageReadError(f"{path}: expected a PNG, JPEG or DICOM image, but the content is none of these.")
+    if kind is None:
+        raise ImageReadError(
+            f"{path}: expected a PNG, JPEG or DICOM image, but the content is none of these."
+        )
+    return kind
 
 
 def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:

@@ -219,6 +219,8 @@ def _check_classes(result: DatasetSplits, folder: Path) -> None:
     needed = [("train", "normal"), *((split, kind) for split in ("validation", "test") for kind in kinds)]
     for split, kind in needed:
         if not getattr(result, split).count(kinds[kind]):
+            unread = [file.reason for file in result.skipped if file.split == split]
+            why = f" {len(unread):,} of its files cannot be read; the first: {unread[0]}" if unread else ""
             raise DatasetError(
-                f"Data set {result.manifest.dataset} in {folder}: no readable {kind} image in {split}."
+                f"Data set {result.manifest.dataset} in {folder}: no readable {kind} image in {split}.{why}"
             )

@@ -4,12 +4,14 @@ Saved as JSON with one entry a line, so that two splits can be compared with any
 """
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from anatpaste_gpu.data.errors import DatasetError
+from anatpaste_gpu.files import write_atomically
 
 SPLITS = ("train", "validation", "test")
 FORMAT = "anatpaste-split-2"
@@ -74,8 +76,8 @@ class SplitManifest:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}.")
         return [entry for entry in self.entries if entry.split == name]
 
-    def save(self, path: str | Path) -> None:
-        """Write as JSON; the same manifest always gives the same bytes."""
+    def to_bytes(self) -> bytes:
+        """As JSON in UTF-8; the same manifest always gives the same bytes."""
         head = {"format": FORMAT, "dataset": self.dataset, "seed": self.seed, "notes": list(self.notes)}
         rows = [
             json.dumps([getattr(entry, key) for key in _ENTRY_KEYS], ensure_ascii=False)
@@ -83,7 +85,13 @@ class SplitManifest:
         ]
         text = json.dumps({**head, "columns": list(_ENTRY_KEYS)}, ensure_ascii=False, indent=1)
         body = ",\n  ".join(rows)
-        Path(path).write_text(f'{text[:-2]},\n "entries": [\n  {body}\n ]\n}}\n', encoding="utf-8")
+        whole = f'{text[:-2]},\n "entries": [\n  {body}\n ]\n}}\n'
+        # A byte of a file name that is not UTF-8 becomes the escape that JSON has for it.
+        return whole.encode("utf-8", "backslashreplace")
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_bytes`, whole or not at all."""
+        write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "SplitManifest":
@@ -96,7 +104,7 @@ class SplitManifest:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise DatasetError(f"Split manifest {path} does not exist.") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DatasetError(f"Split manifest {path} is not readable as JSON: {error}.") from error
         try:
             return cls._from_json(content)
@@ -112,6 +120,8 @@ class SplitManifest:
         dataset, seed = content.get("dataset"), content.get("seed")
         if not isinstance(dataset, str) or not isinstance(seed, int) or isinstance(seed, bool):
             raise DatasetError("dataset must be a string and seed an integer.")
+        if not 0 <= seed < 1 << 63:
+            raise DatasetError(f"seed must be in 0..2**63 - 1, got {seed}.")
         if not isinstance(rows, list) or not isinstance(notes, list):
             raise DatasetError("entries and notes must be lists.")
         if content.get("columns") != list(keys):
@@ -127,9 +137,18 @@ def resolve_inside(root: Path, relative: str) -> Path:
     """
     parts = PurePosixPath(relative).parts
     outside = not parts or relative.startswith("/") or ".." in parts or "\\" in relative or ":" in parts[0]
-    if outside or "\0" in relative:
+    if outside or "\0" in relative or not _is_file_name(relative):
         raise DatasetError(f"path must be relative and stay under the data root, got {relative!r}.")
     return root / relative
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a file system can have it; half a letter of UTF-16 it cannot."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_row(row: Any, keys: tuple[str, ...]) -> ManifestEntry:

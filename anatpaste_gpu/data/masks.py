@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from anatpaste_gpu.data.discovery import without_suffix
 from anatpaste_gpu.data.images import MAX_PIXELS, check_image_size
 from anatpaste_gpu.data.manifest import resolve_inside
 from anatpaste_gpu.data.progress import tracked
@@ -70,7 +71,7 @@ def load_masks(
 def _reader(path: Path, names: Sequence[str]) -> Callable[[str], NDArray[Any]]:
     """How to read one mask, after a look at whether all of them are there."""
     if path.is_dir():
-        files = {name: resolve_inside(path, str(PurePosixPath(name).with_suffix(".png"))) for name in names}
+        files = {name: resolve_inside(path, f"{without_suffix(name)}.png") for name in names}
         _check_all_there(path, [name for name, file in files.items() if not file.is_file()], ".png")
         return lambda name: _read_png(files[name])
     if not path.is_file():
@@ -105,7 +106,7 @@ def _mapped(
 
 def _check_all_there(path: Path, missing: Sequence[str], suffix: str) -> None:
     if missing:
-        name = str(PurePosixPath(missing[0]).with_suffix(suffix)) if suffix else missing[0]
+        name = f"{without_suffix(missing[0])}{suffix}" if suffix else missing[0]
         more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
         raise ValueError(f"{path}: there is no mask {name}{more}.")
 

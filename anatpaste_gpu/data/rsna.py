@@ -2,7 +2,8 @@
 
 Read below the root:
 
-- `stage_2_train_images/<patientId>.dcm`: the images. View and modality come from their headers.
+- `stage_2_train_images/<patientId>.dcm` (or .DCM, or without a suffix): the images. View and modality come
+  from their headers.
 - `stage_2_detailed_class_info.csv` (patientId, class): only "Normal" is normal. There is a row for each box.
 - `stage_2_train_labels.csv` (patientId, ..., Target): if there, an image whose Target contradicts its class
   (1 is "Lung Opacity") is left out.
@@ -25,12 +26,13 @@ from pathlib import Path
 import torch
 
 from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, is_hidden, without_suffix
 from anatpaste_gpu.data.errors import DatasetError
 from anatpaste_gpu.data.headers import Header, read_headers
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
-from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out
-from anatpaste_gpu.data.tables import read_columns
+from anatpaste_gpu.data.split_draw import Candidate, Held, counted, draw_held_out, with_reasons
+from anatpaste_gpu.data.tables import choose, identities, in_row, read_rows
 
 DATASET = "rsna"
 HELD_OUT = Held(validation=300, test=300)
@@ -39,6 +41,8 @@ CLASSES = (NORMAL_CLASS, OPACITY_CLASS, "No Lung Opacity / Not Normal")
 IMAGES, CLASS_INFO = "stage_2_train_images", "stage_2_detailed_class_info.csv"
 LABELS, PATIENTS = "stage_2_train_labels.csv", "provenance.csv"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+_SUFFIX = ".dcm"
+_TARGETS = {"0": False, "1": True}
 # What the whole set gives: 7,214 normal PA images less 600.
 _PAPER_TRAIN = 6614
 
@@ -52,12 +56,19 @@ class Row:
         kind: one of `CLASSES`.
         header: modality and view.
         patient: "" where no mapping names one.
+        file: name of its file, where that is not the image_id with the suffix .dcm.
     """
 
     image_id: str
     kind: str
     header: Header
     patient: str = ""
+    file: str = ""
+
+    @property
+    def path(self) -> str:
+        """Relative to the data set's root."""
+        return f"{IMAGES}/{self.file or self.image_id + _SUFFIX}"
 
 
 def plan(
@@ -88,15 +99,18 @@ def plan(
     for name in (CLASS_INFO, IMAGES):
         if not (root / name).exists():
             raise DatasetError(f"Expected {root / name}, but it does not exist. {where_from(DATASET)}")
-    kinds, notes = _read_classes(root)
-    files = {path.name for path in (root / IMAGES).iterdir()}
-    present = [image_id for image_id in sorted(kinds) if f"{image_id}.dcm" in files]
+    kinds, all_ids, notes = _read_classes(root)
+    files = _files(root / IMAGES)
+    present = [image_id for image_id in sorted(kinds) if image_id in files]
     if len(present) < len(kinds):
         notes.append(f"{len(kinds) - len(present):,} images of {CLASS_INFO} have no file in {IMAGES}.")
-    headers = read_headers([root / _path(name) for name in present], workers=workers, progress=progress)
+    if unnamed := len(set(files) - all_ids):
+        notes.append(f"{unnamed:,} files in {IMAGES} are not in {CLASS_INFO} and are left out.")
+    paths = [root / IMAGES / files[image_id] for image_id in present]
+    headers = read_headers(paths, workers=workers, progress=progress)
     patients = _read_patients(root)
     rows = [
-        Row(image_id, kinds[image_id], header, patients.get(image_id, ""))
+        Row(image_id, kinds[image_id], header, patients.get(image_id, ""), files[image_id])
         for image_id, header in zip(present, headers, strict=True)
     ]
     return split(rows, seed, held, notes)
@@ -119,11 +133,15 @@ def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable
     rows = list(rows)
     rejected = Counter(row.header.rejected_as for row in rows)
     candidates = [_candidate(row) for row in rows if row.header.rejected_as is None]
-    entries, lost, sizes, fewer = draw_held_out(candidates, seed, held)
     left_out = counted({name: n for name, n in rejected.items() if name is not None})
-    sentences = [
+    reasons = [
         *notes,
         f"{len(candidates):,} of {len(rows):,} images are PA radiographs; left out: {left_out or 'none'}.",
+    ]
+    with with_reasons(reasons):
+        entries, lost, sizes, fewer = draw_held_out(candidates, seed, held)
+    sentences = [
+        *reasons,
         _patient_note(rows, candidates, lost),
         *fewer,
         *_count_notes(candidates, entries, sizes),
@@ -136,13 +154,20 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
-def _path(image_id: str) -> str:
-    return f"{IMAGES}/{image_id}.dcm"
+def _files(folder: Path) -> dict[str, str]:
+    """File name by image."""
+    files: dict[str, str] = {}
+    for name in sorted(item.name for item in folder.iterdir() if not is_hidden(item.name)):
+        image_id = without_suffix(name)
+        if name == image_id or name.lower().endswith(DICOM_SUFFIXES):
+            # Where there are several, the published name is the one.
+            files[image_id] = name if name == image_id + _SUFFIX else files.get(image_id, name)
+    return files
 
 
 def _candidate(row: Row) -> Candidate:
     label = int(row.kind != NORMAL_CLASS)
-    return Candidate(_path(row.image_id), label, row.patient or row.image_id, (row.kind,) if label else ())
+    return Candidate(row.path, label, row.patient or row.image_id, (row.kind,) if label else ())
 
 
 def _patient_note(rows: list[Row], candidates: list[Candidate], lost: int) -> str:
@@ -167,40 +192,48 @@ def _count_notes(candidates: list[Candidate], entries: list[ManifestEntry], size
     ]
 
 
-def _read_classes(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Class by image, without those that contradict themselves; and a note where there are any."""
+def _read_classes(root: Path) -> tuple[dict[str, str], set[str], list[str]]:
+    """Class by image without those that contradict themselves, all images, and a note where some do."""
     kinds: dict[str, set[str]] = {}
-    for image_id, kind in read_columns(root / CLASS_INFO, "patientId", "class"):
-        if kind not in CLASSES:
-            raise DatasetError(
-                f"{root / CLASS_INFO}: class must be one of {', '.join(CLASSES)}, got {kind!r}."
-            )
-        resolve_inside(root, _path(image_id))
-        kinds.setdefault(image_id, set()).add(kind)
+    known = {kind: kind for kind in CLASSES}
+    for row, (image_id, kind) in read_rows(root / CLASS_INFO, "patientId", "class"):
+        if not image_id:
+            raise in_row(root / CLASS_INFO, row, "patientId is blank")
+        resolve_inside(root, f"{IMAGES}/{image_id}")
+        kinds.setdefault(image_id, set()).add(choose(root / CLASS_INFO, row, "class", kind, known))
     targets: dict[str, set[bool]] = {}
     if (root / LABELS).is_file():
-        for image_id, target in read_columns(root / LABELS, "patientId", "Target"):
-            targets.setdefault(image_id, set()).add(target == "1")
+        for row, (image_id, target) in read_rows(root / LABELS, "patientId", "Target"):
+            has_opacity = choose(root / LABELS, row, "Target", target, _TARGETS)
+            targets.setdefault(image_id, set()).add(has_opacity)
     agreed = {
         image_id: next(iter(own))
         for image_id, own in kinds.items()
         if len(own) == 1 and targets.get(image_id, {OPACITY_CLASS in own}) == {OPACITY_CLASS in own}
     }
     odd = len(kinds) - len(agreed)
-    return agreed, [f"{odd:,} images whose labels contradict each other are left out."] if odd else []
+    notes = [f"{odd:,} images whose labels contradict each other are left out."] if odd else []
+    return agreed, set(kinds), notes
 
 
 def _read_patients(root: Path) -> dict[str, str]:
     """Patient by image; empty where no mapping is given."""
     if (root / PATIENTS).is_file():
-        rows = read_columns(root / PATIENTS, "patientId", "nih_patient")
-        return {image_id: f"nih{patient}" for image_id, patient in rows if patient}
+        table = read_rows(root / PATIENTS, "patientId", "nih_patient")
+        told = identities(root / PATIENTS, [(row, name, own) for row, (name, own) in table], "nih_patient")
+        return {image_id: f"nih{patient}" for image_id, patient in told.items()}
     if not (root / MAPPING).is_file():
         return {}
     try:
         content = json.loads((root / MAPPING).read_text(encoding="utf-8"))
-        return {item["subset_img_id"]: f"nih{int(item['img_id'].split('_')[0])}" for item in content}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = [
+            (number, str(item["subset_img_id"]), f"nih{int(item['img_id'].split('_')[0])}")
+            for number, item in enumerate(content, 1)
+        ]
+        return identities(root / MAPPING, rows, "img_id")
+    except DatasetError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{root / MAPPING}: expected a list of objects with subset_img_id and img_id ({error})."
         ) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anatpaste_gpu.data.errors import DatasetError
@@ -171,6 +172,15 @@ def draw_held_out(
             "patients for training."
         )
     return *draw.entries(), sizes, notes
+
+
+@contextlib.contextmanager
+def with_reasons(sentences: Iterable[str]) -> Iterator[None]:
+    """Adds to a DatasetError what was found on the way, so that a split without images explains itself."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(" ".join([str(error), *sentences])) from error
 
 
 def counted(counts: Mapping[str, int], ignored: Sequence[str] = ()) -> str:

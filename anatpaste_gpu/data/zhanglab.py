@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from anatpaste_gpu.data.absent import where_from
+from anatpaste_gpu.data.discovery import discover_images, is_hidden, is_image_file
 from anatpaste_gpu.data.errors import DatasetError
-from anatpaste_gpu.data.images import is_hidden, is_image_name, read_image
+from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest, resolve_inside
 from anatpaste_gpu.draws import ZHANGLAB_SPLIT, permutation, philox
 
@@ -90,7 +91,7 @@ def _classes(folder: Path) -> dict[str, list[str]]:
     names = sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_hidden(item.name))
     images = {}
     for name in names:
-        images[name] = sorted(item.name for item in (folder / name).iterdir() if is_image_name(item.name))
+        images[name] = sorted(item.name for item in (folder / name).iterdir() if is_image_file(item))
     return images
 
 
@@ -106,9 +107,13 @@ def _by_label(folder: Path, prefix: str, normal: str | None = None) -> tuple[lis
 def _require(paths: Sequence[str], kind: str, folder: Path, at_least: int = 1) -> None:
     if len(paths) >= at_least:
         return
+    there = discover_images(folder)
+    reasons = " ".join(["", *there.unread, *there.notes()])
     if not paths:
-        raise DatasetError(f"No {kind} images found in {folder}.")
-    raise DatasetError(f"Expected at least {at_least} {kind} images in {folder}, found {len(paths)}.")
+        raise DatasetError(f"No {kind} images found in {folder}.{reasons}")
+    raise DatasetError(
+        f"Expected at least {at_least} {kind} images in {folder}, found {len(paths)}.{reasons}"
+    )
 
 
 def _entries(paths: Iterable[str], label: int, split: str) -> list[ManifestEntry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.methods.pretext import released
@@ -136,11 +138,10 @@ class Detector:
             recipe, state = _recipe_and_state(content, tensors)
             learner = get_method(recipe.method).learner(recipe)
             learner.prepare(Engine(torch.device(device), memory_budget=memory_budget)).load(state)
-            calibration = Calibration(
-                content["threshold"], content["minimum"], content["maximum"], content.get("normal_threshold")
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: the model file cannot be used ({error}).") from error
+            calibration = _calibration(content)
+        # Whatever values of other types lead to.
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
+            raise ValueError(f"{path}: the model file cannot be used ({one_line(error)}).") from error
         return cls(learner, calibration)
 
     def _checked(self, images: Tensor) -> Tensor:
@@ -156,6 +157,29 @@ def _recipe_and_state(content: dict[str, Any], tensors: dict[str, Tensor]) -> tu
     return recipe_from_dict(content["recipe"]), State(tensors, content["values"])
 
 
+def _calibration(content: dict[str, Any]) -> Calibration:
+    """Raises ValueError where a number is missing or none, or the extremes are not in order."""
+    by_normals = content.get("normal_threshold")
+    calibration = Calibration(
+        _number(content, "threshold"),
+        _number(content, "minimum"),
+        _number(content, "maximum"),
+        None if by_normals is None else _number(content, "normal_threshold"),
+    )
+    if not calibration.minimum < calibration.maximum:
+        raise ValueError(
+            f"minimum must be below maximum, got {calibration.minimum} and {calibration.maximum}"
+        )
+    return calibration
+
+
+def _number(content: dict[str, Any], name: str) -> float:
+    value = content.get(name)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"{path}: there is no trained model here.")
@@ -165,10 +189,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: the model file is damaged ({error}).") from error
-    content: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
-    if content.get("format") not in READABLE_FORMATS:
+    try:
+        content: dict[str, Any] = dict(json.loads(metadata.get(_METADATA, "{}")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: the model file is damaged ({one_line(error)}).") from error
+    if str(content.get("format")) not in READABLE_FORMATS:
         raise ValueError(
             f"{path}: expected a model file of format {' or '.join(READABLE_FORMATS)}, "
-            f"got {content.get('format')}."
+            f"got {content.get('format')!s:.80}."
         )
     return content, tensors

@@ -48,12 +48,14 @@ class Cohort:
         runs: at least one.
         pictures: a data URI a case; empty without images.
         insights: one a run; empty without images.
+        shown: what the page calls an image of this name.
     """
 
     number: int
     runs: list[Run]
     pictures: list[str]
     insights: list[Insight]
+    shown: Callable[[str], str] = str
 
     @property
     def dataset(self) -> str:
@@ -92,7 +94,7 @@ class Cohort:
         return [
             {
                 "index": index,
-                "name": run.test[index].name,
+                "name": self.shown(run.test[index].name),
                 "label": run.test[index].label,
                 "findings": run.findings[index],
                 "score": float(normalised[index]),
@@ -106,7 +108,7 @@ class Cohort:
         """What the page's script works on."""
         return {
             "labels": self.runs[0].labels.tolist(),
-            "names": [image.name for image in self.runs[0].test],
+            "names": [self.shown(image.name) for image in self.runs[0].test],
             "findings": self.runs[0].findings,
             "runs": [
                 _run_data(run, insight) for run, insight in itertools.zip_longest(self.runs, self.insights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import jinja2
 import torch
 
 import anatpaste_gpu
-from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.files import check_writable, write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import SUMMARY, Cohort, group
 from anatpaste_gpu.report.pictures import Insight, data_uris, look_into, test_images
@@ -34,6 +34,7 @@ def write_report(
     with_heatmaps: bool = True,
     picture_size: int = PICTURE_SIZE,
     study: Study | None = None,
+    shown: Callable[[str], str] = str,
 ) -> list[Cohort]:
     """Makes the page of one or several finished runs.
 
@@ -46,18 +47,21 @@ def write_report(
         with_heatmaps: False leaves out Grad-CAM.
         picture_size: side of the pictures on the page, in pixels.
         study: tables to show above the runs.
+        shown: what the page calls an image, by its name.
 
     Returns:
         What is on the page.
 
     Raises:
         ValueError: no run was given, or the data set or a model cannot be read.
+        OSError: the page cannot be written; found out first.
         ModuleNotFoundError: Grad-CAM is asked for and the extra `report` is not installed.
     """
     if not runs:
         raise ValueError("a report needs at least one run, got none.")
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent}: there is no such folder to write the report to.")
+    check_writable(output)
     where = device or torch.device("cpu")
     cohorts = []
     for number, members in enumerate(group(runs)):
@@ -70,8 +74,9 @@ def write_report(
             for run in members:
                 inputs = read(run.config.recipe.image_size)
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
-        cohorts.append(Cohort(number, members, pictures, insights))
-    write_atomically(output, render(cohorts, study))
+        cohorts.append(Cohort(number, members, pictures, insights, shown))
+    # A page is UTF-8, whatever the names of files are.
+    write_atomically(output, render(cohorts, study).encode("utf-8", "backslashreplace"))
     return cohorts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,11 @@ class TrainConfig(Section):
         method = "" if self.recipe.method == Recipe.method else f"-{self.recipe.method}"
         return f"runs/{self.recipe.dataset}{method}"
 
+    def with_absolute_paths(self) -> TrainConfig:
+        """The same, with paths of files and data that mean the same from every working folder."""
+        settings = {name: self.to_dict()[name] for name in ("data_root", "cache", *sorted(PATH_NAMES))}
+        return self.replace(**{name: os.path.abspath(path) for name, path in settings.items() if path})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values by the names of the flags, as YAML and JSON write them."""
         return {**recipe_to_dict(self.recipe), **self.place.settings()}
@@ -146,8 +152,11 @@ class TrainConfig(Section):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:
-        """The first setting in which the recipes differ, as (name, own value, other's), or None."""
-        own, others = recipe_to_dict(self.recipe), recipe_to_dict(other.recipe)
+        """The first setting in which the recipes differ, as (name, own value, other's), or None.
+
+        A path is compared as it is seen from the working folder.
+        """
+        own, others = (recipe_to_dict(config.with_absolute_paths().recipe) for config in (self, other))
         for name in dict.fromkeys((*own, *others)):
             if own.get(name) != others.get(name):
                 return name, own.get(name), others.get(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.runs.checkpoint import previous_of
@@ -19,6 +20,12 @@ from anatpaste_gpu.runs.config import TrainConfig
 
 # Disk full, quota used up, file larger than the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LITTER = frozenset(
+    {".ds_store", ".localized", ".directory", ".gitkeep", ".gitignore", ".keep", "thumbs.db", "desktop.ini"}
+)
+_LITTER_FOLDERS = frozenset({"lost+found", ".ipynb_checkpoints", "@eadir", ".snapshot", "__macosx"})
+# Of `nohup`, `tee` and batch systems, which open them before the run begins.
+_LOG_SUFFIXES = (".log", ".out", ".err")
 _REMEDY = "choose another --output, or --overwrite true to replace it."
 
 
@@ -72,9 +79,7 @@ class RunFolder:
                 return self.manifest.exists()  # else it was killed while an older run was removed
             if not config.place.overwrite:
                 raise ValueError(refusal)
-        elif self.path.exists() and (
-            not self.path.is_dir() or any(map(self._is_foreign, self.path.iterdir()))
-        ):
+        elif self.path.exists() and (not self.path.is_dir() or any(map(self._stays, self.path.iterdir()))):
             raise ValueError(f"{self.path} exists and is not a run folder; choose another --output.")
         return False
 
@@ -84,9 +89,7 @@ class RunFolder:
             self._remove_run()
         self.path.mkdir(parents=True, exist_ok=True)
         self.sweep()
-        temporary = self.path / f".{self.manifest.name}"
-        manifest.save(temporary)
-        temporary.replace(self.manifest)
+        manifest.save(self.manifest)
         write_atomically(self.config, config.to_yaml())  # last: with it, the folder holds a run
 
     def stored_config(self) -> TrainConfig:
@@ -99,8 +102,10 @@ class RunFolder:
             raise ValueError(f"{self.path}: there is no run to continue here (no config.yaml).")
         try:
             return TrainConfig.from_yaml(self.config.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, yaml.YAMLError) as error:
-            raise ValueError(f"{self.path} holds a run whose config.yaml cannot be read ({error})") from error
+        except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+            raise ValueError(
+                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})"
+            ) from error
 
     def stored_manifest(self) -> SplitManifest:
         """The split of the run to be continued."""
@@ -171,6 +176,10 @@ class RunFolder:
         named = file.name.lstrip(".").startswith(tuple(path.name.lstrip(".") for path in own))
         return file != self.manifest and not (hidden and named)
 
+    def _stays(self, file: Path) -> bool:
+        """Whether a file makes the folder somebody else's."""
+        return self._is_foreign(file) and not _is_litter(file)
+
     def _files(self) -> tuple[Path, ...]:
         """A run's own files but for metrics.json, TensorBoard's and config.yaml, which is the last to go."""
         return (
@@ -229,6 +238,14 @@ class RunFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         self.config.unlink(missing_ok=True)
+
+
+def _is_litter(file: Path) -> bool:
+    """Whether a file is what desktops, git and schedulers leave in a folder that is empty to its owner."""
+    name = file.name.lower()
+    if not file.is_file():
+        return name in _LITTER_FOLDERS
+    return name in _LITTER or name.startswith(("._", ".nfs")) or name.endswith(_LOG_SUFFIXES)
 
 
 class SeedsFolder:

@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 import anatpaste_gpu
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
 from anatpaste_gpu.evaluation.evaluate import ScoredSplit
@@ -203,14 +204,23 @@ def _load(folder: Path) -> Run:
         config = TrainConfig.from_yaml(files.config.read_text(encoding="utf-8"))
         run = Run(folder, _title(config.recipe, metrics), config, metrics, _read_scores(files.scores))
         _check(run)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else one_line(error)
         raise ValueError(f"{folder}: not a readable run: {reason}.") from error
     return run
 
 
 def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         if not set(reader.fieldnames or ()) >= set(SCORE_COLUMNS):
             raise ValueError(f"scores.csv must have the columns {', '.join(sorted(SCORE_COLUMNS))}")

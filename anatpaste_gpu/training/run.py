@@ -86,7 +86,7 @@ def train(
     """
     if segmenter is not None and config.recipe.pasting.masks is not None:
         raise ValueError("train takes a segmenter or masks from files, got both.")
-    config = _with_segmenter(config, segmenter)
+    config = _with_segmenter(config, segmenter).with_absolute_paths()
     device, sentence = prepare_device(config)
     with determinism(config.place.deterministic):
         if ranks is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,4 +160,8 @@ def build(name: str, recipe: Recipe, segmenter: Segmenter | None) -> PretextLear
 def _normalisation(values: Mapping[str, Any], default: Normalisation) -> Normalisation:
     if "input_mean" not in values:
         return default
-    return Normalisation(tuple(values["input_mean"]), tuple(values["input_std"]))
+    mean, std = (tuple(values[name]) for name in ("input_mean", "input_std"))
+    numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (*mean, *std))
+    if not numbers or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"input_mean and input_std must be three numbers each, got {mean} and {std}")
+    return Normalisation(mean, std)
