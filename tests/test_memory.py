@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import timm
 import torch
 import torchvision
@@ -33,7 +34,9 @@ from .training_runs import TINY, phantoms, quiet, tiny, train
 
 BACKBONE = "shufflenet_v2_x0_5"
 #: A map of 4 x 4 of each: images of 32 x 32 are too small for the default's.
-OWN = MemorySettings(layers="conv1,maxpool,stage2", budget=1, candidates=64)
+OWN = MemorySettings(
+    layers="conv1,maxpool,stage2", scales="finest", contrast="none", prior="none", budget=1, candidates=64
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +121,25 @@ class TestCoreset:
 class TestDistances:
     @pytest.mark.parametrize("reach", [None, 0, 1, 9])
     @pytest.mark.parametrize("position", [0.0, 2.5])
-    @pytest.mark.parametrize("scaling", ["none", "standardise", "unit"])
-    def test_as_scikit_learn(self, reach: int | None, position: float, scaling: Any) -> None:
+    @pytest.mark.parametrize("unit", [False, True])
+    @pytest.mark.parametrize("scaling", ["none", "standardise", "whiten"])
+    def test_as_scikit_learn(self, reach: int | None, position: float, scaling: Any, unit: bool) -> None:
         normal, asked = features(9, 6, 5), features(4, 6, 5, seed=1)
-        chosen = MemorySettings(reach=reach, position=position, scaling=scaling)
+        chosen = MemorySettings(reach=reach, position=position, scaling=scaling, unit=unit)
         memory = PatchMemory.of(normal, chosen, 0, budget=1 << 20)
         found = memory.distances(asked, max_elements=200)
         tall, wide = normal.double().numpy(), asked.double().numpy()
+        flat = tall.transpose(1, 0, 2, 3).reshape(6, -1)
+        matrix = np.eye(6)
         if scaling == "standardise":
-            mean, deviation = tall.mean((0, 2, 3), keepdims=True), tall.std((0, 2, 3), keepdims=True)
-            tall, wide = (tall - mean) / deviation, (wide - mean) / deviation
-        if scaling == "unit":
+            matrix = np.diag(1 / flat.std(1))
+        elif scaling == "whiten":
+            covariance = np.cov(flat, bias=True)
+            shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / 6 * np.eye(6)
+            matrix = scipy.linalg.inv(scipy.linalg.sqrtm(shrunk).real)  # another whitening than Cholesky's
+        centre = flat.mean(1)[None, :, None, None]
+        tall, wide = (np.einsum("bchw,cd->bdhw", maps - centre, matrix) for maps in (tall, wide))
+        if unit:
             tall, wide = (maps / np.linalg.norm(maps, axis=1, keepdims=True) for maps in (tall, wide))
         rows, columns = np.mgrid[:5, :5]
 
@@ -151,10 +162,14 @@ class TestDistances:
     def test_a_constant_feature_does_not_count(self) -> None:
         normal = features(5, 3, 2)
         normal[:, 1] = 4
-        memory = PatchMemory.of(normal, MemorySettings(), 0, budget=1 << 20)
+        memory = PatchMemory.of(normal, MemorySettings(scaling="standardise"), 0, budget=1 << 20)
         other = normal.clone()
         other[:, 1] = 99
         assert torch.equal(memory.distances(other, 100), torch.zeros(5, 2, 2))
+        nothing = torch.full((5, 3, 2, 2), 0.1)  # no feature changes
+        for scaling in ("standardise", "whiten"):
+            flat = PatchMemory.of(nothing, MemorySettings(scaling=scaling), 0, budget=1 << 20)
+            assert torch.equal(flat.distances(normal, 100), torch.zeros(5, 2, 2))
 
     def test_elements_at_once_do_not_matter(self) -> None:
         normal, asked = features(9, 6, 5), features(4, 6, 5, seed=1)
@@ -222,8 +237,9 @@ class TestLearner:
         [
             {},
             {"scales": "apart"},
+            {"scales": "coarsest", "prior": "inside", "score": "top"},
             {"reach": None, "position": 1.0},
-            {"prior": "weighted", "score": "mean", "contrast": "clahe"},
+            {"prior": "weighted", "score": "mean", "contrast": "equalise"},
             {"layers": None, "pooling": 1},
         ],
         ids=str,
@@ -286,7 +302,7 @@ class TestLearner:
         assert isinstance(built, MemoryLearner)
         found = built.network(torch.zeros(2, 1, 64, 64, dtype=torch.uint8))
         assert built.network.layers[-len(layers) :] == layers or name == "densenet121"
-        assert found[0].shape[2:] == (8, 8)
+        assert found[0].shape[2:] == (4, 4), "at the coarsest grid"
 
     def test_maps_are_those_of_the_backbone(self) -> None:
         recipe = TINY.recipe.replace(
@@ -394,6 +410,7 @@ class TestSettings:
             ({"pooling": 2}, "pooling must be odd, got 2"),
             ({"budget": 0}, "budget must be at least 1, got 0"),
             ({"reach": -1}, "reach must be at least 0, got -1"),
+            ({"shrinkage": 1.5}, "shrinkage must be at most 1, got 1.5"),
             ({"share": 1.5}, "share must be at most 1, got 1.5"),
             ({"inside": 2.0}, "inside must be at most 1, got 2.0"),
             ({"score": "sum"}, "score must be one of mean, top, percentile, max, got 'sum'"),

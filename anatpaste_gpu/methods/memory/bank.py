@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anatpaste_gpu.methods.memory.coreset import k_centre_greedy, project
+from anatpaste_gpu.methods.memory.scaling import scaling_of
 from anatpaste_gpu.methods.memory.settings import MemorySettings
 from anatpaste_gpu.scorers.points import full_precision
 
@@ -22,7 +23,7 @@ class PatchMemory:
 
     Attributes:
         mean: float32 (C,), taken off features.
-        factor: float32 (C,), by which features are then multiplied.
+        matrix: float32 (C, C), by which features are then multiplied from the right.
         patches: float32 (M, D), the features remembered, after that; D is C, and 2 more where positions have
             a weight. With a reach there are as many of every cell, cell after cell, row by row.
         side: cells of the grid's side.
@@ -32,7 +33,7 @@ class PatchMemory:
     """
 
     mean: Tensor
-    factor: Tensor
+    matrix: Tensor
     patches: Tensor
     side: int
     position: float
@@ -55,10 +56,9 @@ class PatchMemory:
         Raises:
             ValueError: the budget does not hold a patch (or one a cell).
         """
-        mean, factor = _standardisation(features, settings.scaling)
+        mean, matrix = scaling_of(features, settings.scaling, settings.shrinkage)
         count, side = len(features), features.shape[-1]
-        unit = settings.scaling == "unit"
-        memory = cls(mean, factor, features, side, settings.position, settings.reach, unit)
+        memory = cls(mean, matrix, features, side, settings.position, settings.reach, settings.unit)
         points = memory.points(features)  # (N, cells, D)
         cells = points.shape[1]
         room = budget // (points.shape[2] * _BYTES)
@@ -79,8 +79,9 @@ class PatchMemory:
         return memory
 
     def points(self, features: Tensor) -> Tensor:
-        """float32 (B, cells, D) out of maps (B, C, h, h): standardised, with the weighted position."""
-        points = features.flatten(2).transpose(1, 2).sub(self.mean).mul_(self.factor)
+        """float32 (B, cells, D) out of maps (B, C, h, h): scaled, with the weighted position."""
+        with full_precision(features.device):
+            points = features.flatten(2).transpose(1, 2).sub(self.mean) @ self.matrix
         if self.unit:
             points = functional.normalize(points, dim=2)
         if self.position == 0:
@@ -140,15 +141,6 @@ class PatchMemory:
                 near = range(max(0, row - self.reach), min(side, row + self.reach + 1))
                 runs.append([slice((r * side + left) * each, (r * side + right) * each) for r in near])
         return runs
-
-
-def _standardisation(features: Tensor, scaling: str) -> tuple[Tensor, Tensor]:
-    """What is taken off each feature, and what it is then multiplied by."""
-    deviation, mean = torch.std_mean(features, (0, 2, 3), correction=0)
-    if scaling != "standardise":
-        return torch.zeros_like(mean), torch.ones_like(mean)
-    # A feature that never changes says nothing; what it is elsewhere must not count without bound.
-    return mean, torch.where(deviation > 0, 1 / deviation, 0)
 
 
 def _nearest(points: Tensor, patches: Tensor, norms: Tensor) -> Tensor:

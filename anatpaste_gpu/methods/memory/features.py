@@ -45,7 +45,7 @@ class PatchFeatures(nn.Module):
         built = build_backbone(backbone, image_size)
         self.backbone = built.module
         self._name, self._left_out = backbone, tuple(f"{name}." for name in built.classifiers)
-        self._pooling, self._joined = settings.pooling, settings.scales == "joined"
+        self._pooling, self._scales = settings.pooling, settings.scales
         self.normalisation = normalisation
         self.eval()
         sides = self._map_sides(image_size)
@@ -72,12 +72,13 @@ class PatchFeatures(nn.Module):
             images: uint8 (B, 1, S, S), or floating point in [0, 1].
 
         Returns:
-            float32 (B, C, h, w), one a scale: all layers at the finest one's grid, or each at its own.
+            float32 (B, C, h, w), one a scale: all layers at one grid, or each at its own.
         """
         maps = [self._averaged(one) for one in self._maps(to_input(images, normalisation=self.normalisation))]
-        if not self._joined:
+        if self._scales == "apart":
             return maps
-        side = max(one.shape[-1] for one in maps)
+        sides = [one.shape[-1] for one in maps]
+        side = min(sides) if self._scales == "coarsest" else max(sides)
         return [torch.cat([at_side(one, side) for one in maps], 1)]
 
     def _averaged(self, one: Tensor) -> Tensor:
@@ -149,7 +150,9 @@ def _by_stride(sides: dict[str, int], image_size: int) -> tuple[str, ...]:
 
 
 def at_side(one: Tensor, side: int) -> Tensor:
-    """Maps (B, C, h, h) as (B, C, side, side), bilinearly."""
+    """Maps (B, C, h, h) as (B, C, side, side): means of cells, or enlarged bilinearly."""
     if one.shape[-1] == side:
         return one
+    if one.shape[-1] > side:
+        return functional.adaptive_avg_pool2d(one, side)
     return functional.interpolate(one, size=(side, side), mode="bilinear", align_corners=False)

@@ -25,7 +25,7 @@ _MEBIBYTE = 1 << 20
 # Images that go through the backbone together.
 _BLOCK = 32
 _PATCHES, _PRIOR = "memory", "prior"
-_PARTS = ("mean", "factor", "patches")
+_PARTS = ("mean", "matrix", "patches")
 
 
 class MemoryLearner(Learner):
@@ -111,16 +111,15 @@ class MemoryLearner(Learner):
         chosen = self.settings
         self.memories = []
         for number, scale in enumerate(state.values["scales"]):
-            mean, factor, patches = (
+            mean, matrix, patches = (
                 state.tensors[f"{_PATCHES}.{number}.{name}"].to(device) for name in _PARTS
             )
-            reach, unit = chosen.reach, chosen.scaling == "unit"
-            memory = PatchMemory(mean, factor, patches, scale["side"], chosen.position, reach, unit)
-            self.memories.append(memory)
+            side, position, reach = int(scale["side"]), chosen.position, chosen.reach
+            self.memories.append(PatchMemory(mean, matrix, patches, side, position, reach, chosen.unit))
 
     @property
     def _scales(self) -> int:
-        return 1 if self.settings.scales == "joined" else len(self.network.layers)
+        return len(self.network.layers) if self.settings.scales == "apart" else 1
 
     def _candidates(self, count: int) -> Tensor:
         """int64, ascending: the normal images whose patches are candidates, as many as there is room for."""
