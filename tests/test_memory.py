@@ -335,6 +335,26 @@ def splits_free_images() -> Tensor:
     )
 
 
+@pytest.mark.gpu
+def test_a_gpu_chooses_the_same_each_time_and_scores_as_the_cpu(splits: DatasetSplits) -> None:
+    def on(device: str) -> MemoryLearner:
+        chosen = MemorySettings(layers=OWN.layers, budget=1)
+        recipe = TINY.recipe.replace(method="memory", options=chosen)
+        built = get_method("memory").learner(recipe).prepare(Engine(torch.device(device)))
+        assert isinstance(built, MemoryLearner)
+        return built
+
+    first, second, moved = on("cuda"), on("cuda"), on("cpu")
+    for fitted in (first, second):
+        fitted.fit(splits.train.images)
+    images = splits.test.images
+    assert torch.equal(first.memories[0].patches, second.memories[0].patches)
+    assert torch.equal(first.score(images), second.score(images))
+    moved.load(first.state())
+    # Convolutions and sums in float32, in another order.
+    torch.testing.assert_close(moved.score(images), first.score(images).cpu(), rtol=1e-4, atol=1e-5)
+
+
 class TestRun:
     @pytest.fixture(scope="class")
     @classmethod
