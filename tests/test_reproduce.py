@@ -102,12 +102,13 @@ class TestPlan:
     def test_every_method_is_in_the_first_table(self, tmp_path: Path) -> None:
         assert set(TABLES[1].methods) == set(method_names())
         configs, left_out = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={})
-        assert left_out == ["method imagenet: it needs --weights FILE."]
+        needing = ["imagenet", "memory"]
+        assert left_out == [f"method {name}: it needs --weights FILE." for name in needing]
         weights = str(tmp_path / "resnet18.safetensors")
         more, none = plan_runs(BASE, tmp_path, ("demo",), TABLES[1].methods, (0,), roots={}, weights=weights)
         assert none == []
-        assert {c.recipe.method for c in more} - {c.recipe.method for c in configs} == {"imagenet"}
-        assert [c.recipe.network.weights for c in more if c.recipe.network.weights] == [weights], (
+        assert {c.recipe.method for c in more} - {c.recipe.method for c in configs} == set(needing)
+        assert [c.recipe.network.weights for c in more if c.recipe.network.weights] == [weights] * 2, (
             "no other method gets them"
         )
 

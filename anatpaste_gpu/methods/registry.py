@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from anatpaste_gpu.methods import pretext
+from anatpaste_gpu.methods import memory, pretext
 from anatpaste_gpu.methods.protocol import Method
 from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.settings import AnatPasteConfig
@@ -21,6 +21,7 @@ def register(*methods: Method) -> None:
 
 
 register(*pretext.METHODS)
+register(*memory.METHODS)
 
 
 def method_names() -> tuple[str, ...]:

@@ -63,14 +63,14 @@ def check_count(value: Any, name: str) -> None:
 
 def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     """float64 (M, N) squared Euclidean distances of float64 (M, D) and (N, D), products taken in `dtype`."""
-    with _full_precision(a.device):
+    with full_precision(a.device):
         products = torch.mm(a.to(dtype), b.to(dtype).T).double()
     norms = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
     return norms.sub_(products, alpha=2).clamp_(min=0)
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Neither TF32 nor autocast: with 10 bits of mantissa a log density would be off in the third digit."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import pickle
-import re
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from anatpaste_gpu.methods.backbones import GREY, Normalisation, build_backbone
+from anatpaste_gpu.methods.weights import load_backbone, read_weights
 
 #: Widths of the projection head; the last one is the two classes, image and augmented twin.
 HEAD_WIDTHS = (512, 128, 2)
 
-_OLD_DENSENET = re.compile(r"(\bdenselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 _INTEGER_MAXIMA = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
@@ -53,6 +49,7 @@ class AnatPasteNet(nn.Module):
         image_size: int | None = None,
     ) -> None:
         super().__init__()
+        self._name = backbone
         built = build_backbone(backbone, image_size)
         self.backbone, self.embedding_size = built.module, built.embedding_size
         self._left_out = tuple(f"{name}." for name in built.classifiers)
@@ -82,26 +79,14 @@ class AnatPasteNet(nn.Module):
         The classifier that was taken off may be in the file and is left out. Only tensors are unpickled.
 
         Args:
-            path: `.safetensors`, or anything `torch.load(weights_only=True)` reads.
+            path: `.safetensors`, anything `torch.load(weights_only=True)` reads, or "pretrained" (the extra).
 
         Raises:
             ValueError: the file is missing, is not readable, or does not fit the network.
         """
-        state = _read_state(Path(path))
+        state = read_weights(path, self._name)
         whole = any(name.startswith("backbone.") for name in state)
-        target: nn.Module = self if whole else self.backbone
-        # torchvision's files of densenets are older than the names that it gives their layers now.
-        state = {_OLD_DENSENET.sub(r"\1\2.", name): value for name, value in state.items()}
-        state = {name: value for name, value in state.items() if not name.startswith(self._left_out)}
-        expected = target.state_dict()
-        wrong = sorted(set(expected) ^ set(state))
-        wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
-        if wrong:
-            raise ValueError(
-                f"weights {path} do not fit the network: {len(wrong)} tensors are missing, "
-                f"unknown or of another shape, the first is {wrong[0]!r}."
-            )
-        target.load_state_dict(state)
+        load_backbone(self if whole else self.backbone, state, self._left_out, str(path))
 
 
 def to_input(images: Tensor, *, normalisation: Normalisation = GREY) -> Tensor:
@@ -137,24 +122,3 @@ def _projection_head(widths: tuple[int, ...]) -> nn.Sequential:
         layers += [nn.Linear(wide, narrow, bias=False), nn.BatchNorm1d(narrow), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(hidden[-1], classes))
     return nn.Sequential(*layers)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"weights {path} do not exist.")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
-        raise ValueError(f"weights {path} are not readable as tensors ({type(error).__name__}).") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"weights {path} must hold a state dict of tensors, got {type(state).__name__}.")
-    return state

@@ -1,0 +1,150 @@
+"""The memory: normal patches by grid cell, and distances to the nearest of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anatpaste_gpu.methods.memory.coreset import k_centre_greedy, project
+from anatpaste_gpu.methods.memory.scaling import scaling_of
+from anatpaste_gpu.methods.memory.settings import MemorySettings
+from anatpaste_gpu.scorers.points import full_precision
+
+_MEBIBYTE = 1 << 20
+_BYTES = 4
+
+
+@dataclasses.dataclass
+class PatchMemory:
+    """Normal patches of one scale.
+
+    Attributes:
+        mean: float32 (C,), taken off features.
+        matrix: float32 (C, C), by which features are then multiplied from the right.
+        patches: float32 (M, D), the features remembered, after that; D is C, and 2 more where positions have
+            a weight. With a reach there are as many of every cell, cell after cell, row by row.
+        side: cells of the grid's side.
+        position: weight of the position, as `MemorySettings.position`.
+        reach: as `MemorySettings.reach`.
+        unit: whether features have length 1.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+    patches: Tensor
+    side: int
+    position: float
+    reach: int | None
+    unit: bool
+
+    @classmethod
+    def of(cls, features: Tensor, settings: MemorySettings, seed: int, budget: int) -> PatchMemory:
+        """Remembers a coreset of normal patches.
+
+        Where only patches within reach are compared, every cell has as many, chosen among its own; else they
+        are chosen among all.
+
+        Args:
+            features: float32 (N, C, h, h), of normal images.
+            settings: how.
+            seed: of the projection and the first choices.
+            budget: bytes that the patches may take.
+
+        Raises:
+            ValueError: the budget does not hold a patch (or one a cell).
+        """
+        mean, matrix = scaling_of(features, settings.scaling, settings.shrinkage)
+        count, side = len(features), features.shape[-1]
+        memory = cls(mean, matrix, features, side, settings.position, settings.reach, settings.unit)
+        points = memory.points(features)  # (N, cells, D)
+        cells = points.shape[1]
+        room = budget // (points.shape[2] * _BYTES)
+        apart = settings.reach is not None
+        groups = points.transpose(0, 1).contiguous() if apart else points.reshape(1, count * cells, -1)
+        most = min(groups.shape[1], room // len(groups))
+        if most < 1:
+            needed = -(-len(groups) * points.shape[2] * _BYTES // _MEBIBYTE)
+            raise ValueError(
+                f"memory.budget must hold a patch of every cell, {needed} MiB or more a scale, got "
+                f"{budget / _MEBIBYTE:g} MiB."
+            )
+        first = torch.randint(groups.shape[1], (len(groups),), generator=torch.Generator().manual_seed(seed))
+        chosen = k_centre_greedy(project(groups, settings.projection, seed), most, first.to(features.device))
+        chosen = chosen.sort(1).values
+        kept = groups.gather(1, chosen[:, :, None].expand(-1, -1, groups.shape[2])).flatten(0, 1)
+        memory.patches = kept.contiguous()
+        return memory
+
+    def points(self, features: Tensor) -> Tensor:
+        """float32 (B, cells, D) out of maps (B, C, h, h): scaled, with the weighted position."""
+        with full_precision(features.device):
+            points = features.flatten(2).transpose(1, 2).sub(self.mean) @ self.matrix
+        if self.unit:
+            points = functional.normalize(points, dim=2)
+        if self.position == 0:
+            return points
+        steps = torch.arange(self.side, device=features.device) * (self.position / self.side)
+        places = torch.cartesian_prod(steps, steps).expand(len(points), -1, -1)
+        return torch.cat([points, places], 2)
+
+    def distances(self, features: Tensor, max_elements: int) -> Tensor:
+        """Euclidean distances to the nearest patches that are within reach.
+
+        The nearest is found by a product of matrices in float32, its distance then formed from differences,
+        which do not depend on what else is in the batch.
+
+        Args:
+            features: float32 (B, C, h, h).
+            max_elements: of the largest matrix of distances held.
+
+        Returns:
+            float32 (B, h, h).
+        """
+        points = self.points(features)
+        if self.reach is None:
+            nearest = self._nearest_of_all(points, max_elements)
+        else:
+            nearest = self._nearest_within_reach(points, max_elements)
+        difference = points - self.patches[nearest]
+        return difference.square().sum(2).sqrt().view(len(features), self.side, self.side)
+
+    def _nearest_of_all(self, points: Tensor, max_elements: int) -> Tensor:
+        norms = self.patches.square().sum(1)
+        rows = max(1, max_elements // len(self.patches))
+        found = [_nearest(block, self.patches, norms) for block in points.flatten(0, 1).split(rows)]
+        return torch.cat(found).view(points.shape[:2])
+
+    def _nearest_within_reach(self, points: Tensor, max_elements: int) -> Tensor:
+        norms = self.patches.square().sum(1)
+        numbers = torch.arange(len(self.patches), device=points.device)
+        columns = []
+        for cell, runs in enumerate(self._within_reach()):
+            near, lengths, rows = (
+                torch.cat([whole[run] for run in runs]) for whole in (self.patches, norms, numbers)
+            )
+            blocks = points[:, cell].split(max(1, max_elements // len(near)))
+            columns.append(torch.cat([rows[_nearest(block, near, lengths)] for block in blocks]))
+        return torch.stack(columns, 1)
+
+    def _within_reach(self) -> list[list[slice]]:
+        """For each cell the runs of remembered patches that are from the cells around it, a run a row."""
+        assert self.reach is not None, "called where there is a reach only"
+        side = self.side
+        each = len(self.patches) // (side * side)  # as many of every cell
+        runs = []
+        for row in range(side):
+            for column in range(side):
+                left, right = max(0, column - self.reach), min(side, column + self.reach + 1)
+                near = range(max(0, row - self.reach), min(side, row + self.reach + 1))
+                runs.append([slice((r * side + left) * each, (r * side + right) * each) for r in near])
+        return runs
+
+
+def _nearest(points: Tensor, patches: Tensor, norms: Tensor) -> Tensor:
+    with full_precision(points.device):
+        products = points @ patches.T
+    # The point's own length is the same for all of them.
+    return (norms - 2 * products).argmin(1)

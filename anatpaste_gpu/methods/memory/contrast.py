@@ -1,0 +1,46 @@
+"""One contrast for all images, before the backbone sees them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anatpaste_gpu.ops.clahe import clahe
+
+# Mean and deviation of grey values in [0, 1] as ImageNet's pictures have them.
+_MEAN, _DEVIATION = 0.45, 0.225
+
+
+def adjust(images: Tensor, contrast: str) -> Tensor:
+    """Grey values of each image by itself.
+
+    Args:
+        images: uint8 (B, 1, H, W).
+        contrast: "none"; "clahe" (as `segment_lungs` begins); "equalise" (every grey value becomes the share
+            of pixels that are at most so bright); or "standardise" (mean 0.45, deviation 0.225).
+
+    Returns:
+        uint8 as given, or float32 (B, 1, H, W) about [0, 1]. Does not synchronise.
+    """
+    if contrast == "none":
+        return images
+    if contrast == "clahe":
+        return _stretched(clahe(images).float())
+    if contrast == "equalise":
+        return _equalised(images)
+    grey = images.float() / 255
+    deviation, mean = torch.std_mean(grey, (1, 2, 3), keepdim=True, correction=0)
+    # A constant image stays constant.
+    return (grey - mean) / deviation.clamp_min(1e-6) * _DEVIATION + _MEAN
+
+
+def _stretched(levels: Tensor) -> Tensor:
+    low, high = levels.amin((1, 2, 3), keepdim=True), levels.amax((1, 2, 3), keepdim=True)
+    return (levels - low) / (high - low).clamp_min(1)
+
+
+def _equalised(images: Tensor) -> Tensor:
+    values = images.flatten(1).to(torch.int16)
+    # Sorted and searched: counting by scatter has no deterministic form on a GPU.
+    not_brighter = torch.searchsorted(values.sort(1).values, values, right=True)
+    return (not_brighter.float() / values.shape[1]).view(images.shape)
