@@ -3,7 +3,7 @@
 `load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
 """
 
-from anatpaste_gpu.data.errors import DatasetError, ImageReadError
+from anatpaste_gpu.data.errors import DatasetError, ImageReadError, ImageReadWarning
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
@@ -15,6 +15,7 @@ __all__ = [
     "DatasetError",
     "DatasetSplits",
     "ImageReadError",
+    "ImageReadWarning",
     "ImageSet",
     "ManifestEntry",
     "SkippedFile",
