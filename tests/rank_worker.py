@@ -22,7 +22,7 @@ from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.training import TrainConfig
 from anatpaste_gpu.training.display import Display
-from anatpaste_gpu.training.step import StepClock, MetricBuffer
+from anatpaste_gpu.training.step import MetricBuffer, StepClock
 from anatpaste_gpu.training.trainer import Trainer, build_engine
 
 CPU = torch.device("cpu")

@@ -194,7 +194,7 @@ class TestDamage:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "{", "[]", '{"format": "anatpaste-cache-1"}', '{"format": "anatpaste-cache-1", "blocks": 7}'],
+        ["", "{", "[]", '{"format": "anatpaste-cache-2"}', '{"format": "anatpaste-cache-2", "blocks": 7}'],
     )
     def test_damaged_index(self, root: Path, tmp_path: Path, text: str) -> None:
         plain = prepared(root, tmp_path / "cache")

@@ -27,10 +27,10 @@ from anatpaste_gpu.training.guards import OutOfMemory, determinism, explain_out_
 from anatpaste_gpu.training.input import ResidentImages, TrainingStream
 from anatpaste_gpu.training.step import (
     WARM_UP,
-    Metrics,
     GraphedStep,
-    StepClock,
     MetricBuffer,
+    Metrics,
+    StepClock,
     TrainingStep,
     wants_graph,
 )

@@ -4,7 +4,7 @@
 """
 
 from anatpaste_gpu.data.discovery import IMAGE_SUFFIXES, Discovery, discover_images, find_images
-from anatpaste_gpu.data.errors import DatasetError, ImageReadError
+from anatpaste_gpu.data.errors import DatasetError, ImageReadError, ImageReadWarning
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
@@ -17,6 +17,7 @@ __all__ = [
     "DatasetSplits",
     "Discovery",
     "ImageReadError",
+    "ImageReadWarning",
     "ImageSet",
     "ManifestEntry",
     "SkippedFile",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from anatpaste_gpu.files import write_atomically
 
-FORMAT = "anatpaste-cache-1"
+FORMAT = "anatpaste-cache-2"
 BLOCK = 64
 IMAGES, INDEX, PARTIAL, JOURNAL = "images.npy", "index.json", "images.partial", "journal.jsonl"
 # The header of a .npy file of any number of images has this length.

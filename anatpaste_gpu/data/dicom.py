@@ -10,6 +10,7 @@ JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
 from __future__ import annotations
 
 import io
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.decoders.pylibjpeg import DECODER_DEPENDENCIES
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from anatpaste_gpu.data.dicom_files import parsed
+from anatpaste_gpu.data.dicom_headers import GREY, PALETTE, frame_count, mend
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import to_8_bits
 from anatpaste_gpu.data.presentation import byte_table, displayed
-from anatpaste_gpu.data.streams import claimed_pixels
+from anatpaste_gpu.data.streams import claimed_bits, claimed_pixels
 
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_PALETTE = "PALETTE COLOR"
 _META_GROUP = 2
 # How a header says that each stored value is one unsigned byte of grey.
 _GREY_BYTES = {"SamplesPerPixel": 1, "BitsAllocated": 8, "BitsStored": 8, "PixelRepresentation": 0}
@@ -79,35 +80,27 @@ def _open(path: Path, content: bytes) -> pydicom.Dataset:
     deflated = DeflatedExplicitVRLittleEndian
     if deflated.encode() in content and _syntax(content) == deflated:
         raise ImageReadError(f"{path}: deflated DICOM files are not supported.")
-    dataset = pydicom.dcmread(io.BytesIO(content), force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        if "Rows" not in dataset:
-            raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
-        # Files without a preamble are implicit little endian by the standard's default.
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    dataset = parsed(io.BytesIO(content))
+    if dataset is None:
+        raise ImageReadError(f"{path}: expected a DICOM image, but the content is not DICOM.")
     return dataset
 
 
 def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None:
     if "PixelData" not in dataset or not dataset.PixelData:
         raise ImageReadError(f"{path}: the DICOM file holds no picture (no PixelData).")
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = frame_count(dataset)
     if frames != 1:
         raise ImageReadError(f"{path}: expected a single-frame DICOM image, got {frames} frames.")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if rows * columns > max_pixels:
         raise ImageReadError(f"{path}: {columns} x {rows} is more than the {max_pixels} pixels allowed.")
-    photometric = dataset.get("PhotometricInterpretation")
-    if photometric not in (*_GREY, *_COLOUR, _PALETTE):
-        raise ImageReadError(f"{path}: PhotometricInterpretation {photometric} is not supported.")
-    samples, expected = int(dataset.SamplesPerPixel), 3 if photometric in _COLOUR else 1
-    if samples != expected:
-        raise ImageReadError(f"{path}: {photometric} needs SamplesPerPixel {expected}, got {samples}.")
+    mend(path, dataset)
 
 
 def _to_grey(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> Image.Image:
     photometric = dataset.PhotometricInterpretation
-    if photometric in _GREY:
+    if photometric in GREY:
         plain = _plain_jpeg(dataset)
         if plain is None:
             return Image.fromarray(displayed(path, dataset, _decode(path, dataset, max_pixels)))
@@ -115,7 +108,7 @@ def _to_grey(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> Image.Ima
         return plain if np.array_equal(table, np.arange(256)) else plain.point(table.tolist())
     pixels = _decode(path, dataset, max_pixels)
     bits = int(dataset.BitsStored)
-    if photometric == _PALETTE:
+    if photometric == PALETTE:
         pixels = apply_color_lut(pixels, dataset)
         bits = pixels.dtype.itemsize * 8
     return Image.fromarray(to_8_bits(pixels, 0, 2.0**bits - 1)).convert("L")
@@ -142,16 +135,39 @@ def _plain_jpeg(dataset: pydicom.Dataset) -> Image.Image | None:
 
 
 def _decode(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> NDArray[Any]:
-    # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
+    """The cells as they lie in the file or stream; of colour, the values."""
     syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return pixel_array(dataset, correct_unused_bits=dataset.PhotometricInterpretation not in GREY)
+    if not get_decoder(syntax).is_available:
+        raise ImageReadError(f"{path}: no installed decoder reads {syntax.name}{_advice(syntax)}.")
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if (claimed_pixels(stream) or 0) > max_pixels:
+        raise ImageReadError(f"{path}: the stream claims more than the {max_pixels} pixels allowed.")
+    if (claimed_bits(stream) or dataset.BitsAllocated) <= dataset.HighBit:
+        # The stream has left out the bits below the value.
+        dataset.HighBit = dataset.BitsStored - 1
+    # JPEG decoders differ in the last bit; the one that is always there keeps results equal everywhere.
     plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
-        raise ImageReadError(
-            f"{path}: no installed decoder reads {syntax.name}; "
-            "pip install pylibjpeg pylibjpeg-libjpeg adds one."
-        )
-    if syntax.is_compressed:
-        stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if (claimed_pixels(stream) or 0) > max_pixels:
-            raise ImageReadError(f"{path}: the stream claims more than the {max_pixels} pixels allowed.")
-    return pixel_array(dataset, decoding_plugin=plugin)
+    try:
+        return pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+    # An installed decoder may read only some streams of a syntax, such as Pillow 12-bit JPEG.
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        sentence = f"{path}: the DICOM file cannot be decoded ({reason}){_advice(syntax)}."
+        raise ImageReadError(sentence) from error
+
+
+def _advice(syntax: UID) -> str:
+    """Which packages to install to read a syntax, as the end of a sentence; "" if they are all there."""
+    requirements = DECODER_DEPENDENCIES.get(syntax, ())
+    lacking = [name for name in (text.split(">=")[0] for text in requirements) if not _installed(name)]
+    return f"; pip install {' '.join(lacking)} adds a decoder for {syntax.name}" if lacking else ""
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True

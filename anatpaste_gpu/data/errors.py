@@ -1,4 +1,4 @@
-"""The two errors that reading data raises; both are `ValueError`s whose text is one sentence."""
+"""The errors that reading data raises, `ValueError`s whose text is one sentence, and the warning."""
 
 
 class ImageReadError(ValueError):
@@ -7,3 +7,7 @@ class ImageReadError(ValueError):
 
 class DatasetError(ValueError):
     """A data set cannot be used as a whole: a missing folder, an empty class, a bad manifest."""
+
+
+class ImageReadWarning(UserWarning):
+    """A file was read, but a part of its header was passed over; the sentence names the file."""

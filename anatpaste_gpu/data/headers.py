@@ -48,15 +48,28 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Modality and view of one file; a file that cannot be read is marked, not raised."""
-    import pydicom  # slow to import, and only DICOM sets need it
+    # pydicom is slow to import, and only DICOM sets need it.
+    from anatpaste_gpu.data.dicom_files import parsed
+    from anatpaste_gpu.data.header_elements import value
 
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        modality, view, patient = (str(dataset.get(tag) or "").strip() for tag in _TAGS)
+        dataset = parsed(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        if dataset is None:
+            return Header(readable=False)
+        modality, view, patient = (_code(value(dataset, tag)) for tag in _TAGS)
     # pydicom raises whatever a damaged header led it to.
     except Exception:
         return Header(readable=False)
     return Header(modality.upper(), view.upper(), patient=patient)
+
+
+def _code(found: object) -> str:
+    # Of several values the first is the main one.
+    if isinstance(found, Sequence) and not isinstance(found, (str, bytes)):
+        found = next(iter(found), "")
+    if isinstance(found, bytes):
+        found = found.decode("ascii", "replace")
+    return str(found or "").strip()
 
 
 def read_headers(paths: Sequence[Path], *, workers: int | None = None, progress: bool = True) -> list[Header]:

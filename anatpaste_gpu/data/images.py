@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from anatpaste_gpu.data.deep_png import deep_grey, is_deep_colour
 from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
@@ -32,7 +33,8 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
     """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
 
     The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma,
-    alpha is composited over black, 16-bit grey is spread between its extremes, EXIF orientation is applied.
+    alpha is composited over black, 16 bits are spread between the extremes of what is not transparent, EXIF
+    orientation is applied; of several pictures in a JPEG file (MPO) the first is read.
     For DICOM see `anatpaste_gpu.data.dicom`. The resize to S x S is Pillow's bicubic, antialiased; the
     aspect is not kept.
 
@@ -111,11 +113,12 @@ def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             _check_pixels(path, *image.size)
-            if getattr(image, "n_frames", 1) > 1:
+            # Cameras append previews and depth maps to a JPEG picture.
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ImageReadError(f"{path}: expected one picture, got {image.n_frames} frames.")  # type: ignore[attr-defined]
-            image.load()
-            if not _ORIENTATION_SOURCES.isdisjoint(image.info):
-                ImageOps.exif_transpose(image, in_place=True)
+            if kind == "PNG" and is_deep_colour(content):
+                return deep_grey(content, _load_upright)
+            _load_upright(image)
             return _to_grey(image)
     except ImageReadError:
         raise
@@ -124,6 +127,12 @@ def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
     # Pillow's decoders answer broken data with any of these; MemoryError and the like still pass.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
         raise ImageReadError(f"{path}: truncated or damaged {kind} file ({error}).") from error
+
+
+def _load_upright(image: Image.Image) -> None:
+    image.load()
+    if not _ORIENTATION_SOURCES.isdisjoint(image.info):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _check_pixels(path: Path, width: int, height: int) -> None:

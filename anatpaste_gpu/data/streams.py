@@ -17,18 +17,32 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 def claimed_pixels(stream: bytes) -> int | None:
     """Width times height of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+    frame = _frame(stream)
+    return None if frame is None else frame[0]
+
+
+def claimed_bits(stream: bytes) -> int | None:
+    """Bits of a sample of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+    frame = _frame(stream)
+    return None if frame is None else frame[1]
+
+
+def _frame(stream: bytes) -> tuple[int, int] | None:
+    """Pixels and bits."""
     if stream.startswith(_START_OF_JPEG):
-        return _jpeg_pixels(stream)
+        return _jpeg_frame(stream)
     start = stream.find(_START_OF_J2K)
     if start < 0 or len(stream) < start + 24:
         return None
     right, bottom, left, top = (
         int.from_bytes(stream[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
     )
-    return max(0, right - left) * max(0, bottom - top)
+    # The lowest seven bits of the first component's byte are its precision less one; the highest, its sign.
+    bits = (stream[start + 42] & 0x7F) + 1 if len(stream) > start + 42 else 0
+    return max(0, right - left) * max(0, bottom - top), bits
 
 
-def _jpeg_pixels(stream: bytes) -> int | None:
+def _jpeg_frame(stream: bytes) -> tuple[int, int] | None:
     at = len(_START_OF_JPEG)
     while at + 9 <= len(stream):
         if stream[at] != 0xFF:
@@ -37,7 +51,7 @@ def _jpeg_pixels(stream: bytes) -> int | None:
         marker = stream[at + 1]
         if marker in _FRAMES:
             height, width = (int.from_bytes(stream[at + k : at + k + 2], "big") for k in (5, 7))
-            return height * width
+            return height * width, stream[at + 4]
         if marker == 0xFF:
             at += 1
         elif marker in _ALONE or marker == 0:

@@ -20,7 +20,14 @@ from anatpaste_gpu.runs.checkpoint import Progress, read_checkpoint, restore_che
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.guards import Interrupted, StopRequest, diverged
 from anatpaste_gpu.training.input import TrainingStream, open_source
-from anatpaste_gpu.training.step import CudaRecorder, GraphedStep, StepClock, MetricBuffer, TrainingStep, wants_graph
+from anatpaste_gpu.training.step import (
+    CudaRecorder,
+    GraphedStep,
+    MetricBuffer,
+    StepClock,
+    TrainingStep,
+    wants_graph,
+)
 from anatpaste_gpu.training.validation import Validator
 
 #: Draws what a step makes of its first images into a file.
