@@ -252,6 +252,10 @@ REFUSED = {
         {"NumberOfFrames": 3, "PixelData": RAMP8.tobytes() * 3},
         "expected a single-frame DICOM image, got 3",
     ),
+    "frames that are not counted": (
+        {"NumberOfFrames": None, "PixelData": RAMP8.tobytes() * 3},
+        "expected a single-frame DICOM image, got 3",
+    ),
     "too large": ({"Rows": 9000, "Columns": 9000}, "9000 x 9000 is more than the 67108864 pixels"),
     "too short": ({"Rows": 80}, "the DICOM file cannot be decoded"),
     "no pixels": ({"PixelData": b""}, "holds no picture"),

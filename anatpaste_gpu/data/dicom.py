@@ -103,7 +103,11 @@ def _to_grey(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> Image.Ima
     if photometric in GREY:
         plain = _plain_jpeg(dataset)
         if plain is None:
-            return Image.fromarray(displayed(path, dataset, _decode(path, dataset, max_pixels)))
+            cells = _decode(path, dataset, max_pixels)
+            # NumberOfFrames may be empty or unreadable.
+            if cells.ndim != 2:
+                raise ImageReadError(f"{path}: expected a single-frame DICOM image, got {len(cells)} frames.")
+            return Image.fromarray(displayed(path, dataset, cells))
         table = byte_table(path, dataset)
         return plain if np.array_equal(table, np.arange(256)) else plain.point(table.tolist())
     pixels = _decode(path, dataset, max_pixels)
