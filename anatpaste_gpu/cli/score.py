@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return STATUS_SOME_SKIPPED if skipped else STATUS_OK
 
 
-def load_detector(run_dir: Path, device: torch.device | str = "cpu") -> Detector:
+def load_detector(run_dir: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
     """The detector that a training run left.
 
     Raises:
@@ -93,7 +94,9 @@ def load_detector(run_dir: Path, device: torch.device | str = "cpu") -> Detector
     return Detector.load(RunFolder(run_dir).trained_model(), device)
 
 
-def score_paths(detector: Detector, paths: Sequence[Path], skipped: list[str]) -> Iterator[ImageScore]:
+def score_paths(
+    detector: Detector, paths: Sequence[str | os.PathLike[str]], skipped: list[str]
+) -> Iterator[ImageScore]:
     """Scores files, and all images below folders.
 
     Args:
@@ -106,7 +109,7 @@ def score_paths(detector: Detector, paths: Sequence[Path], skipped: list[str]) -
     """
     names: list[str] = []
     images: list[torch.Tensor] = []
-    for path in _files(paths, skipped):
+    for path in _files([Path(path) for path in paths], skipped):
         try:
             images.append(read_image(path, detector.image_size))
         except ImageReadError as error:
