@@ -6,6 +6,7 @@ tensors only, and not under ``torch.compile``: on a GPU they would wait for the 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,7 +96,9 @@ def check_levels(levels: Tensor, name: str = "levels") -> None:
 
 def check_clip_limit(clip_limit: float) -> None:
     """Checks CLAHE's clip limit: a number in (0, 1]."""
-    if isinstance(clip_limit, bool) or not isinstance(clip_limit, (int, float, torch.SymFloat)):
+    if isinstance(clip_limit, bool) or not isinstance(
+        clip_limit, (int, float, np.integer, np.floating, torch.SymFloat)
+    ):
         raise TypeError(f"clip_limit must be a number, got {clip_limit!r}.")
     if not 0 < clip_limit <= 1:
         raise ValueError(f"clip_limit must lie in (0, 1], got {clip_limit!r}.")
@@ -103,7 +106,7 @@ def check_clip_limit(clip_limit: float) -> None:
 
 def check_min_area(min_area: int) -> None:
     """Checks the area filter's limit: an integer from 0 to 2**31 - 1."""
-    if isinstance(min_area, bool) or not isinstance(min_area, (int, torch.SymInt)):
+    if isinstance(min_area, bool) or not isinstance(min_area, (int, np.integer, torch.SymInt)):
         raise TypeError(f"min_area must be an int, got {min_area!r}.")
     if not 0 <= min_area < 2**31:
         raise ValueError(f"min_area must lie in [0, 2**31 - 1], got {min_area!r}.")
@@ -150,7 +153,7 @@ def check_index(index: Tensor, images: Tensor) -> None:
 def check_scalar(
     value: int | Tensor, name: str, limit: int, limit_name: str, devices: tuple[torch.device, ...]
 ) -> None:
-    """Checks a seed or a step: an int in [0, limit), or a 0-d int64 tensor on one of `devices`."""
+    """Checks a seed or a step: an int or NumPy integer in [0, limit), or a 0-d int64 tensor on `devices`."""
     if isinstance(value, Tensor):
         if value.dtype != torch.int64:
             raise TypeError(f"{name} must be an int or an int64 tensor, got {value.dtype}.")
@@ -162,7 +165,7 @@ def check_scalar(
         if not _values_readable(value):
             return
         value = int(value)
-    elif isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+    elif isinstance(value, bool) or not isinstance(value, (int, np.integer, torch.SymInt)):
         raise TypeError(f"{name} must be an int or an int64 tensor, got {type(value).__name__}.")
     if not 0 <= value < limit:
         raise ValueError(f"{name} must lie in [0, {limit_name}), got {value}.")

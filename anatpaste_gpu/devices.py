@@ -7,6 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from anatpaste_gpu import _extension
@@ -22,8 +23,11 @@ def select_device(gpu: int) -> tuple[torch.device, str]:
         gpu: index of the GPU; -1 is the CPU. Where there is no GPU at all, every index is the CPU.
 
     Raises:
+        TypeError: `gpu` is no int.
         ValueError: this machine has GPUs, but not that one, or `gpu` is below -1.
     """
+    if isinstance(gpu, bool) or not isinstance(gpu, (int, np.integer)):
+        raise TypeError(f"gpu must be an int, got {type(gpu).__name__}.")
     if gpu < -1:
         raise ValueError(f"gpu must be the index of a GPU, or -1 for the CPU, got {gpu}.")
     if gpu == -1:
@@ -33,7 +37,7 @@ def select_device(gpu: int) -> tuple[torch.device, str]:
         return torch.device("cpu"), f"No usable GPU here, so --gpu {gpu} runs on the CPU ({cpu_name()})."
     if gpu >= count:
         raise ValueError(f"gpu must be below {count}, the number of GPUs here, or -1 for the CPU, got {gpu}.")
-    device = torch.device("cuda", gpu)
+    device = torch.device("cuda", int(gpu))
     kernels = "CUDA kernels" if _extension.has_cuda_kernels() else "the plain-torch kernels"
     return device, f"Running on GPU {gpu} ({torch.cuda.get_device_name(device)}) with {kernels}."
 

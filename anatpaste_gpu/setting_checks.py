@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 
 class CheckedConfig:
     """Base of the frozen dataclasses of settings; each checks its fields in ``__post_init__``."""
@@ -20,9 +22,23 @@ class CheckedConfig:
             raise ValueError(f"{self._named(name)} must have low <= high, got {value!r}.")
         object.__setattr__(self, name, (float(value[0]), float(value[1])))
 
+    def _set_number(self, name: str, low: float, high: float, *, open_low: bool = False) -> None:
+        """Checks a number and stores a NumPy one as Python's, which JSON, YAML and torch's operators take."""
+        value = plain(getattr(self, name))
+        self._check_number(name, value, low, high, open_low=open_low)
+        object.__setattr__(self, name, value)
+
+    def _set_flag(self, name: str) -> None:
+        """Checks a field that is True or False, and stores NumPy's as Python's."""
+        value = plain(getattr(self, name))
+        if not isinstance(value, bool):
+            raise TypeError(f"{self._named(name)} must be True or False, got {value!r}.")
+        object.__setattr__(self, name, value)
+
     def _check_number(
         self, name: str, value: Any, low: float, high: float, *, open_low: bool = False
     ) -> None:
+        value = plain(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{self._named(name)} must be a number, got {value!r}.")
         inside = (low < value if open_low else low <= value) and value <= high  # False for NaN too
@@ -38,6 +54,11 @@ class CheckedConfig:
 
     def _named(self, field: str) -> str:
         return f"{type(self).__name__}.{field}"
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number, bool or text; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def exact_logarithms(pair: tuple[float, float]) -> tuple[float, float]:

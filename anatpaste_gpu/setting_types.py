@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+import os
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,6 +22,8 @@ from typing import (
 )
 
 from typing_extensions import Self
+
+from anatpaste_gpu.setting_checks import plain
 
 if TYPE_CHECKING:
     Count: TypeAlias = int
@@ -62,10 +65,13 @@ class Section:
     def __post_init__(self) -> None:
         for name, kind in _hints(type(self)).items():
             value = getattr(self, name)
+            # YAML and JSON can write neither NumPy's scalars nor paths.
+            value = os.fspath(value) if isinstance(value, os.PathLike) else plain(value)
             _check(name, kind, value)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                # The parser hands over a restricted number of its own class, which YAML cannot write.
-                object.__setattr__(self, name, int(value) if isinstance(value, int) else float(value))
+                # Nor a restricted number of the parser's own class.
+                value = int(value) if isinstance(value, int) else float(value)
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(cls, **settings: Any) -> Self:

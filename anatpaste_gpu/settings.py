@@ -66,12 +66,12 @@ class AnatPasteConfig(CheckedConfig):
     use_blur: bool = True
 
     def __post_init__(self) -> None:
-        self._check_number("clip_limit", self.clip_limit, 0.0, 1.0, open_low=True)
+        self._set_number("clip_limit", 0.0, 1.0, open_low=True)
         if self.area_threshold is not None:
-            self._check_number("area_threshold", self.area_threshold, 0.0, float(2**31 - 1))
+            self._set_number("area_threshold", 0.0, float(2**31 - 1))
         self._check_choice("area_filter", AREA_FILTERS)
         self._check_choice("patch_background", PATCH_BACKGROUNDS)
-        self._check_number("margin", self.margin, 0.0, _MAX_MARGIN)
+        self._set_number("margin", 0.0, _MAX_MARGIN)
         self._set_range("patch_area", 0.0, 1.0, open_low=True)
         self._set_range("patch_aspect", 1 / 64, 64.0)
         self._set_range("value_range", 0.0, 1.0)
@@ -79,8 +79,7 @@ class AnatPasteConfig(CheckedConfig):
         self._set_range("image_jitter", 0.0, 4.0)
         self._set_range("patch_jitter", 0.0, 4.0)
         for name in ("integer_draws", "use_segmentation", "use_blur"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"AnatPasteConfig.{name} must be True or False, got {getattr(self, name)!r}.")
+            self._set_flag(name)
         if self.integer_draws:
             self._check_whole("blur_sigma", 1)
             self._check_whole("value_range", 255)

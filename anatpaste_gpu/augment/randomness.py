@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,11 +28,15 @@ def random_arguments(
         numbers, _ = arrays.as_tensor(index, "index")
         checks.check_index(numbers, images)
     if seed is None:
-        seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64)
+        seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device=_CPU)
     checks.check_scalar(seed, "seed", 2**63, "2**63", devices)
     checks.check_scalar(step, "step", 2**32, "2**32", devices)
     return numbers, _as_scalar_tensor(seed), _as_scalar_tensor(step)
 
 
-def _as_scalar_tensor(value: int | Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.full((), value, dtype=torch.int64)
+def _as_scalar_tensor(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    # A symbolic int of torch.compile stays one.
+    number = int(value) if isinstance(value, np.integer) else value
+    return torch.full((), number, dtype=torch.int64, device=_CPU)

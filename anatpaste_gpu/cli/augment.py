@@ -191,7 +191,7 @@ def _batches(
                 skipped.append(str(error))
         if read:
             numbers, images, kept = zip(*read, strict=True)
-            yield torch.tensor(numbers), torch.stack(images), list(kept)
+            yield torch.tensor(numbers, device="cpu"), torch.stack(images), list(kept)
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ Exit status: 0 all images were scored, 1 none could be, 2 the command line is wr
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def _say_new(skipped: Sequence[str], said: int) -> int:
     return len(skipped)
 
 
-def load_detector(run_dir: Path, device: torch.device | str = "cpu") -> Detector:
+def load_detector(run_dir: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
     """The detector that a training run left.
 
     Raises:
@@ -89,7 +90,7 @@ def load_detector(run_dir: Path, device: torch.device | str = "cpu") -> Detector
 
 def score_paths(
     detector: Detector,
-    paths: Sequence[Path],
+    paths: Sequence[str | os.PathLike[str]],
     skipped: list[str],
     notes: list[str] | None = None,
     called: Names | None = None,
@@ -109,7 +110,7 @@ def score_paths(
     called = called or Names()
     names: list[str] = []
     images: list[torch.Tensor] = []
-    for path in _files(paths, skipped, [] if notes is None else notes, called):
+    for path in _files([Path(path) for path in paths], skipped, [] if notes is None else notes, called):
         try:
             images.append(read_image(path, detector.image_size))
         except ImageReadError as error:

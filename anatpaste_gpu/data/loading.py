@@ -17,7 +17,7 @@ from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
 from anatpaste_gpu.data.progress import progress_bar
 from anatpaste_gpu.data.registry import (
     DatasetSource,
-    check_seed,
+    checked_seed,
     find_source,
     get_manifest,
     reader,
@@ -63,7 +63,7 @@ def load_dataset(
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
     check_image_size(image_size)
-    check_seed(seed)
+    seed = checked_seed(seed)
     source, folder = find_source(name, root)
     threads = worker_count(workers)
     if source.reads_files:
@@ -168,7 +168,7 @@ def _collect(
     image_size: int,
     skipped: list[SkippedFile],
 ) -> ImageSet:
-    images = torch.empty((len(entries), 1, image_size, image_size), dtype=torch.uint8)
+    images = torch.empty((len(entries), 1, image_size, image_size), dtype=torch.uint8, device="cpu")
     kept: list[ManifestEntry] = []
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, ImageReadError):
@@ -180,7 +180,7 @@ def _collect(
 
 
 def _image_set(images: torch.Tensor, entries: Sequence[ManifestEntry]) -> ImageSet:
-    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64, device="cpu")
     findings = [entry.findings for entry in entries]
     return ImageSet(images, labels, [entry.path for entry in entries], findings if any(findings) else [])
 

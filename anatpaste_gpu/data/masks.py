@@ -58,7 +58,7 @@ def load_masks(
     """
     check_image_size(image_size)
     read = _reader(Path(path), names)
-    masks = torch.empty((len(names), 1, image_size, image_size), dtype=torch.bool)
+    masks = torch.empty((len(names), 1, image_size, image_size), dtype=torch.bool, device="cpu")
     with ThreadPoolExecutor(workers or min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
         found = tracked(_mapped(pool, read, names), len(names), "Reading masks", progress)
         for row, (name, mask) in enumerate(zip(names, found, strict=True)):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
@@ -83,19 +84,20 @@ def plan_split(
         DatasetError: a folder is missing, or a class has too few images.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     source, folder = find_source(name, root)
     if source.reads_files:
         options = {**options, "workers": worker_count(workers), "progress": progress}
     return get_manifest(name, folder, seed, None, source, options)
 
 
-def check_seed(seed: int) -> None:
-    """Raise unless `seed` is an int in 0..2**63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
+def checked_seed(seed: Any) -> int:
+    """A seed as Python's int; raises unless it is an int or a NumPy integer in 0..2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"seed must be an int, got {type(seed).__name__}.")
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must be in 0..2**63 - 1, got {seed}.")
+    return int(seed)
 
 
 def get_manifest(

@@ -21,7 +21,7 @@ class Agreement:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
-        self._told = torch.zeros(2, dtype=torch.int64)
+        self._told = torch.zeros(2, dtype=torch.int64, device="cpu")
         self._work: dist.Work | None = None
 
     def __call__(self, signal_number: int, due: bool) -> tuple[int, bool]:
@@ -39,7 +39,7 @@ class Agreement:
         heard = self.close()
         if not heard[0]:
             tells = due and self._ranks.leads and not heard[1]  # what is done now need not be told again
-            self._told = torch.tensor([signal_number, int(tells)])
+            self._told = torch.tensor([signal_number, int(tells)], device="cpu")
             self._work = dist.all_reduce(
                 self._told, dist.ReduceOp.MAX, group=self._ranks.control, async_op=True
             )

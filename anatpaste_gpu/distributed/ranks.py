@@ -114,7 +114,7 @@ class Ranks:
     def wait(self) -> None:
         """Waits until all ranks are here, however long that takes."""
         if self.shares:
-            dist.all_reduce(torch.zeros(1), group=self.control)
+            dist.all_reduce(torch.zeros(1, device="cpu"), group=self.control)
 
     def silence(self) -> contextlib.AbstractContextManager[Any]:
         """Drops what is written to standard error inside, except on rank 0."""

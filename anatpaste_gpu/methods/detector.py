@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatpaste_gpu import arrays
 from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
@@ -59,22 +60,25 @@ class Detector:
         """Where scores are computed."""
         return self.learner.engine.device
 
-    def score(self, images: Tensor) -> NDArray[np.float64]:
+    def score(self, images: Any) -> NDArray[np.float64]:
         """Anomaly scores; higher is more abnormal. Synchronises.
 
         Args:
-            images: uint8 (B, 1, S, S) on any device, S = `image_size`.
+            images: (B, 1, S, S) on any device, S = `image_size`: uint8, or floating point in [0, 1], which is
+                rounded to 255ths, so that it scores as the uint8 image of the same grey. A torch tensor, a
+                NumPy array, or any array with DLPack or ``__cuda_array_interface__``.
 
         Returns:
             float64 (B,).
 
         Raises:
-            ValueError: the images have another shape.
+            TypeError: the images are no array, or of another dtype.
+            ValueError: they have another shape, or values outside [0, 1].
         """
         scores: NDArray[np.float64] = self.learner.score(self._checked(images)).cpu().numpy()
         return scores
 
-    def heat_map(self, images: Tensor) -> Tensor | None:
+    def heat_map(self, images: Any) -> Tensor | None:
         """Where the scores come from: float32 (B, 1, h, w), >= 0; None where the method cannot tell.
 
         Args:
@@ -82,7 +86,7 @@ class Detector:
         """
         return self.learner.heat_map(self._checked(images))
 
-    def embed(self, images: Tensor) -> Tensor | None:
+    def embed(self, images: Any) -> Tensor | None:
         """float32 (B, D) embeddings; None where the method has none.
 
         Args:
@@ -90,7 +94,7 @@ class Detector:
         """
         return self.learner.embed(self._checked(images))
 
-    def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: dict[str, Any] | None = None) -> None:
         """Writes one safetensors file, whole or not at all.
 
         Args:
@@ -113,7 +117,7 @@ class Detector:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
         # One entry, because safetensors writes several in an order that changes from run to run.
-        write_atomically(path, safetensors.torch.save(tensors, {_METADATA: json.dumps(content)}))
+        write_atomically(Path(path), safetensors.torch.save(tensors, {_METADATA: json.dumps(content)}))
 
     @classmethod
     def load(
@@ -144,11 +148,28 @@ class Detector:
             raise ValueError(f"{path}: the model file cannot be used ({one_line(error)}).") from error
         return cls(learner, calibration)
 
-    def _checked(self, images: Tensor) -> Tensor:
+    def _checked(self, images: Any) -> Tensor:
+        """The images as uint8 (B, 1, S, S)."""
+        batch, _ = arrays.as_tensor(images, "images")
         side = self.image_size
-        if tuple(images.shape[1:]) != (1, side, side):
-            raise ValueError(f"images must have shape (B, 1, {side}, {side}), got {tuple(images.shape)}.")
-        return images
+        if batch.dim() != 4 or tuple(batch.shape[1:]) != (1, side, side):
+            raise ValueError(f"images must have shape (B, 1, {side}, {side}), got {tuple(batch.shape)}.")
+        return batch if batch.dtype == torch.uint8 else _as_bytes(batch)
+
+
+def _as_bytes(images: Tensor) -> Tensor:
+    """Floating-point images in 255ths; their range is checked on every device, at the cost of waiting."""
+    if not images.is_floating_point():
+        raise TypeError(f"images must be uint8, or floating point in [0, 1], got {images.dtype}.")
+    values = images.detach().float()
+    if values.numel():
+        low, high = (float(bound) for bound in torch.aminmax(values))
+        if not (low >= 0 and high <= 1):  # NaN included
+            raise ValueError(
+                f"images must be uint8, or floating point in [0, 1], got {images.dtype} with values in "
+                f"[{low:g}, {high:g}]."
+            )
+    return values.mul(255).round().to(torch.uint8)
 
 
 def _recipe_and_state(content: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Recipe, State]:

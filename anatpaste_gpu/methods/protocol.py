@@ -211,7 +211,8 @@ class Method:
         Raises:
             ValueError: the recipe names weights that cannot be read or do not fit.
         """
-        with torch.random.fork_rng(devices=[]):
+        # On the CPU whatever torch's default device is, or the weights would be another generator's.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(recipe.seed)
             return self.build(recipe, segmenter)
 

@@ -47,8 +47,8 @@ class RunFolder:
         tensorboard: scalars for TensorBoard.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path = Path(path)
         self.config = path / "config.yaml"
         self.manifest = path / "split_manifest.json"
         self.checkpoint = path / "checkpoint.pt"
@@ -257,8 +257,8 @@ class SeedsFolder:
         ensemble: the folder of the ensemble's scores and pictures, named as a run's.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path = Path(path)
         self.summary = path / "summary.json"
         self.ensemble = RunFolder(path / "ensemble")
 

@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import math
+import os
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -162,13 +163,13 @@ class Run:
         return self.files.stored_manifest()
 
 
-def load_runs(folders: Iterable[Path]) -> list[Run]:
+def load_runs(folders: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """Reads finished runs, in the order given; a folder given twice is read once.
 
     Raises:
         ValueError: a folder is missing, holds no finished run, or one of its files is damaged.
     """
-    runs = [_load(folder) for folder in dict.fromkeys(path.resolve() for path in folders)]
+    runs = [_load(folder) for folder in dict.fromkeys(Path(path).resolve() for path in folders)]
     titles = [run.title for run in runs]
     return [
         dataclasses.replace(run, title=f"{run.title} ({run.folder.name})")

@@ -238,7 +238,7 @@ class StreamedImages:
 
     def _gather(self, tensor: Tensor, rows: Tensor) -> Tensor:
         shape = (len(rows), *tensor.shape[1:])
-        out = torch.empty(shape, dtype=tensor.dtype, pin_memory=self._copies is not None)
+        out = torch.empty(shape, dtype=tensor.dtype, device="cpu", pin_memory=self._copies is not None)
         return torch.index_select(tensor, 0, rows, out=out)
 
 
