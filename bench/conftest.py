@@ -13,9 +13,9 @@ import anatpaste_gpu
 from . import machine, summary
 from .measure import Absent, Measured, measure
 from .results_file import Row, short
+from .task import Workload
+from .tasks import all_workloads
 from .timing import Replay
-from .work import Case
-from .works import all_cases
 
 DEFAULT_SECONDS = 2.0
 ROWS = pytest.StashKey[list[Row]]()
@@ -28,12 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--case-seconds",
         type=float,
         default=DEFAULT_SECONDS,
-        help="what the rounds of one case may take (default: %(default)s)",
+        help="what the rounds of one workload may take (default: %(default)s)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Our own tables replace pytest-benchmark's, whose names and columns are too wide for these cases."""
+    """Our own tables replace pytest-benchmark's, whose names and columns are too wide for these workloads."""
     if config.pluginmanager.hasplugin("benchmark"):
         config.option.benchmark_quiet = True
 
@@ -45,33 +45,35 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test an entrant and case, grouped by case, its times told by a clock of its own."""
+    """One test an entrant and workload, grouped by workload, its times told by a clock of its own."""
     if "entrant_name" not in metafunc.fixturenames:
         return
-    wanted = [case for case in all_cases() if metafunc.config.getoption("--full") or not case.full]
+    wanted = [
+        workload for workload in all_workloads() if metafunc.config.getoption("--full") or not workload.full
+    ]
     parameters = []
-    for case in wanted:
-        for entrant in case.entrants():
+    for workload in wanted:
+        for entrant in workload.entrants():
             replay = Replay()
             parameters.append(
                 pytest.param(
-                    case.name,
+                    workload.name,
                     entrant.name,
                     replay,
-                    id=f"{case.name}: {entrant.name}",
-                    marks=pytest.mark.benchmark(group=case.name, timer=replay),
+                    id=f"{workload.name}: {entrant.name}",
+                    marks=pytest.mark.benchmark(group=workload.name, timer=replay),
                 )
             )
     metafunc.parametrize(("case_name", "entrant_name", "replay"), parameters)
 
 
 class Measurements:
-    """Each case is measured once, by the first of its tests."""
+    """Each workload is measured once, by the first of its tests."""
 
     def __init__(self, seconds: float) -> None:
-        self._cases: dict[str, Case] = {case.name: case for case in all_cases()}
+        self._workloads: dict[str, Workload] = {workload.name: workload for workload in all_workloads()}
         self._seconds = seconds
-        # one case is enough: tests of a case follow each other
+        # one workload is enough: tests of a workload follow each other
         self._measure = lru_cache(maxsize=1)(self._measure_case)
 
     def of(self, case_name: str, entrant_name: str) -> Measured | Absent:
@@ -79,7 +81,7 @@ class Measurements:
         return self._measure(case_name)[entrant_name]
 
     def _measure_case(self, case_name: str) -> dict[str, Measured | Absent]:
-        return measure(self._cases[case_name], self._seconds)
+        return measure(self._workloads[case_name], self._seconds)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .growth import growths
 from .prepare_speed import PLAIN_LOOP
 from .results_file import Results
-from .work import OURS
+from .task import OURS
 
 AT_256 = "radiographs, 8 x 256, 1 thread"
 LARGE_BATCH = "batch_augment, radiographs, 64 x 256, 1 thread"

@@ -1,4 +1,4 @@
-"""One case: who is missing, whether results agree, then times in turns and peak memory."""
+"""One workload: who is missing, whether results agree, then times in turns and peak memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits
 from dev import memory
 
 from .machine import cores
+from .task import Array, Entrant, Inputs, Workload
 from .timing import Call, Spread, take_turns, times_faster
-from .work import Array, Case, Entrant, Inputs
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One entrant in one case.
+    """One entrant in one workload.
 
     Attributes:
         seconds: a unit of the batch, by round.
@@ -67,44 +67,44 @@ def one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def measure(case: Case, seconds: float) -> dict[str, Measured | Absent]:
-    """Everything about a case.
+def measure(workload: Workload, seconds: float) -> dict[str, Measured | Absent]:
+    """Everything about a workload.
 
     Args:
-        case: what.
+        workload: what.
         seconds: what its rounds may take, times its patience.
 
     Raises:
         AssertionError: a result that should equal ours does not.
     """
-    threads = case.threads or cores()
+    threads = workload.threads or cores()
     found: dict[str, Measured | Absent] = {}
     with limited_to(threads):
-        batch = case.work.inputs(case.setting, case.batch, case.size).to(case.device)
+        batch = workload.task.inputs(workload.setting, workload.batch, workload.size).to(workload.device)
         calls: dict[str, Call] = {}
-        for entrant in case.entrants():
+        for entrant in workload.entrants():
             if reason := entrant.missing():
                 found[entrant.name] = Absent(reason)
             else:
-                calls[entrant.name] = entrant.prepare(Inputs(batch[: entrant.most], threads, case.size))
-        likeness = agreement(case, calls)
-        peaks = {name: memory.peak_bytes(call, case.device) for name, call in calls.items()}
-        turns = take_turns(calls, seconds * case.patience)
+                calls[entrant.name] = entrant.prepare(Inputs(batch[: entrant.most], threads, workload.size))
+        likeness = agreement(workload, calls)
+        peaks = {name: memory.peak_bytes(call, workload.device) for name, call in calls.items()}
+        turns = take_turns(calls, seconds * workload.patience)
     times = {
         entrant.name: [
             value / len(batch[: entrant.most])
-            for value in turns[entrant.name].seconds(case.threads, case.device)
+            for value in turns[entrant.name].seconds(workload.threads, workload.device)
         ]
-        for entrant in case.entrants()
+        for entrant in workload.entrants()
         if entrant.name in calls
     }
-    first = case.entrants()[0].name
-    for entrant in case.entrants():
+    first = workload.entrants()[0].name
+    for entrant in workload.entrants():
         if entrant.name not in calls:
             continue
         images = batch[: entrant.most]
         facts = {
-            **described(case),
+            **described(workload),
             "entrant": entrant.name,
             "units": len(images),
             "seconds": Spread.of(times[entrant.name]).to_dict(),
@@ -120,37 +120,41 @@ def measure(case: Case, seconds: float) -> dict[str, Measured | Absent]:
     return found
 
 
-def described(case: Case) -> dict[str, Any]:
-    """The case, for the result file."""
+def described(workload: Workload) -> dict[str, Any]:
+    """The workload, for the result file."""
     return {
-        "case": case.name,
-        "work": case.work.name,
-        "setting": case.setting,
-        "batch": case.batch,
-        "size": case.size,
-        "unit": case.work.unit,
-        "images": case.work.images,
-        "threads": case.threads or cores(),
-        "device": case.device,
-        "clock": "processor" if case.threads == 1 and case.device == "cpu" else "wall",
+        "case": workload.name,
+        "work": workload.task.name,
+        "setting": workload.setting,
+        "batch": workload.batch,
+        "size": workload.size,
+        "unit": workload.task.unit,
+        "images": workload.task.images,
+        "threads": workload.threads or cores(),
+        "device": workload.device,
+        "clock": "processor" if workload.threads == 1 and workload.device == "cpu" else "wall",
     }
 
 
-def agreement(case: Case, calls: dict[str, Call]) -> dict[str, str]:
+def agreement(workload: Workload, calls: dict[str, Call]) -> dict[str, str]:
     """In words, for each entrant; equality where it is due."""
-    first, *others = (entrant for entrant in case.entrants() if entrant.name in calls)
+    first, *others = (entrant for entrant in workload.entrants() if entrant.name in calls)
     ours = first.result(calls[first.name]())
-    return {first.name: "", **{peer.name: compared(case, ours, peer, calls[peer.name]) for peer in others}}
+    return {
+        first.name: "",
+        **{peer.name: compared(workload, ours, peer, calls[peer.name]) for peer in others},
+    }
 
 
-def compared(case: Case, ours: Array, peer: Entrant, call: Call) -> str:
+def compared(workload: Workload, ours: Array, peer: Entrant, call: Call) -> str:
     """Asserts equality, or says how near it is."""
     theirs = peer.result(call())
     same = ours[: len(theirs)]
     if peer.differs:
-        return case.work.likeness(same, theirs)
+        return workload.task.likeness(same, theirs)
     if not np.array_equal(same, theirs):
         raise AssertionError(
-            f"{case.name}: {peer.name}'s result should equal ours, but {case.work.likeness(same, theirs)}."
+            f"{workload.name}: {peer.name}'s result should equal ours, but "
+            f"{workload.task.likeness(same, theirs)}."
         )
     return "equal"

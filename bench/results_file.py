@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .task import OURS
 from .timing import Spread
-from .work import OURS
 
 NAME = "benchmark.json"
 

@@ -37,11 +37,11 @@ def markdown(results: Results) -> str:
         *(f"![{name.removesuffix('.png')}]({name})" for name in PLOTS),
         "The physical limit of the CUDA kernels is in the [roofline sheet](../roofline.md).",
     ]
-    works: dict[str, list[Row]] = {}
+    tasks: dict[str, list[Row]] = {}
     for row in results.rows:
-        works.setdefault(row.facts["work"], []).append(row)
-    for work, rows in works.items():
-        parts += [f"## {work}" if "_" in work else f"## {work[0].upper()}{work[1:]}", case_table(rows)]
+        tasks.setdefault(row.facts["work"], []).append(row)
+    for task, rows in tasks.items():
+        parts += [f"## {task}" if "_" in task else f"## {task[0].upper()}{task[1:]}", case_table(rows)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

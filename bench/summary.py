@@ -15,14 +15,14 @@ LOG_WIDTH = 150
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """A table a piece of work; peers that are faster in red."""
-    works: dict[str, list[Row]] = {}
+    tasks: dict[str, list[Row]] = {}
     for row in rows:
-        works.setdefault(row.facts["work"], []).append(row)
-    return [_table(work, found) for work, found in works.items()]
+        tasks.setdefault(row.facts["work"], []).append(row)
+    return [_table(task, found) for task, found in tasks.items()]
 
 
-def _table(work: str, rows: list[Row]) -> Table:
-    table = Table(title=work, title_justify="left")
+def _table(task: str, rows: list[Row]) -> Table:
+    table = Table(title=task, title_justify="left")
     table.add_column("case", no_wrap=True)
     table.add_column("entrant", no_wrap=True)
     table.add_column(f"ms a {rows[0].facts['unit']}", justify="right", no_wrap=True)
@@ -31,7 +31,7 @@ def _table(work: str, rows: list[Row]) -> Table:
     table.add_column("result")
     last = None
     for row in rows:
-        case = row.case.removeprefix(f"{work}, ") if row.case != last else ""
+        case = row.case.removeprefix(f"{task}, ") if row.case != last else ""
         slower = not row.is_ours and row.ours_times_faster.median < 1
         ratio = "" if row.is_ours else f"{number(row.ours_times_faster.median)} {quartiles(row)}"
         style = "red" if slower else "bold" if row.is_ours else None

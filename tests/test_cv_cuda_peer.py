@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import ops
-from bench import pictures, work
-from bench.works import labelling, masks, stages, tones
+from bench import pictures, task
+from bench.tasks import labelling, masks, stages, tones
 
 MorphologyType = enum.Enum("MorphologyType", ["ERODE", "DILATE", "OPEN", "CLOSE"])
 ConnectivityType = enum.Enum("ConnectivityType", ["CONNECTIVITY_4_2D", "CONNECTIVITY_8_2D"])
@@ -120,17 +120,17 @@ def cvcuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "bench.peers.cv_cuda", raising=False)
 
 
-def result_of(piece: work.Work, name: str, batch: Tensor) -> Any:
+def result_of(piece: task.Task, name: str, batch: Tensor) -> Any:
     """An entrant's result on a batch."""
     entrant = next(entrant for entrant in piece.entrants if entrant.name == name)
-    return entrant.result(entrant.prepare(work.Inputs(batch, 1, batch.shape[-1]))())
+    return entrant.result(entrant.prepare(task.Inputs(batch, 1, batch.shape[-1]))())
 
 
 @pytest.mark.parametrize("setting", [pictures.REAL, *pictures.HARD_MASKS])
 @pytest.mark.parametrize(
     ("piece", "op"), [(masks.OPENING, ops.binary_opening), (masks.DILATION, ops.binary_dilation)]
 )
-def test_morphology_equals_ours(piece: work.Work, op: Any, setting: str) -> None:
+def test_morphology_equals_ours(piece: task.Task, op: Any, setting: str) -> None:
     batch = stages.dark(setting, 3, 64)
     assert np.array_equal(result_of(piece, "CV-CUDA", batch), op(batch)[:, 0].numpy())
 
@@ -140,7 +140,7 @@ def test_labels_are_of_4_connected_components() -> None:
     found = result_of(labelling.LABELLING, "CV-CUDA", batch)
     expected = np.stack([scipy.ndimage.label(plane)[0] for plane in batch[:, 0].numpy()])
     assert np.array_equal(found, labelling.in_raster_order(expected))
-    assert not np.array_equal(found, result_of(labelling.LABELLING, work.OURS, batch))
+    assert not np.array_equal(found, result_of(labelling.LABELLING, task.OURS, batch))
 
 
 def test_clahe_is_opencvs() -> None:
@@ -159,6 +159,6 @@ def test_the_threshold_is_the_highest_dark_level() -> None:
 @pytest.mark.parametrize(
     "piece", [masks.OPENING, masks.DILATION, labelling.LABELLING, tones.CLAHE, tones.OTSU]
 )
-def test_it_enters_on_gpus_alone_and_is_named_where_it_is_missing(piece: work.Work) -> None:
+def test_it_enters_on_gpus_alone_and_is_named_where_it_is_missing(piece: task.Task) -> None:
     entrant = next(entrant for entrant in piece.entrants if entrant.name == "CV-CUDA")
     assert (entrant.devices, entrant.needs) == (("cuda",), ("cvcuda",))

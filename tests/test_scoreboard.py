@@ -31,35 +31,35 @@ from bench import (
     results_file,
     scoreboard,
     summary,
+    task,
     timing,
-    work,
 )
-from bench.works import all_cases, decoding, entering, labelling
+from bench.tasks import all_workloads, decoding, entering, labelling
 from dev import memory
 
 from .test_data_dicom import make
 
-CASE = work.Case(
-    work.Work(
+WORKLOAD = task.Workload(
+    task.Task(
         "doubling",
         (
-            work.ours(lambda batch: batch * 2),
-            work.Entrant("NumPy", work.one_by_one(lambda plane: plane * 2), ("numpy",)),
-            work.Entrant("elsewhere", work.one_by_one(lambda plane: plane), ("no_such_module",)),
+            task.ours(lambda batch: batch * 2),
+            task.Entrant("NumPy", task.one_by_one(lambda plane: plane * 2), ("numpy",)),
+            task.Entrant("elsewhere", task.one_by_one(lambda plane: plane), ("no_such_module",)),
         ),
         lambda setting, batch, size: torch.arange(batch * size * size).view(batch, 1, size, size),
-        work.distance,
+        task.distance,
     ),
     batch=2,
     size=4,
 )
 
 
-def with_peer(**changes: Any) -> work.Case:
-    """The case above with its second entrant changed."""
-    ours, peer, absent = CASE.work.entrants
+def with_peer(**changes: Any) -> task.Workload:
+    """The workload above with its second entrant changed."""
+    ours, peer, absent = WORKLOAD.task.entrants
     entrants = (ours, dataclasses.replace(peer, **changes), absent)
-    return dataclasses.replace(CASE, work=dataclasses.replace(CASE.work, entrants=entrants))
+    return dataclasses.replace(WORKLOAD, task=dataclasses.replace(WORKLOAD.task, entrants=entrants))
 
 
 def facts(case: str, entrant: str, seconds: float, ratio: float, **changes: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def write_results(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def dilation_rows(ratio: float) -> list[dict[str, Any]]:
     case = f"dilation, {goals.AT_256}"
-    return [facts(case, work.OURS, 1e-5, 1.0), facts(case, "OpenCV", 1e-5 * ratio, ratio)]
+    return [facts(case, task.OURS, 1e-5, 1.0), facts(case, "OpenCV", 1e-5 * ratio, ratio)]
 
 
 # --- statistics ---
@@ -157,7 +157,7 @@ def test_replay_tells_what_was_loaded() -> None:
 
 
 def test_measures_who_is_there_and_names_who_is_not() -> None:
-    found = measure.measure(CASE, 0.0)
+    found = measure.measure(WORKLOAD, 0.0)
     absent = found["elsewhere"]
     assert absent == measure.Absent("elsewhere is not installed here (no module no_such_module)")
     peer = found["NumPy"]
@@ -168,13 +168,13 @@ def test_measures_who_is_there_and_names_who_is_not() -> None:
 
 
 def test_another_result_is_never_timed() -> None:
-    wrong = with_peer(prepare=work.one_by_one(lambda plane: plane * 3))
+    wrong = with_peer(prepare=task.one_by_one(lambda plane: plane * 3))
     with pytest.raises(AssertionError, match="NumPy's result should equal ours, but mean difference"):
         measure.measure(wrong, 0.0)
 
 
 def test_a_known_difference_is_told() -> None:
-    known = with_peer(prepare=work.one_by_one(lambda plane: plane * 2 + 1), differs="adds one")
+    known = with_peer(prepare=task.one_by_one(lambda plane: plane * 2 + 1), differs="adds one")
     peer = measure.measure(known, 0.0)["NumPy"]
     assert isinstance(peer, measure.Measured)
     assert peer.facts["likeness"] == "mean difference from ours 1.000"
@@ -206,16 +206,16 @@ def test_peak_memory_of_a_known_call() -> None:
 
 
 def test_case_names_are_unique() -> None:
-    names = [case.name for case in all_cases()]
+    names = [case.name for case in all_workloads()]
     assert len(names) == len(set(names))
 
 
 def test_every_case_has_ours_first() -> None:
-    assert {case.entrants()[0].name for case in all_cases()} == {work.OURS}
+    assert {case.entrants()[0].name for case in all_workloads()} == {task.OURS}
 
 
 def test_shown_cases_exist() -> None:
-    assert set(readme.SHOWN) <= {case.name for case in all_cases()}
+    assert set(readme.SHOWN) <= {case.name for case in all_workloads()}
 
 
 def test_the_plain_loop_is_named_by_the_decoder_that_pydicom_chooses() -> None:
@@ -233,7 +233,7 @@ def test_the_plain_loop_is_named_by_the_decoder_that_pydicom_chooses() -> None:
     assert alike == [prepare_speed.chosen_decoder()]
     assert np.array_equal(pixel_array(dataset), chosen)
     ours, plain, pillow = decoding.PREPARE.entrants
-    assert [ours.name, plain.name, pillow.name] == [work.OURS, *prepare_speed.DECODERS]
+    assert [ours.name, plain.name, pillow.name] == [task.OURS, *prepare_speed.DECODERS]
     assert pillow.differs == ""
     assert (prepare_speed.chosen_decoder() in plain.differs) == (prepare_speed.chosen_decoder() != "pillow")
 
@@ -312,7 +312,7 @@ def test_a_loss_is_printed_with_its_reason(tmp_path: Path) -> None:
 def test_training_is_judged_by_images_a_second(tmp_path: Path, ratio: float, verdict: str) -> None:
     shape = {"units": 16, "unit": "pair", "images": 2}
     rows = [
-        facts(goals.TRAINING_STEP, work.OURS, 0.05, 1.0, **shape),
+        facts(goals.TRAINING_STEP, task.OURS, 0.05, 1.0, **shape),
         facts(goals.TRAINING_STEP, "bare step", 0.05 * ratio, ratio, **shape),
     ]
     sheet = scoreboard.markdown(results_file.load(write_results(tmp_path, rows) / results_file.NAME))
@@ -322,13 +322,13 @@ def test_training_is_judged_by_images_a_second(tmp_path: Path, ratio: float, ver
 
 
 def test_goals_are_of_cases_that_exist() -> None:
-    names = {case.name for case in all_cases()}
+    names = {case.name for case in all_workloads()}
     assert {goals.TRAINING_STEP, goals.PREPARE, goals.LARGE_BATCH} <= names
 
 
 def test_growth_takes_one_row_a_size(tmp_path: Path) -> None:
     rows = [
-        facts(f"lung segmentation, {batch} x {size}", work.OURS, size**2 * 1e-9, 1, batch=batch, size=size)
+        facts(f"lung segmentation, {batch} x {size}", task.OURS, size**2 * 1e-9, 1, batch=batch, size=size)
         for batch, size in ((32, 128), (8, 256), (64, 256))
     ]
     results = results_file.load(write_results(tmp_path, rows) / results_file.NAME)

@@ -1,13 +1,13 @@
-"""Every piece of work and its cases: a module each."""
+"""Every piece of work and its workloads: a module each."""
 
 from __future__ import annotations
 
-from ..work import Case
+from ..task import Workload
 from . import augmentation, decoding, density, labelling, masks, segmentation, tones, training
 
 MODULES = (tones, masks, labelling, segmentation, augmentation, density, decoding, training)
 
 
-def all_cases() -> list[Case]:
+def all_workloads() -> list[Workload]:
     """In the order of the scoreboard."""
-    return [case for module in MODULES for case in module.CASES]
+    return [workload for module in MODULES for workload in module.WORKLOADS]

@@ -12,21 +12,21 @@ from anatpaste_gpu import ops
 
 from .. import pictures
 from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
-from ..timing import Call
-from ..work import (
+from ..task import (
     ALL_THREADS,
     Array,
-    Case,
     Entrant,
     Inputs,
-    Work,
+    Task,
+    Workload,
     as_array,
-    cases_of,
     distance,
     one_by_one,
     ours,
     synchronised,
+    workloads_of,
 )
+from ..timing import Call
 from . import stages
 from .entering import cv_cuda_entrant, from_cupy, on_cupy
 
@@ -65,7 +65,7 @@ def kornia_clahe(inputs: Inputs) -> Call:
     return synchronised(lambda: kornia.clahe(images), images.device.type)
 
 
-CLAHE = Work(
+CLAHE = Task(
     "CLAHE",
     (
         ours(ops.clahe, result=equalized),
@@ -118,7 +118,7 @@ def cv_cuda_thresholds(result: tuple[Tensor, Tensor]) -> Array:
     return of_256(highest_dark(result))
 
 
-OTSU = Work(
+OTSU = Task(
     "Otsu",
     (
         ours(ops.otsu_threshold, result=our_thresholds),
@@ -150,13 +150,13 @@ OTSU = Work(
     distance,
 )
 
-CASES = [
-    *cases_of(CLAHE, [(8, 256)]),
-    *(Case(CLAHE, 8, 256, setting, full=True) for setting in pictures.HARD_IMAGES),
-    *cases_of(CLAHE, [(64, 256)], threads=ALL_THREADS, full=True),
-    *cases_of(CLAHE, [(64, 256)], device="cuda"),
-    *cases_of(CLAHE, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
-    *cases_of(OTSU, [(8, 256)]),
-    *cases_of(OTSU, [(64, 256)], device="cuda"),
-    *cases_of(OTSU, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+WORKLOADS = [
+    *workloads_of(CLAHE, [(8, 256)]),
+    *(Workload(CLAHE, 8, 256, setting, full=True) for setting in pictures.HARD_IMAGES),
+    *workloads_of(CLAHE, [(64, 256)], threads=ALL_THREADS, full=True),
+    *workloads_of(CLAHE, [(64, 256)], device="cuda"),
+    *workloads_of(CLAHE, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+    *workloads_of(OTSU, [(8, 256)]),
+    *workloads_of(OTSU, [(64, 256)], device="cuda"),
+    *workloads_of(OTSU, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
 ]

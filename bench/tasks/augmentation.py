@@ -12,8 +12,8 @@ from anatpaste_gpu import batch_augment, image_jitter, segment_lungs
 
 from .. import pictures
 from ..peers.scikit_image import SKIMAGE, ScikitImage
+from ..task import ALL_THREADS, Array, Entrant, Inputs, Task, one_by_one, ours, synchronised, workloads_of
 from ..timing import Call
-from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, cases_of, one_by_one, ours, synchronised
 from . import stages
 
 OTHER_DRAWS = "other random draws"
@@ -118,7 +118,7 @@ def kornia_jitter(inputs: Inputs) -> Call:
     return synchronised(lambda: transform(colour)[:, :1] * 255, inputs.batch.device.type)
 
 
-BATCH_AUGMENT = Work(
+BATCH_AUGMENT = Task(
     "batch_augment",
     (
         ours(lambda images: batch_augment(images, seed=1)),
@@ -128,7 +128,7 @@ BATCH_AUGMENT = Work(
     pictures.images,
     changed,
 )
-PASTE = Work(
+PASTE = Task(
     "paste",
     (
         ours(image_jitter, our_paste),
@@ -138,7 +138,7 @@ PASTE = Work(
     pictures.images,
     changed,
 )
-JITTER = Work(
+JITTER = Task(
     "image jitter",
     (
         ours(lambda images: image_jitter(images, seed=1)),
@@ -166,14 +166,14 @@ JITTER = Work(
     changed,
 )
 
-CASES = [
-    *cases_of(BATCH_AUGMENT, [(32, 128), (8, 256), (4, 512), (2, 1024), (1, 2048)]),
-    *cases_of(BATCH_AUGMENT, [(1, 256), (64, 256), (256, 256)]),
-    *cases_of(BATCH_AUGMENT, [(64, 256)], threads=ALL_THREADS),
-    *cases_of(BATCH_AUGMENT, [(64, 256)], device="cuda"),
-    *cases_of(PASTE, [(64, 256), (4, 1024)]),
-    *cases_of(PASTE, [(64, 256)], threads=ALL_THREADS, full=True),
-    *cases_of(PASTE, [(64, 256)], device="cuda"),
-    *cases_of(JITTER, [(64, 256)]),
-    *cases_of(JITTER, [(64, 256)], device="cuda"),
+WORKLOADS = [
+    *workloads_of(BATCH_AUGMENT, [(32, 128), (8, 256), (4, 512), (2, 1024), (1, 2048)]),
+    *workloads_of(BATCH_AUGMENT, [(1, 256), (64, 256), (256, 256)]),
+    *workloads_of(BATCH_AUGMENT, [(64, 256)], threads=ALL_THREADS),
+    *workloads_of(BATCH_AUGMENT, [(64, 256)], device="cuda"),
+    *workloads_of(PASTE, [(64, 256), (4, 1024)]),
+    *workloads_of(PASTE, [(64, 256)], threads=ALL_THREADS, full=True),
+    *workloads_of(PASTE, [(64, 256)], device="cuda"),
+    *workloads_of(JITTER, [(64, 256)]),
+    *workloads_of(JITTER, [(64, 256)], device="cuda"),
 ]

@@ -18,8 +18,8 @@ from dev.radiographs import data_root, rsna_files
 
 from .. import pictures
 from ..prepare_speed import DECODERS, PILLOW_LOOP, PLAIN_LOOP, chosen_decoder, fill, loop
+from ..task import ALL_THREADS, Array, Entrant, Inputs, Task, one_by_one, ours, workloads_of
 from ..timing import Call
-from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, cases_of, one_by_one, ours
 
 JPEG, DICOM = "JPEG", "DICOM"
 MOST_FILES = 64
@@ -103,7 +103,7 @@ def our_reading(setting: str) -> Entrant:
     return ours(torch.clone, reading(setting, lambda path, size: read_image(path, size)[0]))
 
 
-DECODE_JPEG = Work(
+DECODE_JPEG = Task(
     "decode JPEG",
     (
         our_reading(JPEG),
@@ -121,7 +121,7 @@ DECODE_JPEG = Work(
     levels_apart,
     unit="file",
 )
-DECODE_DICOM = Work(
+DECODE_DICOM = Task(
     "decode DICOM",
     (
         our_reading(DICOM),
@@ -166,7 +166,7 @@ def asked_for(inputs: Inputs) -> list[Path]:
     return [files[int(number)] for number in inputs.batch.flatten()]
 
 
-PREPARE = Work(
+PREPARE = Task(
     "prepare",
     (ours(torch.clone, our_cache), plain_loop(PLAIN_LOOP), plain_loop(PILLOW_LOOP)),
     numbers,
@@ -174,9 +174,9 @@ PREPARE = Work(
     unit="file",
 )
 
-CASES = [
-    *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG),
-    *cases_of(DECODE_JPEG, [(32, 256)], setting=JPEG, threads=ALL_THREADS),
-    *cases_of(DECODE_DICOM, [(16, 256)], setting=DICOM),
-    *cases_of(PREPARE, [(64, 256)], setting=DICOM, threads=ALL_THREADS, patience=5),
+WORKLOADS = [
+    *workloads_of(DECODE_JPEG, [(32, 256)], setting=JPEG),
+    *workloads_of(DECODE_JPEG, [(32, 256)], setting=JPEG, threads=ALL_THREADS),
+    *workloads_of(DECODE_DICOM, [(16, 256)], setting=DICOM),
+    *workloads_of(PREPARE, [(64, 256)], setting=DICOM, threads=ALL_THREADS, patience=5),
 ]

@@ -11,8 +11,8 @@ from anatpaste_gpu import segment_lungs
 
 from .. import pictures
 from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
+from ..task import ALL_THREADS, Entrant, Inputs, Task, one_by_one, ours, overlap, synchronised, workloads_of
 from ..timing import Call
-from ..work import ALL_THREADS, Entrant, Inputs, Work, cases_of, one_by_one, ours, overlap, synchronised
 from . import stages
 from .entering import as_mask, from_cupy, on_cupy
 
@@ -54,7 +54,7 @@ def on_threads(count: int) -> Any:
     return prepare
 
 
-SEGMENTATION = Work(
+SEGMENTATION = Task(
     "lung segmentation",
     (
         ours(segment_lungs),
@@ -73,22 +73,22 @@ SEGMENTATION = Work(
     pictures.images,
     overlap,
 )
-SCALING = Work(
+SCALING = Task(
     "lung segmentation, threads",
     (ours(segment_lungs, on_threads(ALL_THREADS)), Entrant("one thread", on_threads(1))),
     pictures.images,
     overlap,
 )
 
-CASES = [
-    *cases_of(SEGMENTATION, [(32, 128), (8, 256), (4, 512), (2, 1024), (1, 2048)]),
-    *cases_of(SEGMENTATION, [(1, 256), (64, 256), (256, 256)]),
-    *cases_of(SEGMENTATION, [(64, 256)], threads=ALL_THREADS),
-    *cases_of(SEGMENTATION, [(64, 256)], device="cuda"),
+WORKLOADS = [
+    *workloads_of(SEGMENTATION, [(32, 128), (8, 256), (4, 512), (2, 1024), (1, 2048)]),
+    *workloads_of(SEGMENTATION, [(1, 256), (64, 256), (256, 256)]),
+    *workloads_of(SEGMENTATION, [(64, 256)], threads=ALL_THREADS),
+    *workloads_of(SEGMENTATION, [(64, 256)], device="cuda"),
     *(
-        case
+        workload
         for setting in pictures.HARD_IMAGES
-        for case in cases_of(SEGMENTATION, [(8, 256)], setting=setting)
+        for workload in workloads_of(SEGMENTATION, [(8, 256)], setting=setting)
     ),
-    *cases_of(SCALING, [(64, 256)], threads=ALL_THREADS),
+    *workloads_of(SCALING, [(64, 256)], threads=ALL_THREADS),
 ]

@@ -1,4 +1,4 @@
-"""The vocabulary: a piece of work, who enters to do it, and the cases in which they are timed."""
+"""The vocabulary: a piece of work, who enters to do it, and the workloads in which they are timed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL_THREADS = 0
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one call gets: a batch, on the device of the case, and the threads it may use."""
+    """What one call gets: a batch, on the device of the workload, and the threads it may use."""
 
     batch: Tensor
     threads: int
@@ -76,7 +76,7 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Work:
+class Task:
     """A piece of work.
 
     Attributes:
@@ -97,11 +97,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A piece of work at one size.
+class Workload:
+    """A task at one size.
 
     Attributes:
-        work: What is done.
+        task: What is done.
         batch: Images (or the work's unit) a call.
         size: Side in pixels.
         setting: Which pictures.
@@ -111,7 +111,7 @@ class Case:
         patience: How many times longer than others its rounds may take.
     """
 
-    work: Work
+    task: Task
     batch: int
     size: int
     setting: str = pictures.REAL
@@ -124,11 +124,11 @@ class Case:
     def name(self) -> str:
         """Unique, and what is printed."""
         where = self.device if self.device != "cpu" else "1 thread" if self.threads == 1 else "all threads"
-        return f"{self.work.name}, {self.setting}, {self.batch} x {self.size}, {where}"
+        return f"{self.task.name}, {self.setting}, {self.batch} x {self.size}, {where}"
 
     def entrants(self) -> list[Entrant]:
-        """Those that work on the case's device."""
-        return [entrant for entrant in self.work.entrants if self.device in entrant.devices]
+        """Those that work on the workload's device."""
+        return [entrant for entrant in self.task.entrants if self.device in entrant.devices]
 
 
 def one_by_one(function: Callable[[Any], Any]) -> Callable[[Inputs], Call]:
@@ -187,6 +187,6 @@ def distance(ours: Array, theirs: Array) -> str:
     return f"mean difference from ours {np.abs(ours - theirs).mean():.3f}"
 
 
-def cases_of(work: Work, shapes: Sequence[tuple[int, int]], **options: Any) -> list[Case]:
-    """A case a (batch, size)."""
-    return [Case(work, batch, size, **options) for batch, size in shapes]
+def workloads_of(task: Task, shapes: Sequence[tuple[int, int]], **options: Any) -> list[Workload]:
+    """A workload a (batch, size)."""
+    return [Workload(task, batch, size, **options) for batch, size in shapes]

@@ -6,7 +6,7 @@ import torch
 
 from anatpaste_gpu import ops
 
-from ..work import ALL_THREADS, Work, cases_of, ours, overlap
+from ..task import ALL_THREADS, Task, ours, overlap, workloads_of
 from . import stages
 from .entering import as_mask, cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
 
@@ -18,7 +18,7 @@ def small_removed(mask: torch.Tensor) -> torch.Tensor:
     return ops.remove_small_components(mask, stages.min_area(mask.shape[-1]))
 
 
-OPENING = Work(
+OPENING = Task(
     "opening",
     (
         ours(ops.binary_opening),
@@ -30,7 +30,7 @@ OPENING = Work(
     stages.dark,
     overlap,
 )
-CLEARING = Work(
+CLEARING = Task(
     "border clearing",
     (
         ours(ops.clear_border),
@@ -40,7 +40,7 @@ CLEARING = Work(
     stages.opened,
     overlap,
 )
-DILATION = Work(
+DILATION = Task(
     "dilation",
     (
         ours(ops.binary_dilation),
@@ -52,7 +52,7 @@ DILATION = Work(
     stages.cleared,
     overlap,
 )
-AREA_FILTER = Work(
+AREA_FILTER = Task(
     "area filter",
     (
         ours(small_removed),
@@ -63,14 +63,14 @@ AREA_FILTER = Work(
     overlap,
 )
 
-CASES = [
-    case
-    for work in (OPENING, CLEARING, DILATION, AREA_FILTER)
-    for case in (
-        *cases_of(work, [(8, 256)]),
-        *cases_of(work, [(64, 256)], threads=ALL_THREADS, full=True),
-        *cases_of(work, [(64, 256)], device="cuda"),
-        *cases_of(work, [(8, 256)], setting="noise 50 %", full=True),
-        *cases_of(work, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+WORKLOADS = [
+    workload
+    for task in (OPENING, CLEARING, DILATION, AREA_FILTER)
+    for workload in (
+        *workloads_of(task, [(8, 256)]),
+        *workloads_of(task, [(64, 256)], threads=ALL_THREADS, full=True),
+        *workloads_of(task, [(64, 256)], device="cuda"),
+        *workloads_of(task, [(8, 256)], setting="noise 50 %", full=True),
+        *workloads_of(task, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
     )
 ]

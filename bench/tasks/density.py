@@ -11,8 +11,19 @@ from torch.nn import functional
 
 from anatpaste_gpu import KernelDensity
 
+from ..task import (
+    ALL_THREADS,
+    Array,
+    Entrant,
+    Inputs,
+    Task,
+    as_array,
+    batched,
+    ours,
+    synchronised,
+    workloads_of,
+)
 from ..timing import Call
-from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, as_array, batched, cases_of, ours, synchronised
 
 DIMENSIONS = 512
 EMBEDDINGS = "embeddings"
@@ -79,7 +90,7 @@ def scikit_learn_fit(inputs: Inputs) -> Call:
     return lambda: np.asarray(Peer(bandwidth=1.0).fit(data).tree_.data)
 
 
-SCORE = Work(
+SCORE = Task(
     "KDE score",
     (
         ours(torch.clone, our_scores, scored),
@@ -91,7 +102,7 @@ SCORE = Work(
     unit="query",
     images=0,
 )
-FIT = Work(
+FIT = Task(
     "KDE fit",
     (
         ours(torch.clone, our_fit),
@@ -103,9 +114,9 @@ FIT = Work(
     images=0,
 )
 
-CASES = [
-    *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS),
-    *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, device="cuda"),
-    *cases_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, threads=ALL_THREADS),
-    *cases_of(FIT, [(1, 6614)], setting=EMBEDDINGS),
+WORKLOADS = [
+    *workloads_of(SCORE, [(600, 6614)], setting=EMBEDDINGS),
+    *workloads_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, device="cuda"),
+    *workloads_of(SCORE, [(600, 6614)], setting=EMBEDDINGS, threads=ALL_THREADS),
+    *workloads_of(FIT, [(1, 6614)], setting=EMBEDDINGS),
 ]

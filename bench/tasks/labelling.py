@@ -9,7 +9,7 @@ import numpy as np
 from anatpaste_gpu import ops
 
 from .. import pictures
-from ..work import ALL_THREADS, Array, Case, Work, as_array, cases_of, ours
+from ..task import ALL_THREADS, Array, Task, Workload, as_array, ours, workloads_of
 from . import stages
 from .entering import cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
 
@@ -43,7 +43,7 @@ def same_share(ours: Array, theirs: Array) -> str:
     return f"{(ours == theirs).mean():.1%} of the labels equal"
 
 
-LABELLING = Work(
+LABELLING = Task(
     "labelling",
     (
         ours(ops.label_components, result=labels_of_batch),
@@ -64,11 +64,11 @@ LABELLING = Work(
     same_share,
 )
 
-CASES = [
-    *cases_of(LABELLING, [(8, 256)]),
-    *cases_of(LABELLING, [(64, 256)], threads=ALL_THREADS, full=True),
-    *cases_of(LABELLING, [(64, 256)], device="cuda"),
-    *(Case(LABELLING, 8, 256, setting) for setting in pictures.HARD_MASKS),
-    *(Case(LABELLING, 4, 1024, setting, full=True) for setting in pictures.HARD_MASKS),
-    *cases_of(LABELLING, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
+WORKLOADS = [
+    *workloads_of(LABELLING, [(8, 256)]),
+    *workloads_of(LABELLING, [(64, 256)], threads=ALL_THREADS, full=True),
+    *workloads_of(LABELLING, [(64, 256)], device="cuda"),
+    *(Workload(LABELLING, 8, 256, setting) for setting in pictures.HARD_MASKS),
+    *(Workload(LABELLING, 4, 1024, setting, full=True) for setting in pictures.HARD_MASKS),
+    *workloads_of(LABELLING, [(32, 128), (8, 512), (4, 1024), (1, 2048)], full=True),
 ]

@@ -10,8 +10,8 @@ import torch
 
 from ..peers.ndimage import CUPY, SCIPY, NdImage
 from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
+from ..task import Array, Entrant, Inputs, as_array, one_by_one, synchronised
 from ..timing import Call
-from ..work import Array, Entrant, Inputs, as_array, one_by_one, synchronised
 
 Prepare = Callable[[Inputs], Call]
 #: (library's module or object, size of the images) -> its function of one image.

@@ -14,8 +14,8 @@ from anatpaste_gpu.methods import Recipe
 from anatpaste_gpu.methods.pretext import AnatPasteNet
 
 from .. import pictures
+from ..task import ALL_THREADS, Array, Entrant, Inputs, Task, as_array, ours, synchronised, workloads_of
 from ..timing import Call
-from ..work import ALL_THREADS, Array, Entrant, Inputs, Work, as_array, cases_of, ours, synchronised
 from .augmentation import loop_of, pil_jitter, published
 
 Twins = Callable[[], Tensor]
@@ -80,7 +80,7 @@ def brightness(ours: Array, theirs: Array) -> str:
     return f"mean grey of the batch {theirs.mean() / ours.mean():.3f} of ours"
 
 
-STEP = Work(
+STEP = Task(
     "training step",
     (
         ours(torch.clone, step_on(our_twins)),
@@ -102,9 +102,9 @@ STEP = Work(
 # The augmentation is less than 0.5 % of a step: only many rounds of the processor's clock tell.
 PATIENCE = 30
 
-CASES = [
-    *cases_of(STEP, [(16, 256)], patience=PATIENCE),
-    *cases_of(STEP, [(16, 256)], threads=ALL_THREADS, patience=PATIENCE),
-    *cases_of(STEP, [(32, 256)], patience=PATIENCE, full=True),
-    *cases_of(STEP, [(64, 256)], device="cuda"),
+WORKLOADS = [
+    *workloads_of(STEP, [(16, 256)], patience=PATIENCE),
+    *workloads_of(STEP, [(16, 256)], threads=ALL_THREADS, patience=PATIENCE),
+    *workloads_of(STEP, [(32, 256)], patience=PATIENCE, full=True),
+    *workloads_of(STEP, [(64, 256)], device="cuda"),
 ]
