@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse.typing import register_type
 
 from anatpaste_gpu.distributed import RankLost, speaks
 from anatpaste_gpu.methods import get_method, method_names
@@ -17,7 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.config import PLACE_NAMES, presets
-from anatpaste_gpu.setting_types import sections
+from anatpaste_gpu.setting_types import RESTRICTED, sections
 from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.training import Interrupted, train, train_seeds
 from anatpaste_gpu.training.seeds import seed_configs
@@ -132,6 +133,8 @@ def build_parser(
     """The parser, with the values of a preset, or of a run to be continued, as its defaults."""
     defaults = presets()[preset] if run is None else RunFolder(run).config
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    for number in RESTRICTED:
+        register_type(number, serializer=int if issubclass(number, int) else float)
     parser = _Parser(
         prog=program,
         description="Trains an anomaly detector on normal chest radiographs and reports how well it does. "
