@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 import anatpaste_gpu
-from anatpaste_gpu.cli.outcome import EXIT_CODES
+from anatpaste_gpu.cli.outcome import EXIT_CODES, WRONG_USAGE, say
+from anatpaste_gpu.extras import MissingExtra, require
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 #: Word -> what it does; each is a module of this package with `run(arguments) -> int`.
@@ -19,6 +20,15 @@ COMMANDS = {
     "report": "make one self-contained page, and figures, of finished runs",
     "reproduce": "fill one of the paper's tables: all runs, the table, a page",
     "augment": "draw a gallery, or write a folder, of augmented images",
+}
+#: Word -> the extra that it needs.
+_EXTRAS = {
+    "prepare": "data",
+    "train": "train",
+    "score": "train",
+    "report": "report",
+    "reproduce": "report",
+    "augment": "report",
 }
 _EXAMPLE = """\
 from nothing to a page:
@@ -33,9 +43,28 @@ one of the paper's tables:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, one of `EXIT_CODES`."""
     options = _build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
-    # Imported now and not above: --help need not wait for what only one command uses.
-    module = importlib.import_module(f"anatpaste_gpu.cli.{options.command}")
-    status: int = module.run(options.arguments)
+    return _carry_out(options.command, options.arguments)
+
+
+def train_command() -> int:
+    """The console command `anatpaste-train`, which train.py is too."""
+    return _carry_out("train", sys.argv[1:], start="main")
+
+
+def score_command() -> int:
+    """The console command `anatpaste-score`."""
+    return _carry_out("score", sys.argv[1:])
+
+
+def _carry_out(command: str, arguments: Sequence[str], *, start: str = "run") -> int:
+    try:
+        require("this command", _EXTRAS[command])
+        # Imported now and not above: --help need not wait for what only one command uses.
+        module = importlib.import_module(f"anatpaste_gpu.cli.{command}")
+        status: int = getattr(module, start)(arguments)
+    except MissingExtra as error:
+        say(command, str(error))
+        return WRONG_USAGE
     return status
 
 

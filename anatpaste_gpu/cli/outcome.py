@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from anatpaste_gpu.extras import MissingExtra
+
 DONE, FAILED, WRONG_USAGE, PARTLY_DONE = 0, 1, 2, 3
 EXIT_CODES = {
     "0": "done",
     "1": "it cannot be done; one sentence on standard error says why",
-    "2": "the command line is wrong",
+    "2": "the command line is wrong, or what it asks for is not installed",
     "3": "done in part: some files, data sets or runs were left out; names and reasons are on standard error",
     "128+n": "stopped by signal n (130 is Ctrl-C); the same command continues a training run or a table",
 }
@@ -35,6 +37,8 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
             except KeyboardInterrupt:
                 say(command, "stopped.")
                 return 128 + signal.SIGINT
+            except MissingExtra:
+                raise  # the command `anatpaste` says it, as it does for what is missed on import
             except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
                 say(command, str(error))
                 return FAILED

@@ -3,6 +3,10 @@
 `load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
 """
 
+from anatpaste_gpu.extras import require
+
+require("anatpaste_gpu.data", "data")
+
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import IMAGE_SUFFIXES, find_images, read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
+from anatpaste_gpu.extras import require
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MIN_IMAGE_SIZE = 16
@@ -70,6 +71,7 @@ def read_grey(path: Path) -> Image.Image:
     kind = _kind(path, content)
     if kind == "dicom":
         # pydicom is slow to import, and a machine that only trains on phantoms or PNGs may lack it.
+        require("Reading a DICOM file", "data", "pydicom")
         from anatpaste_gpu.data.dicom import read_dicom
 
         return read_dicom(path, content, MAX_PIXELS)

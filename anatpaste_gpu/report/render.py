@@ -52,7 +52,7 @@ def write_report(
 
     Raises:
         ValueError: no run was given, or the data set or a model cannot be read.
-        ModuleNotFoundError: Grad-CAM is asked for and the extra `report` is not installed.
+        MissingExtra: Grad-CAM is asked for and the extra `report` is not installed.
     """
     if not runs:
         raise ValueError("a report needs at least one run, got none.")
