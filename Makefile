@@ -24,7 +24,7 @@ $(SETUP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[test,dev,dicom]'
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[all,test,dev,dicom]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)
@@ -110,6 +110,10 @@ format: $(SETUP)  ## ruff and clang-format, in place
 .PHONY: types
 types: $(SETUP)  ## mypy
 	$(BIN)/mypy
+
+.PHONY: floors
+floors: $(CPU_BUILD)  ## the lowest declared version of every dependency, in a clean environment: does all of it work?
+	$(BIN)/python -m dev.floors
 
 .PHONY: clean
 clean:  ## remove what was built (not .venv)

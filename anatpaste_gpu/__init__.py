@@ -7,33 +7,27 @@ lungs = anatpaste_gpu.segment_lungs(images)       # bool (B,1,H,W)
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _extension, ops
-from .augment import (
-    AnatPasteParams,
-    AugmentAux,
-    CutPasteAux,
-    CutPasteParams,
-    batch_augment,
-    cut_paste,
-    image_jitter,
-)
-from .scorers import KernelDensity, Mahalanobis, NearestNeighbours
-from .segment import segment_lungs
-from .settings import AnatPasteConfig, CutPasteConfig
-
 if TYPE_CHECKING:
+    from . import ops
+    from ._extension import has_cuda_kernels, why_no_cuda_kernels
+    from .augment import (
+        AnatPasteParams,
+        AugmentAux,
+        CutPasteAux,
+        CutPasteParams,
+        batch_augment,
+        image_jitter,
+    )
+    from .augment.cut_paste import cut_paste
     from .augment.module import AnatPaste
+    from .scorers import KernelDensity, Mahalanobis, NearestNeighbours
+    from .segment import segment_lungs
+    from .settings import AnatPasteConfig, CutPasteConfig
 
-try:
-    __version__ = version("anatpaste_gpu")
-except PackageNotFoundError:  # run from a checkout that was not installed
-    __version__ = "0+unknown"
-
-has_cuda_kernels = _extension.has_cuda_kernels
-why_no_cuda_kernels = _extension.why_no_cuda_kernels
+    __version__: str
 
 __all__ = [
     "AnatPaste",
@@ -56,10 +50,41 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`AnatPaste` brings Kornia along, which takes seconds to import and which nothing else here needs."""
-    if name == "AnatPaste":
-        from .augment.module import AnatPaste
+#: Public name -> the module that has it. Imported when first asked for: torch alone takes seconds.
+_HOMES = {
+    "AnatPaste": "augment.module",  # not of `augment`, because Kornia takes seconds too
+    **dict.fromkeys(("AnatPasteParams", "AugmentAux", "CutPasteAux", "CutPasteParams"), "augment"),
+    **dict.fromkeys(("batch_augment", "cut_paste", "image_jitter"), "augment"),
+    **dict.fromkeys(("AnatPasteConfig", "CutPasteConfig"), "settings"),
+    **dict.fromkeys(("KernelDensity", "Mahalanobis", "NearestNeighbours"), "scorers"),
+    **dict.fromkeys(("has_cuda_kernels", "why_no_cuda_kernels"), "_extension"),
+    "segment_lungs": "segment",
+}
+#: Modules that are attributes without an import of their own.
+_MODULES = ("augment", "ops", "scorers", "segment", "settings")
 
-        return AnatPaste
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0+unknown"

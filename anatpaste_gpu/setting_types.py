@@ -1,6 +1,7 @@
 """Types of settings that the command line parses and that dataclasses check, and sections of settings.
 
-The restricted numbers are jsonargparse's, so that the parser and `Section` refuse the same values.
+The command line registers the restricted numbers with its parser, so that the parser and `Section` refuse the
+same values; nothing here needs a parser.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing_extensions import Self
 
 from anatpaste_gpu.setting_checks import plain
 
+_LOWER, _UPPER = (operator.ge, operator.gt), (operator.le, operator.lt)
+
 if TYPE_CHECKING:
     Count: TypeAlias = int
     WholeNumber: TypeAlias = int
@@ -36,19 +39,37 @@ if TYPE_CHECKING:
     NotNegative: TypeAlias = float
     Fraction: TypeAlias = float
 else:
-    from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
-    Count, WholeNumber = PositiveInt, NonNegativeInt
-    ImageSide = restricted_number_type("ImageSide", int, [(">=", 16), ("<=", 8192)])
-    GpuIndex = restricted_number_type("GpuIndex", int, (">=", -1))
-    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**63 - 1)])
-    Resamplings = restricted_number_type("Resamplings", int, (">=", 100))
-    Positive = restricted_number_type("Positive", float, [(">", 0.0), ("<", math.inf)])
-    NotNegative = restricted_number_type("NotNegative", float, [(">=", 0.0), ("<", math.inf)])
-    Fraction = restricted_number_type("Fraction", float, [(">=", 0.0), ("<", 1.0)])
+    def _restricted(name: str, base: type, *restrictions: tuple[Any, float]) -> type:
+        """A class of numbers within limits, made of a number or of its text."""
+
+        def make(cls: type, value: Any) -> Any:
+            number = base(value)
+            if isinstance(value, bool) or (isinstance(value, float) and number != value):
+                raise ValueError(f"must be a {'whole number' if base is int else 'number'}, got {value!r}")
+            if not _within(cls, number):
+                raise ValueError(f"must be {_limits(cls, base is int)}, got {value}")
+            return base.__new__(cls, number)
+
+        return type(name, (base,), {"_restrictions": restrictions, "__new__": make, "__module__": __name__})
+
+    Count = _restricted("Count", int, (operator.ge, 1))
+    WholeNumber = _restricted("WholeNumber", int, (operator.ge, 0))
+    ImageSide = _restricted("ImageSide", int, (operator.ge, 16), (operator.le, 8192))
+    GpuIndex = _restricted("GpuIndex", int, (operator.ge, -1))
+    Seed = _restricted("Seed", int, (operator.ge, 0), (operator.le, 2**63 - 1))
+    Resamplings = _restricted("Resamplings", int, (operator.ge, 100))
+    Positive = _restricted("Positive", float, (operator.gt, 0.0), (operator.lt, math.inf))
+    NotNegative = _restricted("NotNegative", float, (operator.ge, 0.0), (operator.lt, math.inf))
+    Fraction = _restricted("Fraction", float, (operator.ge, 0.0), (operator.lt, 1.0))
+
+#: All restricted numbers, for a parser to be told of.
+RESTRICTED: tuple[type, ...] = (
+    *(Count, WholeNumber, ImageSide, GpuIndex, Seed, Resamplings),
+    *(Positive, NotNegative, Fraction),
+)
 
 _Section = TypeVar("_Section", bound="Section")
-_LOWER, _UPPER = (operator.ge, operator.gt), (operator.le, operator.lt)
 
 
 class Section:
@@ -154,8 +175,12 @@ def _check_number(name: str, kind: Any, value: Any) -> None:
     whole = issubclass(kind, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f"{name} must be a {'whole number' if whole else 'number'}, got {value!r}.")
-    if not all(compare(value, bound) for compare, bound in kind._restrictions):  # False for NaN
+    if not _within(kind, value):
         raise ValueError(f"{name} must be {_limits(kind, whole)}, got {value}.")
+
+
+def _within(kind: Any, value: float) -> bool:
+    return all(compare(value, bound) for compare, bound in kind._restrictions)  # False for NaN
 
 
 def _limits(kind: Any, whole: bool) -> str:

@@ -20,6 +20,7 @@ LAYERS = (
         "checks",
         "devices",
         "draws",
+        "extras",
         "files",
         "notice",
         "operator_settings",

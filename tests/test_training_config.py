@@ -147,7 +147,7 @@ def test_files_of_before_sections_are_read() -> None:
     [
         (["--preset", "huge"], "--preset"),
         (["--epochs", "many"], '"epochs"'),
-        (["--epochs", "0"], '"epochs": Not of type PositiveInt: 0 does not conform to restriction v>0'),
+        (["--epochs", "0"], '"epochs": Not of type Count: must be at least 1, got 0'),
         (["--no-such-thing", "1"], "no_such_thing"),
         (["--config", "missing.yaml"], "missing.yaml"),
         (["--augmentation.margin", "-3"], "margin must lie in [0.0, 128.0], got -3.0"),

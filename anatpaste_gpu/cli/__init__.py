@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 import anatpaste_gpu
-from anatpaste_gpu.cli.outcome import EXIT_CODES, STOPPED, flush, say, take_any_name
+from anatpaste_gpu.cli.outcome import EXIT_CODES, STOPPED, WRONG_USAGE, flush, say, take_any_name
+from anatpaste_gpu.extras import MissingExtra, require
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 #: Word -> what it does; each is a module of this package with `run(arguments) -> int`.
@@ -19,6 +20,15 @@ COMMANDS = {
     "report": "make one self-contained page, and figures, of finished runs",
     "reproduce": "fill one of the paper's tables: all runs, the table, a page",
     "augment": "draw a gallery, or write a folder, of augmented images",
+}
+#: Word -> the extra that it needs.
+_EXTRAS = {
+    "prepare": "data",
+    "train": "train",
+    "score": "train",
+    "report": "report",
+    "reproduce": "report",
+    "augment": "report",
 }
 _EXAMPLE = """\
 from nothing to a page:
@@ -35,19 +45,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_any_name()
     try:
         options = _build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
-        return _run(options)
+        return _carry_out(options.command, options.arguments)
     finally:
         flush()  # what --help printed, too
 
 
-def _run(options: argparse.Namespace) -> int:
-    """The chosen command."""
+def train_command() -> int:
+    """The console command `anatpaste-train`, which train.py is too."""
+    return _carry_out("train", sys.argv[1:], start="main")
+
+
+def score_command() -> int:
+    """The console command `anatpaste-score`."""
+    return _carry_out("score", sys.argv[1:])
+
+
+def _carry_out(command: str, arguments: Sequence[str], *, start: str = "run") -> int:
     try:
+        require("this command", _EXTRAS[command])
         # Imported now and not above: --help need not wait for what only one command uses.
-        module = importlib.import_module(f"anatpaste_gpu.cli.{options.command}")
-        status: int = module.run(options.arguments)
+        module = importlib.import_module(f"anatpaste_gpu.cli.{command}")
+        status: int = getattr(module, start)(arguments)
+    except MissingExtra as error:
+        say(command, str(error))
+        return WRONG_USAGE
     except KeyboardInterrupt:
-        say(options.command, "stopped.")
+        say(command, "stopped.")
         return STOPPED
     return status
 

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
+from anatpaste_gpu.extras import MissingExtra
+
 DONE, FAILED, WRONG_USAGE, PARTLY_DONE = 0, 1, 2, 3
 STOPPED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 EXIT_CODES = {
     "0": "done",
     "1": "it cannot be done; one sentence on standard error says why",
-    "2": "the command line is wrong",
+    "2": "the command line is wrong, or what it asks for is not installed",
     "3": "done in part: some files, data sets or runs were left out; names and reasons are on standard error",
     "128+n": "stopped by signal n (130 is Ctrl-C); the same command continues a training run or a table",
 }
@@ -71,6 +73,8 @@ def with_sentences(command: str) -> Callable[[Command], Command]:
             except BrokenPipeError:
                 _silence(sys.stdout)
                 return NO_READER
+            except MissingExtra:
+                raise  # the command `anatpaste` says it, as it does for what is missed on import
             except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
                 say(command, str(error))
                 return FAILED

@@ -7,21 +7,25 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse.typing import register_type
 
 from anatpaste_gpu.cli.outcome import take_any_name
 from anatpaste_gpu.distributed import RankLost, speaks
+from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.config import PLACE_NAMES, presets
-from anatpaste_gpu.setting_types import sections, setting_names
+from anatpaste_gpu.setting_types import RESTRICTED, sections, setting_names
 from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.training import Interrupted, train, train_seeds
 from anatpaste_gpu.training.seeds import seed_configs
+
+if TYPE_CHECKING:
+    from anatpaste_gpu.report import RunPictures
 
 DEFAULT_PRESET = "paper"
 _PROGRAM = "train.py"
@@ -58,19 +62,31 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         return 0
     try:
         if seeds is None:
-            train(config, pictures=RunPictures())
+            train(config, pictures=_pictures())
         else:
-            train_seeds(config, seeds.numbers, parallel=seeds.parallel, pictures=RunPictures())
+            train_seeds(config, seeds.numbers, parallel=seeds.parallel, pictures=_pictures())
     except Interrupted as stopped:
         _say(str(stopped))
         return 128 + stopped.signal_number
     except KeyboardInterrupt:
         _say("Stopped; the same command continues the run.")
         return 128 + signal.SIGINT
+    except MissingExtra:
+        raise  # the command `anatpaste` says it, as it does for what is missed on import
     except (ValueError, TypeError, OSError, ModuleNotFoundError, RankLost) as error:
         _say(f"{program}: error: {error}")
         return 1
     return 0
+
+
+def _pictures() -> RunPictures | None:
+    """What draws the run's pictures; without the extra `report` none are drawn, which is said."""
+    try:
+        from anatpaste_gpu.report import RunPictures
+    except MissingExtra as error:
+        _say(f"No pictures will be drawn: {error}")
+        return None
+    return RunPictures()
 
 
 def _say(sentence: str) -> None:
@@ -136,6 +152,8 @@ def build_parser(
     """The parser, with the values of a preset, or of a run to be continued, as its defaults."""
     defaults = presets()[preset] if run is None else RunFolder(run).config
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    for number in RESTRICTED:
+        register_type(number, serializer=int if issubclass(number, int) else float)
     parser = _Parser(
         prog=program,
         description="Trains an anomaly detector on normal chest radiographs and reports how well it does. "

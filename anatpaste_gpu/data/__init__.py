@@ -3,6 +3,10 @@
 `load_dataset` is the one entry point; `read_image` reads a single PNG, JPEG or DICOM file the same way.
 """
 
+from anatpaste_gpu.extras import require
+
+require("anatpaste_gpu.data", "data")
+
 from anatpaste_gpu.data.discovery import IMAGE_SUFFIXES, Discovery, discover_images, find_images
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError, ImageReadWarning
 from anatpaste_gpu.data.images import read_image

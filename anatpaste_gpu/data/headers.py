@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anatpaste_gpu.data.progress import tracked
+from anatpaste_gpu.extras import require
 
 # Projection radiographs: computed, digital (and its retired name), film, angiography, fluoroscopy.
 RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "DR", "RG", "XA", "RF"})
@@ -48,6 +49,7 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Modality and view of one file; a file that cannot be read is marked, not raised."""
+    require("Reading a DICOM header", "data", "pydicom")
     # pydicom is slow to import, and only DICOM sets need it.
     from anatpaste_gpu.data.dicom_files import parsed
     from anatpaste_gpu.data.header_elements import value

@@ -17,6 +17,7 @@ from anatpaste_gpu.data.deep_png import deep_grey, is_deep_colour
 from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
+from anatpaste_gpu.extras import require
 
 MIN_IMAGE_SIZE = 16
 MAX_IMAGE_SIZE = 8192
@@ -68,6 +69,7 @@ def read_grey(path: Path) -> Image.Image:
     kind = _kind(path, content)
     if kind == "dicom":
         # pydicom is slow to import, and a machine that only trains on phantoms or PNGs may lack it.
+        require("Reading a DICOM file", "data", "pydicom")
         from anatpaste_gpu.data.dicom import read_dicom
 
         return read_dicom(path, content, MAX_PIXELS)

@@ -1,5 +1,9 @@
 """The numbers made of scores: metrics, intervals, tests."""
 
+from anatpaste_gpu.extras import require
+
+require("anatpaste_gpu.evaluation", "train", "scipy")
+
 from anatpaste_gpu.evaluation.bootstrap import auc_interval, metric_intervals
 from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
 from anatpaste_gpu.evaluation.findings import finding_metrics

@@ -55,7 +55,7 @@ def write_report(
     Raises:
         ValueError: no run was given, or the data set or a model cannot be read.
         OSError: the page cannot be written; found out first.
-        ModuleNotFoundError: Grad-CAM is asked for and the extra `report` is not installed.
+        MissingExtra: Grad-CAM is asked for and the extra `report` is not installed.
     """
     if not runs:
         raise ValueError("a report needs at least one run, got none.")

@@ -1,5 +1,9 @@
 """The paper's tables: which runs fill them, how they are made, and the figures read from their folders."""
 
+from anatpaste_gpu.extras import require
+
+require("anatpaste_gpu.reproduce", "train")
+
 from anatpaste_gpu.reproduce.experiments import TABLES, Table, plan_runs
 from anatpaste_gpu.reproduce.published import PUBLISHED, Published
 from anatpaste_gpu.reproduce.results import Record, read_records

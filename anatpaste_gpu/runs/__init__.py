@@ -1,5 +1,9 @@
 """A run from outside: its config, folder, records, checkpoints and ensembles; nobody else knows its files."""
 
+from anatpaste_gpu.extras import require
+
+require("anatpaste_gpu.runs", "train")
+
 from anatpaste_gpu.runs.config import Place, TrainConfig
 from anatpaste_gpu.runs.folder import RunFolder, SeedsFolder
 from anatpaste_gpu.runs.records import Run, ScoredImage, load_runs

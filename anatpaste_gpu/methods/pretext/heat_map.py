@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anatpaste_gpu.extras import require
+
 if TYPE_CHECKING:
     from anatpaste_gpu.methods.pretext.learner import PretextLearner
 
@@ -41,7 +43,7 @@ def grad_cam(learner: PretextLearner, images: Tensor, *, target: str = "score") 
 
     Raises:
         ValueError: `target` is unknown, or the backbone has no map of two or more cells.
-        ModuleNotFoundError: grad-cam is not installed; the sentence says how to.
+        MissingExtra: grad-cam is not installed; the sentence says how to.
     """
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}.")
@@ -137,12 +139,8 @@ def _sum_of(batch: Tensor) -> list[Callable[[Tensor], Tensor]]:
 
 
 def _grad_cam_class() -> Callable[..., Any]:
-    try:
-        from pytorch_grad_cam import GradCAM
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Grad-CAM needs the package grad-cam: pip install 'anatpaste_gpu[report]'."
-        ) from error
+    require("Grad-CAM", "report", "pytorch_grad_cam")
+    from pytorch_grad_cam import GradCAM
 
     class LayerSizedGradCAM(GradCAM):
         """At the layer's resolution: enlarging is for whoever draws."""

@@ -1,0 +1,101 @@
+"""One feature of each extra, small, from end to end: python -m dev.floor_smoke EXTRA (for dev/floors.py)."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+RUN = Path(tempfile.gettempdir()) / "anatpaste-floor-run"
+TINY = "--image-size 32 --batch-size 4 --epochs 1 --steps-per-epoch 2 --bootstrap-samples 100 --threads 1"
+
+
+def core() -> None:
+    """Compiled kernels, plain torch, the module and a scorer."""
+    import numpy as np
+    import torch
+
+    import anatpaste_gpu
+
+    images = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)
+    native = anatpaste_gpu.batch_augment(images, seed=1, backend="native")
+    portable = anatpaste_gpu.batch_augment(images, seed=1, backend="torch")
+    # Rounding to bytes: backends agree to the last step, as the tests of anat_paste say.
+    assert (native.int() - portable.int()).abs().max() <= 1
+    assert anatpaste_gpu.AnatPaste(p=1.0)(images.float() / 255).shape == images.shape
+    points = np.random.default_rng(0).normal(size=(50, 8))
+    for scorer in (anatpaste_gpu.KernelDensity, anatpaste_gpu.Mahalanobis, anatpaste_gpu.NearestNeighbours):
+        assert np.isfinite(scorer().fit(points).score_samples(points)).all()
+    print(f"torch {torch.__version__}, numpy {np.__version__}")
+
+
+def data() -> None:
+    """A DICOM and a PNG file."""
+    from PIL import Image
+    from pydicom.data import get_testdata_file
+
+    from anatpaste_gpu.data import load_dataset, read_image
+
+    assert read_image(str(get_testdata_file("CT_small.dcm")), 64).shape == (1, 64, 64)
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("L", (80, 80), 7).save(Path(folder) / "image.png")
+        assert (read_image(Path(folder) / "image.png", 64) == 7).all()
+    load_dataset("demo", image_size=32, progress=False, train_size=4, validation_size=2, test_size=2)
+
+
+def train() -> None:
+    """Trains on phantoms and scores an image."""
+    from PIL import Image
+
+    words = ["train", "--dataset", "demo", "--preset", "smoke", "--gpu", "-1", *TINY.split()]
+    command(*words, "--output", str(RUN), "--overwrite", "true")
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("L", (80, 80), 7).save(Path(folder) / "image.png")
+        command("score", str(RUN), folder, "--gpu", "-1")
+
+
+def report() -> None:
+    """The page of a run with pictures, which Grad-CAM is one of."""
+    train()
+    command(
+        "report", str(RUN), "-o", str(RUN / "page.html"), "--gpu", "-1", "--figures", str(RUN / "figures")
+    )
+
+
+def timm() -> None:
+    """A backbone of timm's."""
+    from anatpaste_gpu.methods.backbones import published_normalisation
+
+    print(published_normalisation("timm/resnet10t"))
+    words = ["train", "--dataset", "demo", "--preset", "smoke", "--gpu", "-1", *TINY.split()]
+    command(*words, "--backbone", "timm/resnet10t", "--output", str(RUN), "--overwrite", "true")
+
+
+def dicom() -> None:
+    """Lossless JPEG within DICOM."""
+    from pydicom.data import get_testdata_file
+
+    from anatpaste_gpu.data import read_image
+
+    path = get_testdata_file("JPGLosslessP14SV1_1s_1f_8b.dcm")
+    assert read_image(str(path), 64).float().std() > 0
+
+
+def cupy() -> None:
+    """Without a GPU no more than that it can be imported."""
+    import cupy
+
+    print(f"cupy {cupy.__version__} imported; its arrays need a GPU")
+
+
+def command(*words: str) -> None:
+    from anatpaste_gpu.cli import main
+
+    status = main(words)
+    assert status == 0, f"anatpaste {' '.join(words)} ended with {status}"
+
+
+if __name__ == "__main__":
+    {function.__name__: function for function in (core, data, train, report, timm, dicom, cupy)}[
+        sys.argv[1]
+    ]()
