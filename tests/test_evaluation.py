@@ -19,7 +19,7 @@ from anatpaste_gpu.evaluation.metrics import classification_metrics
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.pretext.embedding import embed
 from anatpaste_gpu.report.gallery import save_gallery
-from anatpaste_gpu.report.score_figures import save_histogram, save_roc
+from anatpaste_gpu.report.score_plots import save_histogram, save_roc
 from anatpaste_gpu.runs.records import save_scores
 from anatpaste_gpu.scorers.calibration import Calibration, best_f1_threshold
 from anatpaste_gpu.training.run import score_split

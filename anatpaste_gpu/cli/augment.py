@@ -19,8 +19,8 @@ from anatpaste_gpu.data.discovery import without_suffix
 from anatpaste_gpu.data.masks import check_masks, load_masks
 from anatpaste_gpu.files import check_folder, check_writable, write_atomically
 from anatpaste_gpu.methods.pretext import TASKS, Task
-from anatpaste_gpu.report.augmentation_figure import augmentation_figure
-from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.report.augmentation_plot import augmentation_plot
+from anatpaste_gpu.report.score_plots import save_plot
 from anatpaste_gpu.settings import AnatPasteConfig
 
 _PAPER = AnatPasteConfig()
@@ -132,7 +132,7 @@ def _draw_gallery(
         task = RECIPES[name]
         masks = _masks(kept, options, task)
         (columns[task.title],) = task.augment(images, seed=options.seed, index=numbers, masks=masks)
-    save_figure(augmentation_figure(columns), options.gallery)
+    save_plot(augmentation_plot(columns), options.gallery)
     tell(str(options.gallery))
 
 

@@ -11,7 +11,7 @@ from anatpaste_gpu.cli.outcome import DONE, say, tell, with_sentences
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.files import check_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.figures import save_figures
+from anatpaste_gpu.report.plots import save_plots
 from anatpaste_gpu.report.render import PICTURE_SIZE, write_report
 from anatpaste_gpu.runs import load_runs
 
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         )
     tell(f"{options.output}: {len(runs)} run(s), {options.output.stat().st_size / 1e6:.1f} MB.")
     if options.figures is not None:
-        for path in save_figures(cohorts, options.figures, data_root=options.data_root):
+        for path in save_plots(cohorts, options.figures, data_root=options.data_root):
             tell(str(path))
     for cohort in cohorts:
         say("report", f"{cohort.licence.title}: {cohort.licence.terms}")

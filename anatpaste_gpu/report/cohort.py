@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from anatpaste_gpu.data.licences import DataLicence, data_licence
 from anatpaste_gpu.evaluation.delong import DeLongResult
-from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
+from anatpaste_gpu.report.curve_plots import embedding_plot, roc_plot, training_plot
 from anatpaste_gpu.report.pictures import Insight, packed
-from anatpaste_gpu.report.theme import figure_svg
+from anatpaste_gpu.report.theme import plot_svg
 from anatpaste_gpu.runs.records import Run, compare
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
@@ -119,12 +119,10 @@ class Cohort:
         """Caption and SVG of each figure."""
         name = f"figure{self.number}"
         drawn = [
-            ("ROC curves", figure_svg(lambda: roc_figure(self.runs), f"{name}r", "ROC curves of the runs")),
+            ("ROC curves", plot_svg(lambda: roc_plot(self.runs), f"{name}r", "ROC curves of the runs")),
             (
                 "Training loss and validation AUC",
-                figure_svg(
-                    lambda: training_figure(self.runs), f"{name}t", "Training loss and validation AUC"
-                ),
+                plot_svg(lambda: training_plot(self.runs), f"{name}t", "Training loss and validation AUC"),
             ),
         ]
         for number, (run, insight) in enumerate(zip(self.runs, self.insights, strict=False)):
@@ -132,7 +130,7 @@ class Cohort:
                 continue
             caption = f"Embeddings of the test set (t-SNE): {run.title}"
             draw = _embedding_drawer(insight.embeddings, run)
-            drawn.append((caption, figure_svg(draw, f"{name}e{number}", caption)))
+            drawn.append((caption, plot_svg(draw, f"{name}e{number}", caption)))
         return drawn
 
 
@@ -166,4 +164,4 @@ def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
 
 
 def _embedding_drawer(embeddings: NDArray[np.float32], run: Run) -> Callable[[], Figure]:
-    return lambda: embedding_figure(embeddings, run.labels)
+    return lambda: embedding_plot(embeddings, run.labels)

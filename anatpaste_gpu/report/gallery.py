@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.report.score_plots import save_plot
 
 COLUMNS = ("image", "lung mask", "figure mask", "result")
 _LUNG_COLOUR = "#56B4E9"
@@ -47,7 +47,7 @@ def save_gallery(
         axes[0, column].set_title(title, fontsize=10)
     for one in axes.flat:
         one.set_axis_off()
-    save_figure(figure, path)
+    save_plot(figure, path)
 
 
 def _tint(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

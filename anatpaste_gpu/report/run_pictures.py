@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from anatpaste_gpu.evaluation.evaluate import ScoredSplit
-from anatpaste_gpu.report.augmentation_figure import augmentation_figure
+from anatpaste_gpu.report.augmentation_plot import augmentation_plot
 from anatpaste_gpu.report.gallery import COLUMNS, save_gallery
-from anatpaste_gpu.report.score_figures import save_figure, save_histogram, save_roc
+from anatpaste_gpu.report.score_plots import save_histogram, save_plot, save_roc
 from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -22,7 +22,7 @@ class RunPictures:
         if tuple(examples) == COLUMNS:
             save_gallery(folder.gallery, *examples.values())
         else:
-            save_figure(augmentation_figure(examples), folder.gallery)
+            save_plot(augmentation_plot(examples), folder.gallery)
 
     def scores(
         self,

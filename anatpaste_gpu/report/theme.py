@@ -11,7 +11,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
+from anatpaste_gpu.report.score_plots import ABNORMAL_COLOUR, NORMAL_COLOUR
 
 # A colour that no figure uses itself; the page's own text colour takes its place.
 _TEXT = "#010203"
@@ -28,7 +28,7 @@ _SETTINGS: dict[Any, Any] = {
 _IDENTIFIER = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 
 
-def figure_svg(draw: Callable[[], Figure], name: str, description: str) -> Markup:
+def plot_svg(draw: Callable[[], Figure], name: str, description: str) -> Markup:
     """Draws with the page's colours; the markup goes into HTML as it is.
 
     Args:

@@ -34,7 +34,7 @@ def overview(records: Sequence[Record]) -> Sheet:
         cells = [get_method(method).title]
         for dataset in datasets:
             record = whole.get((dataset, method))
-            cells += ["not run" if record is None else figure(record), published(dataset, method, "auc")]
+            cells += ["not run" if record is None else value(record), published(dataset, method, "auc")]
         rows.append(tuple(cells))
     return Sheet("AUC by method and data set", tuple(columns), tuple(rows))
 
@@ -48,7 +48,7 @@ def details(records: Sequence[Record]) -> list[Sheet]:
         rows = [
             (
                 get_method(method).title,
-                *(figure(table[method, name]) if (method, name) in table else "" for name in metrics),
+                *(value(table[method, name]) if (method, name) in table else "" for name in metrics),
             )
             for method in dict.fromkeys(record.method for record in own)
         ]
@@ -74,7 +74,7 @@ def by_finding(records: Sequence[Record]) -> list[Sheet]:
         for finding in dict.fromkeys(record.finding for record in own):
             count = next(record.abnormal for record in own if record.finding == finding)
             cells = [table.get((finding, method)) for method in methods]
-            shown = ["" if record is None else figure(record) for record in cells]
+            shown = ["" if record is None else value(record) for record in cells]
             rows.append((f"{finding or 'all abnormal'}\n{count} images", *shown))
         columns = ("Finding", *(get_method(method).title for method in methods))
         sheets.append(Sheet(f"{_title(dataset)}: AUC by finding", columns, tuple(rows)))
@@ -95,13 +95,13 @@ def ablations(records: Sequence[Record], tests: Mapping[tuple[str, str], DeLongR
             elif test is None:
                 gap = chance = "not comparable"
             paper = published(dataset, record.method, "auc")
-            rows.append((get_method(record.method).title, figure(record), paper, gap, chance))
+            rows.append((get_method(record.method).title, value(record), paper, gap, chance))
         columns = ("Method", "AUC", "AUC, paper", f"{get_method(FULL_METHOD).title} minus this", "p (DeLong)")
         sheets.append(Sheet(f"{_title(dataset)}: ablations", columns, tuple(rows)))
     return sheets
 
 
-def figure(record: Record) -> str:
+def value(record: Record) -> str:
     """The value, and behind a line feed its interval; of several seeds the mean and standard deviation."""
     if record.deviation is not None:
         return f"{record.value:.3f} ± {record.deviation:.3f}\n{len(record.seeds)} seeds"

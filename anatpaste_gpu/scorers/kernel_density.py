@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.validation import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.setting_types import Positive, Section
 
 

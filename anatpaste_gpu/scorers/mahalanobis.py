@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.validation import MAX_ELEMENTS
 from anatpaste_gpu.setting_types import Section
 
 

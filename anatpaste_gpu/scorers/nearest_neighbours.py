@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.validation import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.setting_types import Count, Section
 
 #: What is made of the k distances: their mean, or the largest of them.

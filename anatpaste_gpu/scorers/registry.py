@@ -8,8 +8,8 @@ from typing import Literal
 from anatpaste_gpu.scorers.kernel_density import KernelDensitySettings
 from anatpaste_gpu.scorers.mahalanobis import MahalanobisSettings
 from anatpaste_gpu.scorers.nearest_neighbours import NearestNeighboursSettings
-from anatpaste_gpu.scorers.points import MAX_ELEMENTS
 from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.validation import MAX_ELEMENTS
 from anatpaste_gpu.setting_types import Section
 
 

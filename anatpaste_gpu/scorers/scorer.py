@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from anatpaste_gpu.arrays import as_tensor
-from anatpaste_gpu.scorers.points import as_points, as_queries, check_count
+from anatpaste_gpu.scorers.validation import as_points, as_queries, check_count
 
 
 class Scorer(BaseEstimator, ABC):

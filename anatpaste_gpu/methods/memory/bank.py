@@ -11,7 +11,7 @@ from torch.nn import functional
 from anatpaste_gpu.methods.memory.coreset import k_centre_greedy, project
 from anatpaste_gpu.methods.memory.scaling import scaling_of
 from anatpaste_gpu.methods.memory.settings import MemorySettings
-from anatpaste_gpu.scorers.points import full_precision
+from anatpaste_gpu.scorers.validation import full_precision
 
 _MEBIBYTE = 1 << 20
 _BYTES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.scorers.points import full_precision
+from anatpaste_gpu.scorers.validation import full_precision
 
 
 def k_centre_greedy(points: Tensor, count: int, first: Tensor) -> Tensor:

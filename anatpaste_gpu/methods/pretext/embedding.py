@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET
 from anatpaste_gpu.methods.pretext.network import AnatPasteNet
-from anatpaste_gpu.scorers.points import BYTES_PER_ELEMENT, MAX_ELEMENTS
+from anatpaste_gpu.scorers.validation import BYTES_PER_ELEMENT, MAX_ELEMENTS
 
 _BATCH = 64
 _MEBIBYTE = 1 << 20

@@ -23,7 +23,7 @@ ABNORMAL_COLOUR = "#D55E00"
 _BINS = 30
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_plot(figure: Figure, path: Path) -> None:
     """Renders with Agg (no display needed) and writes a PNG, whole or not at all."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
@@ -54,7 +54,7 @@ def save_roc(
     false_positive, true_positive, _ = metrics.roc_curve(truth, values)
     area = auc(truth, values)
     decisions = calibration.decide(values)
-    figure, axes = _new_figure((5.2, 5.4), title)
+    figure, axes = _new_plot((5.2, 5.4), title)
     label = f"AUC {area:.3f} (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="chance")
     axes.plot(false_positive, true_positive, color=NORMAL_COLOUR, linewidth=2, label=label)
@@ -72,7 +72,7 @@ def save_roc(
     )
     axes.set_aspect("equal")
     axes.legend(loc="lower right", frameon=False, fontsize=8)
-    save_figure(figure, path)
+    save_plot(figure, path)
 
 
 def save_histogram(
@@ -91,7 +91,7 @@ def save_histogram(
     threshold = float(calibration.normalise(calibration.threshold))
     low, high = min(normalised.min(), threshold), max(normalised.max(), threshold)
     edges = np.linspace(low, high, _BINS + 1)
-    figure, axes = _new_figure((6.4, 4.2), title)
+    figure, axes = _new_plot((6.4, 4.2), title)
     for kind, colour, hatch in ((0, NORMAL_COLOUR, None), (1, ABNORMAL_COLOUR, "///")):
         chosen = normalised[truth == kind]
         name = ("normal", "abnormal")[kind]
@@ -107,10 +107,10 @@ def save_histogram(
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1.5, label=f"threshold {threshold:.3f}")
     axes.set(xlabel="normalised anomaly score (0 to 1 spans the validation set)", ylabel="images")
     axes.legend(frameon=False, fontsize=8)
-    save_figure(figure, path)
+    save_plot(figure, path)
 
 
-def _new_figure(size: tuple[float, float], title: str) -> tuple[Figure, Axes]:
+def _new_plot(size: tuple[float, float], title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)

@@ -17,7 +17,7 @@ _FRAME = "#E69F00"
 _CHANGED = 8  # grey levels; less than this is rounding or the outskirts of a blur
 
 
-def augmentation_figure(columns: Mapping[str, Tensor]) -> Figure:
+def augmentation_plot(columns: Mapping[str, Tensor]) -> Figure:
     """One row an image, one column a mapping entry; in a corner of each the place that changed, enlarged.
 
     The place is the box around all pixels that differ from the first column; the first column shows the last

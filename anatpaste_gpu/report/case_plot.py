@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
+from anatpaste_gpu.report.score_plots import ABNORMAL_COLOUR, NORMAL_COLOUR
 
 #: Rows of the figure: label and decision.
 KINDS = (
@@ -65,7 +65,7 @@ def choose_cases(
     return chosen
 
 
-def case_figure(cases: Sequence[ScoredPicture], columns: int) -> Figure:
+def case_plot(cases: Sequence[ScoredPicture], columns: int) -> Figure:
     """A row for each of `KINDS` that occurs; right ones have a tick, wrong ones a cross and a frame.
 
     Args:

@@ -9,18 +9,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
+from anatpaste_gpu.report.case_plot import ScoredPicture, case_plot, choose_cases
 from anatpaste_gpu.report.cohort import Cohort
-from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
+from anatpaste_gpu.report.curve_plots import embedding_plot, roc_plot, training_plot
 from anatpaste_gpu.report.pictures import Insight, test_images
-from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.report.score_plots import save_plot
 from anatpaste_gpu.runs.records import Run
 
 _COLUMNS = 6
 _SIDE = 256
 
 
-def save_figures(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
+def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
     """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
 
     Args:
@@ -37,24 +37,24 @@ def save_figures(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | N
         stem = f"{cohort.dataset}-{cohort.number}"
         title = cohort.licence.title
         drawn: dict[str, tuple[Figure, str]] = {
-            f"{stem}-roc": (roc_figure(cohort.runs), title),
-            f"{stem}-training": (training_figure(cohort.runs), title),
+            f"{stem}-roc": (roc_plot(cohort.runs), title),
+            f"{stem}-training": (training_plot(cohort.runs), title),
         }
         for number, (run, insight) in enumerate(zip(cohort.runs, cohort.insights, strict=False)):
             own, title = f"{stem}-{number}", run.title
             if insight.embeddings is not None:
-                embeddings = embedding_figure(insight.embeddings, run.labels)
+                embeddings = embedding_plot(insight.embeddings, run.labels)
                 drawn[f"{own}-embeddings"] = embeddings, f"{title}, t-SNE"
             chosen = _chosen(run, insight, data_root)
             plain = [dataclasses.replace(case, heatmap=None) for case in chosen]
-            drawn[f"{own}-cases"] = case_figure(plain, _COLUMNS), f"{title}, normalised scores"
+            drawn[f"{own}-cases"] = case_plot(plain, _COLUMNS), f"{title}, normalised scores"
             if insight.heatmaps is not None:
                 caption = f"{title}, normalised scores, Grad-CAM (each on its own scale)"
-                drawn[f"{own}-gradcam"] = case_figure(chosen, _COLUMNS), caption
+                drawn[f"{own}-gradcam"] = case_plot(chosen, _COLUMNS), caption
         for name, (figure, caption) in drawn.items():
             figure.supxlabel(f"{caption}\n{NOT_FOR_CLINICAL_USE}", fontsize=7, color="0.35")
             written.append(folder / f"{name}.png")
-            save_figure(figure, written[-1])
+            save_plot(figure, written[-1])
     return written
 
 

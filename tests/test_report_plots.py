@@ -16,11 +16,11 @@ from anatpaste_gpu.data import read_entries
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.pretext import PretextLearner
 from anatpaste_gpu.methods.pretext.heat_map import _Explained, as_map, grad_cam
-from anatpaste_gpu.report.augmentation_figure import augmentation_figure, changed_box
-from anatpaste_gpu.report.case_figure import ScoredPicture, case_figure, choose_cases
-from anatpaste_gpu.report.curve_figures import embedding_figure, roc_figure, training_figure
+from anatpaste_gpu.report.augmentation_plot import augmentation_plot, changed_box
+from anatpaste_gpu.report.case_plot import ScoredPicture, case_plot, choose_cases
+from anatpaste_gpu.report.curve_plots import embedding_plot, roc_plot, training_plot
 from anatpaste_gpu.report.pictures import to_bytes
-from anatpaste_gpu.report.score_figures import save_figure
+from anatpaste_gpu.report.score_plots import save_plot
 from anatpaste_gpu.runs.records import compare, load_runs
 
 from .detectors import fitted
@@ -197,24 +197,24 @@ def test_heatmap_refuses_an_unknown_target(learner: PretextLearner) -> None:
 
 def test_curves_of_two_runs(finished_runs: list[Path], tmp_path: Path) -> None:
     runs = load_runs(finished_runs)
-    save_figure(roc_figure(runs), tmp_path / "both.png")
-    save_figure(roc_figure(runs[:1]), tmp_path / "one.png")
+    save_plot(roc_plot(runs), tmp_path / "both.png")
+    save_plot(roc_plot(runs[:1]), tmp_path / "one.png")
     assert (picture(tmp_path / "both.png") != picture(tmp_path / "one.png")).any()
-    save_figure(training_figure(runs), tmp_path / "training.png")
+    save_plot(training_plot(runs), tmp_path / "training.png")
     picture(tmp_path / "training.png")
 
 
 def test_embeddings_of_two_groups_lie_apart(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     groups = rng.normal(scale=0.1, size=(2, 20, 8)) + np.eye(8)[:2, None] * 5
-    figure = embedding_figure(groups.reshape(40, 8).astype(np.float32), np.repeat([0, 1], 20))
+    figure = embedding_plot(groups.reshape(40, 8).astype(np.float32), np.repeat([0, 1], 20))
     normal, abnormal = (np.asarray(dots.get_offsets()) for dots in figure.axes[0].collections)
     spread = max(np.ptp(group, 0).max() for group in (normal, abnormal))
     assert np.linalg.norm(normal.mean(0) - abnormal.mean(0)) > spread
-    save_figure(figure, tmp_path / "tsne.png")
+    save_plot(figure, tmp_path / "tsne.png")
     picture(tmp_path / "tsne.png")
     with pytest.raises(ValueError, match="at least three embeddings, got 2"):
-        embedding_figure(np.zeros((2, 8), np.float32), [0, 1])
+        embedding_plot(np.zeros((2, 8), np.float32), [0, 1])
 
 
 @given(top=st.integers(0, 39), left=st.integers(0, 29), height=st.integers(1, 40), width=st.integers(1, 30))
@@ -236,9 +236,9 @@ def test_the_enlarged_place_covers_the_change(top: int, left: int, height: int, 
 def test_augmentation_picture(tmp_path: Path) -> None:
     images = random_images(2, 5).repeat(1, 1, 2, 2)
     columns = {"original": images, "CutPaste": images.flip(3), "AnatPaste": 255 - images}
-    figure = augmentation_figure(columns)
+    figure = augmentation_plot(columns)
     assert [axes.get_title() for axes in figure.axes[:3]] == list(columns)
-    save_figure(figure, tmp_path / "augmentation.png")
+    save_plot(figure, tmp_path / "augmentation.png")
     picture(tmp_path / "augmentation.png")
 
 
@@ -251,11 +251,11 @@ def test_cases_are_marked_right_and_wrong(tmp_path: Path) -> None:
     assert {wrong[scores[wrong].argmin()], wrong[scores[wrong].argmax()]} <= set(chosen), "both extremes"
     pictures = random_images(60, 1)[:, 0].numpy()
     cases = [ScoredPicture(pictures[i], int(labels[i]), int(decisions[i]), float(scores[i])) for i in chosen]
-    figure = case_figure(cases, 3)
+    figure = case_plot(cases, 3)
     for axes in figure.get_axes():
         marks = {"✓": 0, "✗": 1}
         assert len(axes.patches) == marks[axes.get_title()[0]], "a frame around a wrong one"
-    save_figure(figure, tmp_path / "cases.png")
+    save_plot(figure, tmp_path / "cases.png")
     picture(tmp_path / "cases.png")
 
 

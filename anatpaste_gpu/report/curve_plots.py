@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import manifold, metrics
 
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.report.score_figures import ABNORMAL_COLOUR, NORMAL_COLOUR
+from anatpaste_gpu.report.score_plots import ABNORMAL_COLOUR, NORMAL_COLOUR
 from anatpaste_gpu.runs.records import Run
 
 # Okabe and Ito's palette without its yellow, which is too light for a line.
@@ -24,7 +24,7 @@ _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
 _LEGEND_INSIDE = 3  # runs; more would hide the curves, so the legend goes above
 
 
-def roc_figure(runs: Sequence[Run]) -> Figure:
+def roc_plot(runs: Sequence[Run]) -> Figure:
     """The ROC curve of every run's test set in one plot, AUC and its interval in the legend."""
     above = len(runs) > _LEGEND_INSIDE
     figure, axes = _one((5.2, 5.4 + 0.2 * len(runs) * above))
@@ -45,7 +45,7 @@ def roc_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def training_figure(runs: Sequence[Run]) -> Figure:
+def training_plot(runs: Sequence[Run]) -> Figure:
     """Training loss an epoch and validation AUC of every run, the untrained network's as epoch 0."""
     above = len(runs) > _LEGEND_INSIDE
     figure = Figure(figsize=(5.2, 5.4 + 0.2 * len(runs) * above), layout="constrained")
@@ -72,7 +72,7 @@ def training_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def embedding_figure(embeddings: NDArray[np.float32], labels: ArrayLike, *, seed: int = 0) -> Figure:
+def embedding_plot(embeddings: NDArray[np.float32], labels: ArrayLike, *, seed: int = 0) -> Figure:
     """t-SNE of embeddings (scikit-learn), normal and abnormal images in two colours and two marks.
 
     Distances between far groups mean nothing in such a picture; it shows which images are neighbours.
