@@ -22,6 +22,7 @@ import tomllib
 from packaging.requirements import Requirement
 
 from . import REPOSITORY
+from .floor_smoke import PARTS
 
 CORE = "core"
 #: In the order of their layers; those that only developers need have no floor that a user relies on.
@@ -68,7 +69,7 @@ def try_floors(folder: Path, extras: list[str]) -> bool:
             good = False
             continue
         pins += own
-        good &= _run("tried", [python, "-m", "dev.floor_smoke", extra])
+        good &= _run(f"tried: {PARTS[extra].__doc__}", [python, "-m", "dev.floor_smoke", extra])
     return good
 
 
@@ -77,11 +78,8 @@ def _run(what: str, command: list[str | Path]) -> bool:
     done = subprocess.run(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    if done.returncode:
-        print(f"  NOT {what}, exit status {done.returncode}:")
-    else:
-        print(f"  {what}")
-    for line in done.stdout.splitlines()[-12 if done.returncode else -3 :]:
+    print(f"  NOT {what}, exit status {done.returncode}:" if done.returncode else f"  {what}")
+    for line in done.stdout.splitlines()[-12:] if done.returncode else ():
         print(f"    {line}")
     sys.stdout.flush()
     return done.returncode == 0
