@@ -87,9 +87,9 @@ def cupy() -> None:
 
 def pydicom_sample(name: str) -> Path:
     """A file that comes with pydicom; its own look-up would try the network too."""
-    import pydicom.data
+    import pydicom
 
-    return Path(pydicom.data.__file__).parent / "test_files" / f"{name}.dcm"
+    return Path(pydicom.__file__).parent / "data" / "test_files" / f"{name}.dcm"
 
 
 def command(*words: str) -> None:
