@@ -45,6 +45,16 @@ def as_tensor(array: Any, name: str) -> tuple[Tensor, Restore]:
     )
 
 
+def in_layout_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """A result with its channels last in memory where those of the images (B,C,H,W) or (C,H,W) are."""
+    batch = like if like.dim() == 4 else like[None]
+    if batch.is_contiguous() or not batch.is_contiguous(memory_format=torch.channels_last):
+        return tensor
+    whole = tensor if tensor.dim() == 4 else tensor[None]
+    whole = whole.contiguous(memory_format=torch.channels_last)
+    return whole if tensor.dim() == 4 else whole[0]
+
+
 def _unchanged(tensor: Tensor) -> Tensor:
     return tensor
 

@@ -6,6 +6,8 @@ number (`data.phantoms`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 #: The order of a pass over the training set; keyed by the pass's number too.
@@ -14,21 +16,29 @@ TRAINING_ORDER = 0
 SPLIT_DRAW = 1
 #: The validation set that is taken from Zhanglab's official training set.
 ZHANGLAB_SPLIT = 2
+#: The seed of a rank or a data loader's worker, of `AnatPaste`; keyed by the place of both.
+MODULE_PROCESS = 3
+#: Whether `AnatPaste` augments an image at all; keyed by the place of sample number and step.
+MODULE_CHOICE = 4
 
 _NUMBER_BITS = 48
 
 
-def philox(seed: int, domain: int, number: int = 0) -> np.random.Philox:
+def philox(
+    seed: int, domain: int, number: int = 0, *, place: Sequence[int] = (0, 0, 0, 0)
+) -> np.random.Philox:
     """Philox 4x64-10, keyed by seed, domain and number.
 
     Args:
         seed: in 0..2**63 - 1.
         domain: one of those above, in 0..2**16 - 1.
         number: in 0..2**48 - 1.
+        place: the counter to begin at, four words in 0..2**64 - 1, the first of which counts on.
     """
     if not 0 <= number < 1 << _NUMBER_BITS:
         raise ValueError(f"number must be in 0..2**{_NUMBER_BITS} - 1, got {number}.")
-    return np.random.Philox(key=seed | (domain << _NUMBER_BITS | number) << 64)
+    key = seed | (domain << _NUMBER_BITS | number) << 64
+    return np.random.Philox(key=key, counter=np.array(place, np.uint64))
 
 
 def permutation(words: np.random.Philox, size: int) -> np.ndarray:

@@ -14,9 +14,21 @@ from anatpaste_gpu.data.split_draw import Candidate, Held, draw_held_out
 from anatpaste_gpu.data.zhanglab import plan
 from anatpaste_gpu.training.input import pass_order
 
-DOMAINS = (draws.TRAINING_ORDER, draws.SPLIT_DRAW, draws.ZHANGLAB_SPLIT)
+DOMAINS = (
+    draws.TRAINING_ORDER,
+    draws.SPLIT_DRAW,
+    draws.ZHANGLAB_SPLIT,
+    draws.MODULE_PROCESS,
+    draws.MODULE_CHOICE,
+)
 #: The first word of pass, or draw, 1 of seed 2024 in each domain.
-PINNED_WORDS = [928536981974317076, 3634727736176962279, 11963376073955798008]
+PINNED_WORDS = [
+    928536981974317076,
+    3634727736176962279,
+    11963376073955798008,
+    2045058224127318722,
+    7135786690089850057,
+]
 PINNED_SPLIT = {"validation": ["11.png", "16.png"], "test": ["23.png", "15.png", "4.png", "6.png"]}
 PINNED_ZHANGLAB = [
     "train/NORMAL/NORMAL2-IM-0003-0001.jpeg",
@@ -28,7 +40,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 def test_domains_are_pinned():
-    assert DOMAINS == (0, 1, 2)
+    assert DOMAINS == (0, 1, 2, 3, 4)
 
 
 def test_words_are_pinned():

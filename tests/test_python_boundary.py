@@ -58,6 +58,9 @@ CALLS: dict[str, Any] = {
     "image_jitter, torch": lambda: anatpaste_gpu.image_jitter(IMAGES, seed=1, backend="torch"),
     "cut_paste": lambda: anatpaste_gpu.cut_paste(IMAGES, variant="union", seed=1),
     "cut_paste, torch": lambda: anatpaste_gpu.cut_paste(IMAGES, variant="scar", seed=1, backend="torch"),
+    "AnatPaste": lambda: AnatPaste(seed=1)(IMAGES),
+    "AnatPaste, some": lambda: AnatPaste(seed=1, p=0.5)(IMAGES),
+    "AnatPaste, one draw": lambda: AnatPaste(seed=1, same_on_batch=True)(IMAGES),
     "images": lambda: load_dataset("demo", image_size=SIDE, progress=False).test.images,
     "labels": lambda: load_dataset("demo", image_size=SIDE, progress=False).test.labels,
 }
@@ -75,7 +78,7 @@ def test_the_default_device_changes_nothing(name: str) -> None:
 def test_draws_without_a_seed_follow_the_cpu_generator_whatever_the_default_device() -> None:
     def drawn() -> list[torch.Tensor]:
         torch.manual_seed(5)
-        return [anatpaste_gpu.batch_augment(IMAGES), anatpaste_gpu.image_jitter(IMAGES)]
+        return [anatpaste_gpu.batch_augment(IMAGES), AnatPaste()(IMAGES), AnatPaste(p=0.5)(IMAGES)]
 
     expected = drawn()
     with default_device("meta"):

@@ -53,8 +53,8 @@ def batch_augment(
         backend: "auto", "native" or "torch".
 
     Returns:
-        The augmented images: same kind, shape, dtype and device; or, with `return_aux`, those and an
-        :class:`AugmentAux`. New memory always.
+        The augmented images: same kind, shape, dtype, device, and channels last where theirs are; or, with
+        `return_aux`, those and an :class:`AugmentAux`. New memory always.
 
     Raises:
         TypeError: Wrong type or dtype.
@@ -75,9 +75,9 @@ def batch_augment(
         batch, masks, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
     if not return_aux:
-        return restore(out)
+        return restore(arrays.in_layout_of(out, batch))
     drawn = AnatPasteParams(*(restore(field) for field in unpack(ints, reals)))
-    return restore(out), AugmentAux(restore(masks), restore(figures), drawn)
+    return restore(arrays.in_layout_of(out, batch)), AugmentAux(restore(masks), restore(figures), drawn)
 
 
 def image_jitter(
@@ -103,7 +103,7 @@ def image_jitter(
         backend: "auto", "native" or "torch".
 
     Returns:
-        Same kind, shape, dtype and device; new memory.
+        Same kind, shape, dtype and device, channels last where the images' are; new memory.
 
     Raises:
         TypeError: Wrong type or dtype.
@@ -112,7 +112,8 @@ def image_jitter(
     """
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
-    return restore(image_jitter_op(batch, *sample, config.image_jitter, backend=backend))
+    out = image_jitter_op(batch, *sample, config.image_jitter, backend=backend)
+    return restore(arrays.in_layout_of(out, batch))
 
 
 def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:
