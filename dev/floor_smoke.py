@@ -70,6 +70,12 @@ def timm() -> None:
     command(*words, "--backbone", "timm/resnet10t", "--output", str(RUN), "--overwrite", "true")
 
 
+def pretrained() -> None:
+    """A memory of patches on the weights of the package."""
+    words = ["train", "--dataset", "demo", "--method", "memory", "--gpu", "-1", "--bootstrap-samples", "100"]
+    command(*words, "--image-size", "64", "--output", str(RUN), "--overwrite", "true")
+
+
 def dicom() -> None:
     """Lossless JPEG, 12-bit JPEG and JPEG-LS within DICOM."""
     from anatpaste_gpu.data import read_image
@@ -100,7 +106,7 @@ def command(*words: str) -> None:
 
 
 #: Extra -> what is tried of it.
-PARTS = {part.__name__: part for part in (core, data, train, report, timm, dicom, cupy)}
+PARTS = {part.__name__: part for part in (core, data, train, report, timm, pretrained, dicom, cupy)}
 
 if __name__ == "__main__":
     PARTS[sys.argv[1]]()
