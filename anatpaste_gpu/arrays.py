@@ -17,8 +17,8 @@ Restore = Callable[[Tensor], Any]
 def as_tensor(array: Any, name: str) -> tuple[Tensor, Restore]:
     """A tensor on the array's own device, and the way back.
 
-    No copy is made where the memory can be shared. Nothing synchronises beyond what the array's own protocol
-    does.
+    No copy is made where the memory can be shared. Nothing synchronises beyond what
+    the array's own protocol does.
 
     Args:
         array: A torch tensor (passed through), a NumPy array, or an object with ``__dlpack__`` or

@@ -34,8 +34,8 @@ class AnatPasteConfig(CheckedConfig):
 
     # CLAHE clip limit, as scikit-image counts it: a fraction of the tile's pixels, in (0, 1].
     clip_limit: float = 0.01
-    # Lung components smaller than this many pixels are dropped; None means 400 at 256 x 256, scaled by the
-    # area.
+    # Lung components smaller than this many pixels are dropped; None means 400 at
+    # 256 x 256, scaled by the area.
     area_threshold: float | None = None
     # What a dropped component loses: its own pixels ("component"), or all within its box, as the official
     # code does.

@@ -1,5 +1,5 @@
-// Defines namespace anatpaste from the one list of schemas, and tells Python the fields of each operator's
-// settings.
+// Defines namespace anatpaste from the one list of schemas, and tells Python the
+// fields of each operator's settings.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 

@@ -57,8 +57,8 @@ class CutPasteParams(NamedTuple):
     """The drawn parameters of a batch, one entry an image: int32 (B,) from `kind` to `paste_left`, then
     float32 (B,).
 
-    Hand them to ``cut_paste(..., params=)`` to replay an augmentation exactly. Lengths are in pixels of the
-    image.
+    Hand them to ``cut_paste(..., params=)`` to replay an augmentation exactly.
+    Lengths are in pixels of the image.
     """
 
     #: 0 normal, 1 scar: for the record, as the other fields say it all.

@@ -45,8 +45,8 @@ class ImageScore:
 class ScoreOutput:
     """Takes scores one after another; what it was given is kept however the work ends.
 
-    A context manager; nothing is written before the first score, and a file that was there before stays until
-    then.
+    A context manager; nothing is written before the first score, and a file that was
+    there before stays until then.
 
     Args:
         path: file to write; None is standard output.

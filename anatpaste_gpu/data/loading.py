@@ -52,9 +52,9 @@ def load_dataset(
         manifest: a split (or the file that holds one) to use instead of drawing one.
         workers: decoding threads; None for one a core.
         progress: show a progress bar on stderr, where that is a terminal.
-        cache: folder of prepared data sets (see `anatpaste_gpu.data.cache`); what is missing in it is added,
-            and the images are mapped from there, so that a set may be larger than memory. None writes
-            nothing.
+        cache: folder of prepared data sets (see `anatpaste_gpu.data.cache`); what is missing
+            in it is added, and the images are mapped from there, so that a set may be larger
+            than memory. None writes nothing.
         **options: passed to the data set's `plan`, such as `validation_size` for "zhanglab".
 
     Raises:

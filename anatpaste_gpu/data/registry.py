@@ -1,7 +1,7 @@
 """The data sets by name, and what every way of reading one does first: the folder, the split, the reader.
 
-A data set is a module with two functions, entered in `SOURCES`: `plan` decides the split, `read` decodes one
-image.
+A data set is a module with two functions, entered in `SOURCES`: `plan` decides the
+split, `read` decodes one image.
 """
 
 import os

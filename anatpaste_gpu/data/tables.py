@@ -29,8 +29,8 @@ def read_rows(path: Path, *names: str) -> list[tuple[int, tuple[str, ...]]]:
     "". Bytes that are no UTF-8 stay as they are in names of files.
 
     Raises:
-        DatasetError: the file cannot be read, a column is missing or there twice, or a row is longer than the
-            header.
+        DatasetError: the file cannot be read, a column is missing or there twice, or a
+            row is longer than the header.
     """
     try:
         text = _decoded(path.read_bytes())

@@ -153,8 +153,8 @@ def _draw_patients(
 ) -> set[str]:
     """Draw `count` images by whole patients in random order, those in `avoid` last.
 
-    With `whole`, a patient with more images than are still wanted is passed over, so that nobody is on both
-    sides.
+    With `whole`, a patient with more images than are still wanted is passed over,
+    so that nobody is on both sides.
     """
     patients: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):

@@ -49,9 +49,9 @@ def anat_paste(
         backend: "auto", "native" or "torch". The last one waits for the device.
 
     Returns:
-        The augmented images, params_int, params_real, and the blurred figure times its value, before the lung
-        mask, float32 (B,1,H,W), or an empty tensor unless `return_figure`. No output shares memory with an
-        input.
+        The augmented images, params_int, params_real, and the blurred figure times its value,
+        before the lung mask, float32 (B,1,H,W), or an empty tensor unless `return_figure`. No
+        output shares memory with an input.
     """
     arguments = (
         image.contiguous(),

@@ -16,8 +16,8 @@ def to_grey(image: Tensor, *, backend: str = "auto") -> Tensor:
     Floats take the same weights over 65536 in float64 and are rounded once to their own dtype.
 
     Args:
-        image: (B,1,H,W) or (B,3,H,W), uint8, uint16 or a float dtype in [0, 1]. One channel comes back as it
-            is.
+        image: (B,1,H,W) or (B,3,H,W), uint8, uint16 or a float dtype in [0, 1].
+            One channel comes back as it is.
         backend: "auto", "native" or "torch".
 
     Returns:

@@ -30,8 +30,8 @@ class Record:
         method: name.
         scorer: name.
         finding: whose images are the abnormal ones; "" for all of them.
-        metric: as `classification_metrics` names it; "ensemble_auc" is the AUC of the seeds' mean normalised
-            score.
+        metric: as `classification_metrics` names it; "ensemble_auc" is the AUC of
+            the seeds' mean normalised score.
         value: of the one seed, or the mean over the seeds.
         deviation: standard deviation over the seeds; None for one seed.
         interval: 95 % bootstrap interval; None for a mean over seeds, and where there is a single image.

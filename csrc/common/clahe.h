@@ -13,8 +13,8 @@ constexpr int32_t kUsedBins = 253;    // ... so that only these bins are ever hi
 constexpr int32_t kBins = 256;        // while the clipped counts are spread over these.
 constexpr int32_t kTilesPerSide = 8;
 
-// One axis of the image, cut into tiles. The last tile may hang over the border: there the image is
-// reflected.
+// One axis of the image, cut into tiles. The last tile may hang over the
+// border: there the image is reflected.
 struct TileAxis {
   int32_t size;   // pixels
   int32_t tile;   // pixels a tile
@@ -75,9 +75,9 @@ ANATPASTE_HD int32_t clip_count(double clip_limit, int32_t tile_pixels) {
 // Redistribution, step 1 of 3. A bin keeps min(count, clip); the rest of all bins is summed up as the excess.
 ANATPASTE_HD int32_t over_clip(int32_t count, int32_t clip) { return max_of(count - clip, int32_t{0}); }
 
-// Step 2: every bin gets `share` = excess / 256. scikit-image tests the raised count once more, so a bin that
-// comes within a share of the limit, or past it, ends up at the limit. The excess shrinks by what the bin
-// grew.
+// Step 2: every bin gets `share` = excess / 256. scikit-image tests the raised count once
+// more, so a bin that comes within a share of the limit, or past it, ends up at the limit. The
+// excess shrinks by what the bin grew.
 ANATPASTE_HD int32_t raise_bin(int32_t count, int32_t clip, int32_t share) {
   const int32_t upper = clip - share;
   const int32_t raised = count < upper ? count + share : count;

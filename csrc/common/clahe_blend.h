@@ -19,8 +19,8 @@ struct AxisWeights {
 };
 
 enum class Blend {
-  // Tile of 2^s pixels, s <= 10: products and sums are multiples of 2^-10 below 2^14, which float32 holds
-  // exactly.
+  // Tile of 2^s pixels, s <= 10: products and sums are multiples of 2^-10 below
+  // 2^14, which float32 holds exactly.
   kShift,
   // Tile of 2^s pixels, s <= 17: int32 holds the scaled products; converting them rounds as scikit-image's
   // cast does.

@@ -47,8 +47,8 @@ ANATPASTE_HD float add_rn(float a, float b) {
 #endif
 }
 
-// Nearest integer, halves to even, for 0 <= x < 2^31. Above 2^52 doubles are whole numbers, so the addition
-// rounds.
+// Nearest integer, halves to even, for 0 <= x < 2^31. Above 2^52 doubles are whole
+// numbers, so the addition rounds.
 ANATPASTE_HD int32_t round_half_even(double x) {
   const double shift = 6755399441055744.0;  // 1.5 * 2^52
   return static_cast<int32_t>(add_rn(add_rn(x, shift), -shift));

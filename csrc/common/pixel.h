@@ -1,5 +1,5 @@
-// Pixels of every supported type: as float32 in their own range, as fixed-point integers for exact sums, and
-// back.
+// Pixels of every supported type: as float32 in their own range, as fixed-point
+// integers for exact sums, and back.
 #pragma once
 
 #include "arith.h"

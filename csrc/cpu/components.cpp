@@ -15,8 +15,8 @@ int32_t root_of(int32_t* parent, int32_t part) {
   return part;
 }
 
-// Joins two parts and returns the root of both: the earlier one, so that a root is its component's first
-// part.
+// Joins two parts and returns the root of both: the earlier one, so that a root
+// is its component's first part.
 int32_t join(int32_t* parent, int32_t a, int32_t b) {
   a = root_of(parent, a);
   b = root_of(parent, b);

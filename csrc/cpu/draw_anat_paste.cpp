@@ -1,5 +1,5 @@
 // AnatPaste's parameters alone, for backends that do the rest by other means. The centre is left at 0; `rank`
-// says the how-manieth of the image's lung pixels, in raster order, it is.
+// says which of the image's lung pixels it is, counted from 0 in raster order.
 #include <tuple>
 #include <vector>
 

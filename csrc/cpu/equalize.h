@@ -48,8 +48,8 @@ class Equalizer {
   std::vector<uint8_t> bins_;    // of each pixel
   std::vector<uint16_t> maps_;   // tile rows x tile columns x 256 bins
   HistogramCopies copies_ = {};  // zeros between uses
-  // Of the current row of blocks, (tile columns + 1) x 256 bins: the maps of a block's four tiles beside one
-  // another.
+  // Of the current row of blocks, (tile columns + 1) x 256 bins: the maps of a block's
+  // four tiles beside one another.
   std::vector<uint64_t> quads_;
   std::vector<int32_t> x_before_, x_after_;     // weights of each pixel column
   std::vector<uint64_t> x_quads_;               // the same, beside one another, for Blend::kShift

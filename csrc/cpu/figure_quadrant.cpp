@@ -9,8 +9,8 @@ namespace {
 
 int32_t round_up(int32_t value, int32_t step) { return (value + step - 1) / step * step; }
 
-// edges[n - first] = half_edge(n) for first <= n < first + size: the table laid out so that rows read it in
-// sequence.
+// edges[n - first] = half_edge(n) for first <= n < first + size: the table laid out so
+// that rows read it in sequence.
 void lay_out_edges(FigureQuadrant& f, int32_t radius, int32_t first, int32_t size) {
   f.edges.resize(size);
   for (int32_t i = 0; i < size; ++i) f.edges[i] = half_edge(f.table.data(), radius, first + i);

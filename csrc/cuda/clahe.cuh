@@ -22,8 +22,8 @@ __global__ void __launch_bounds__(kSliceThreads)
   note_range(&stats[slice.image].depths, range);
 }
 
-// One block a tile. Reflected pixels count in the histogram, but their bins are stored by the tile they lie
-// in.
+// One block a tile. Reflected pixels count in the histogram, but their bins are
+// stored by the tile they lie in.
 template <typename T>
 __device__ __forceinline__ void count_tile(const T* __restrict__ image, uint8_t* __restrict__ bins,
                                            const TileGrid& grid, int32_t tile, const BinScale& scale,

@@ -55,8 +55,8 @@ __device__ __forceinline__ int32_t clip_and_raise(int32_t (&counts)[kLaneBins], 
   return excess - reduce_add(kFullMask, growth);
 }
 
-// One pass of step 3: adds one to each bin first, first + step, ... under the limit. Returns how many that
-// were.
+// One pass of step 3: adds one to each bin first, first + step, ... under the
+// limit. Returns how many that were.
 __device__ __forceinline__ int32_t spread_once(int32_t (&counts)[kLaneBins], int32_t clip, int32_t first,
                                                int32_t step) {
   const int32_t lane_first = lane_id() * kLaneBins;
@@ -73,8 +73,8 @@ __device__ __forceinline__ int32_t spread_once(int32_t (&counts)[kLaneBins], int
   return reduce_add(kFullMask, growth);
 }
 
-// Step 3. Every round with a bin under the limit adds to one at the latest when it reaches that bin, so it
-// ends.
+// Step 3. Every round with a bin under the limit adds to one at the latest when
+// it reaches that bin, so it ends.
 __device__ __forceinline__ void spread_rest(int32_t (&counts)[kLaneBins], int32_t clip, int32_t excess) {
   for (int32_t first = 0; excess > 0; first = (first + 1) % kBins) {
     int32_t under = 0;

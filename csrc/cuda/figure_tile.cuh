@@ -1,5 +1,5 @@
-// The blurred figure on a GPU, tile by tile of its first quadrant, as a figure is symmetric about both of its
-// axes.
+// The blurred figure on a GPU, tile by tile of its first quadrant, as a figure is
+// symmetric about both of its axes.
 #pragma once
 
 #include "../common/figure_blur.h"
@@ -37,8 +37,8 @@ __device__ __forceinline__ FigureExtent extent_of(const PasteParams& p, int32_t 
 ANATPASTE_HD int32_t max_edges(int32_t height, int32_t width) { return 2 * max_of(height, width) + 2; }
 ANATPASTE_HD int32_t max_chords(int32_t height) { return height / 2 + 1; }
 
-// edges[n + below] = Phi((n + 1/2) / sigma) - 1/2 for either sign of n; chords[dy] = half the chord of row
-// dy.
+// edges[n + below] = Phi((n + 1/2) / sigma) - 1/2 for either sign of n;
+// chords[dy] = half the chord of row dy.
 struct FigureTables {
   float* edges;
   int32_t* chords;

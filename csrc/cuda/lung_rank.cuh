@@ -9,8 +9,8 @@ namespace anatpaste {
 // The search is written for blocks of 32 warps: one prefix sum over the lanes of a warp covers all of them.
 constexpr int kRankWarps = 32;
 constexpr int32_t kPixelsPerWarp = 16 * kWarpSize;
-// A range this short is searched by one warp alone: the loads of eight steps cost less than one more barrier
-// round.
+// A range this short is searched by one warp alone: the loads of eight steps cost
+// less than one more barrier round.
 constexpr int32_t kLastRange = 8 * kPixelsPerWarp;
 
 // Bit 7 of each byte that is not 0.

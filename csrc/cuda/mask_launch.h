@@ -144,8 +144,8 @@ int64_t clahe_map_bytes(const Planes& planes);
 void launch_clahe(OnDevice& device, const Tensor& image, double clip_limit, const ClaheBuffers& buffers);
 // The levels' range must have been noted.
 void launch_level_histogram(OnDevice& device, const Planes& planes, const int16_t* levels, ImageStats* stats);
-// From started labels to joined ones; with_border: the root of components that touch the border is the
-// outside.
+// From started labels to joined ones; with_border: the root of components that
+// touch the border is the outside.
 void launch_join(OnDevice& device, const Planes& planes, const Components& components, bool with_border);
 // Areas, and what else the components have room for, of joined labels.
 void launch_measure(OnDevice& device, const Planes& planes, const Components& components);

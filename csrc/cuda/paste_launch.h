@@ -8,8 +8,8 @@
 
 namespace anatpaste {
 
-// A quarter of a 256 x 256 image; smaller slices would mostly repeat what each block computes of the whole
-// image.
+// A quarter of a 256 x 256 image; smaller slices would mostly repeat what each
+// block computes of the whole image.
 constexpr int64_t kPastePixelsPerSlice = 16384;
 
 // `extra` is (B,1,H,W) where it is wanted, else empty: the blurred figure, or where the patches are.

@@ -122,9 +122,9 @@ __device__ __forceinline__ void find_bins(const uint8_t* __restrict__ image, con
   sync_block();
 }
 
-// Other types: stage 16-bit values as far as there is room and take the rest from the image again. Bins
-// overwrite staged values from below, two pixels' bins for one value, so only values that have been read
-// already.
+// Other types: stage 16-bit values as far as there is room and take the rest from the image
+// again. Bins overwrite staged values from below, two pixels' bins for one value, so only
+// values that have been read already.
 template <typename T>
 __device__ __forceinline__ void find_bins(const T* __restrict__ image, const FusedPlan& plan,
                                           const FusedMemory& memory) {

@@ -1,5 +1,5 @@
-// Barriers and warp collectives: each waits until everyone it names has come, and refuses what CUDA leaves
-// undefined.
+// Barriers and warp collectives: each waits until everyone it names has come, and
+// refuses what CUDA leaves undefined.
 #include "executor.h"
 
 namespace anatpaste::simt {
@@ -56,8 +56,8 @@ void check_others(Block& block, int warp_index, int lane, const Pending& mine, W
     }
     if ((warp.waiting >> other & 1) == 0) continue;
     const Pending& theirs = warp.pending[other];
-    // Lanes may pass through collectives of smaller groups first: only two that wait for each other are
-    // stuck.
+    // Lanes may pass through collectives of smaller groups first: only two that
+    // wait for each other are stuck.
     if (!named || (theirs.mask >> lane & 1) == 0) continue;
     if (theirs.mask != mine.mask) {
       fail_at(mine.kind, where,

@@ -1,5 +1,5 @@
-// The executor's library as Python sees it: the operators' schemas in a namespace of its own, and a few C
-// functions.
+// The executor's library as Python sees it: the operators' schemas in a namespace of
+// its own, and a few C functions.
 #include "control.h"
 
 #include <torch/csrc/stable/library.h>

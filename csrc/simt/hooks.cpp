@@ -1,6 +1,6 @@
-// What -fsanitize=thread makes the kernels call before each load and store: we hand it to the observer. Host
-// code of the launchers is instrumented as well and is let through. No part of the real ThreadSanitizer is
-// linked.
+// What -fsanitize=thread makes the kernels call before each load and store: we hand it to the
+// observer. Host code of the launchers is instrumented as well and is let through. No part of the
+// real ThreadSanitizer is linked.
 #include "executor.h"
 
 using namespace anatpaste::simt;

@@ -193,8 +193,8 @@ ANATPASTE_HD Ints every_second(Ints a, Ints b, int32_t first) {
   return __builtin_shuffle(a, b, from);
 }
 
-// blend_shift of whole registers of pixels: a quad and its columns' weights are two pairs of 16-bit integers
-// each.
+// blend_shift of whole registers of pixels: a quad and its columns' weights are two
+// pairs of 16-bit integers each.
 ANATPASTE_HD int32_t blend_registers_shift(BlendRow row, AxisWeights y, int32_t shift, int16_t* out,
                                            Extremes* extremes) {
   typedef int16_t Levels __attribute__((vector_size(kInts * sizeof(int16_t))));
