@@ -207,6 +207,7 @@ class TestDeclarations:
     def test_whatever_is_imported_is_declared(self) -> None:
         """By the core, for what the core's layers import, or by any extra that users are told of."""
         names = {**PACKAGES, "sklearn": "scikit-learn", "typing_extensions": "typing-extensions"}
+        names["PIL"] = "torchvision"  # which requires Pillow and imports it
         core, everything = requirements(None), requirements(None) | requirements("all")
         upper = {"data", "methods", "evaluation", "runs", "training", "report", "reproduce", "cli"}
         undeclared = [
