@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from anatpaste_gpu import _extension as _extension  # registers the native operators
 from dev import patterns, simt
 
 from .conftest import load_batch, rsna_files, two_hundred_radiographs, zhanglab_normals

@@ -145,7 +145,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_in_one_sentence(tmp_path: Path
 def test_two_ranks_equal_one_process_to_the_bit_in_as_many_parts(tmp_path: Path) -> None:
     status, printed = finish(start(tmp_path / "two", "--batch-parts", "4"))
     assert status == 0, printed
-    config = TrainConfig.of(**{**vars(TINY), "batch_parts": 4, "output": str(tmp_path / "one")})
+    config = TINY.replace(batch_parts=4, output=str(tmp_path / "one"))
     one = train(config, console=quiet())["training"]
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())["training"]
     assert two["epochs"] == one["epochs"]
@@ -162,7 +162,7 @@ def test_one_seed_a_rank_equals_one_after_the_other(tmp_path: Path) -> None:
     status, printed = finish(start(tmp_path / "parallel", *words))
     assert status == 0, printed
     assert printed.count("2 seeds (5, 3)") == 1
-    config = TrainConfig.of(**{**vars(TINY), "epochs": 1, "output": str(tmp_path / "sequential")})
+    config = TINY.replace(epochs=1, output=str(tmp_path / "sequential"))
     train_seeds(config, [5, 3], console=quiet())
     for name in ("summary.json", "ensemble/scores.csv", "seed-3/metrics.json", "seed-3/model.safetensors"):
         assert (tmp_path / "parallel" / name).read_bytes() == (tmp_path / "sequential" / name).read_bytes(), (
