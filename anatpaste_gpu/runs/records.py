@@ -32,6 +32,8 @@ from anatpaste_gpu.runs.config import TrainConfig
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.scorers.calibration import Calibration
 
+#: The data set whose images depend on the seed.
+MADE_BY_CODE = "demo"
 #: Columns of scores.csv.
 SCORE_COLUMNS = ("name", "label", "split", "score", "normalised_score", "decision")
 
@@ -143,9 +145,16 @@ class Run:
         return self.manifest().notes if self.files.manifest.is_file() else ()
 
     @property
-    def test_set(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+    def image_source(self) -> tuple[str, int | None]:
+        """Data set, and the seed of images that are made by code, whose names do not tell them apart."""
+        dataset = str(self.metrics["dataset"])
+        known = dataset == MADE_BY_CODE and self.files.manifest.is_file()
+        return dataset, self.manifest().seed if known else None
+
+    @property
+    def test_set(self) -> tuple[tuple[str, int | None], tuple[tuple[str, int], ...]]:
         """Equal for runs whose scores can be compared image by image."""
-        return str(self.metrics["dataset"]), tuple((image.name, image.label) for image in self.test)
+        return self.image_source, tuple((image.name, image.label) for image in self.test)
 
     @property
     def calibration(self) -> Calibration:
