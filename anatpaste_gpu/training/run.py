@@ -136,7 +136,14 @@ def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetS
         manifest=manifest,
         workers=config.place.workers,
         cache=config.place.cache,
+        **config.recipe.split_options,
     )
+
+
+def draw_split(config: TrainConfig) -> SplitManifest:
+    """The split that the config's seed draws; decodes no image."""
+    recipe, root = config.recipe, config.place.data_root
+    return plan_split(recipe.dataset, root, seed=recipe.drawn_from, **recipe.split_options)
 
 
 def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
@@ -211,8 +218,7 @@ class _Run:
         if splits is None and continued:
             return continued, self.folder.stored_manifest()
         if splits is None and self.ranks.world > 1:
-            drawn = plan_split(config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from)
-            return continued, drawn
+            return continued, draw_split(config)
         return continued, None
 
     def masks(self, splits: DatasetSplits) -> Tensor | None:
