@@ -26,7 +26,7 @@ from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import save_scores, versions
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
-from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.display import Display, standard_console
 from anatpaste_gpu.training.guards import check_device, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import share_of_batch
 from anatpaste_gpu.training.step import StepClock
@@ -172,7 +172,7 @@ class _Run:
         share = share_of_batch(config.recipe.schedule.batch_size, ranks.world)
         if ranks.world > 1:
             config.method.require(SEVERAL_RANKS)
-        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        console = (console or standard_console()) if ranks.leads else Console(quiet=True)
         with explain_out_of_memory(config, self.device):
             continued, manifest = ranks.from_leader(lambda: self.looked_up(splits))
             clock = StepClock(self.device)

@@ -18,6 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import RunFolder, SeedsFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.ensemble import summarise
 from anatpaste_gpu.runs.records import save_scores, versions
+from anatpaste_gpu.training.display import standard_console
 from anatpaste_gpu.training.run import Pictures, draw_split, load_images, prepare_device, train
 
 
@@ -58,7 +59,7 @@ def train_seeds(
     configs = seed_configs(config, seeds)
     device, _ = prepare_device(config)
     with joined(device) as ranks, ranks.watched():
-        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        console = (console or standard_console()) if ranks.leads else Console(quiet=True)
         waiting = ranks.from_leader(lambda: _unfinished(configs))
         if waiting and splits is None:
             manifest = ranks.from_leader(lambda: _common_split(configs))
