@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     datasets = options.dataset or list(table.datasets)
     roots = _roots(parser, options.data_root)
     seeds = options.seeds or list(range(PAPER_SEEDS if options.preset == "paper" else 1))
-    words = ["--preset", options.preset, *training, "--gpu", str(options.gpu)]
+    words = ["--preset", options.preset, "--dataset", datasets[0], *training, "--gpu", str(options.gpu)]
     base = parse([*words, "--threads", str(options.threads)], program="anatpaste reproduce")
     methods = options.method or list(table.methods)
     configs, left_out = plan_runs(

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(sys.argv[1:] if arguments is None else arguments)
 
 
-@with_sentences("score")
+@with_sentences("score", for_its_output=True)
 def run(arguments: Sequence[str]) -> int:
     """The command as `anatpaste` calls it: everything that can be refused is, before an image is read."""
     options = _build_parser().parse_args(list(arguments))

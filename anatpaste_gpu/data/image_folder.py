@@ -60,7 +60,8 @@ def plan(
         progress: show a progress bar on a terminal.
 
     Raises:
-        DatasetError: a class folder is missing or has too few images, or `patients.csv` is damaged.
+        DatasetError: a class folder is missing or has too few images, the pattern is found in no file's name,
+            or `patients.csv` is damaged.
         ValueError: a size is below 1, or the pattern is no regular expression.
     """
     held = Held(validation_size, test_size)
@@ -152,18 +153,28 @@ def _told_patients(root: Path, names: Sequence[str], pattern: str | None) -> dic
     """Patient by path, as the pattern and the table tell."""
     people: dict[str, str] = {}
     if pattern is not None:
-        try:
-            expression = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(
-                f"patient_pattern must be a regular expression, got {pattern!r}: {error}."
-            ) from error
+        expression = compiled_pattern(pattern)
         matches = ((name, expression.search(name.rsplit("/", 1)[-1])) for name in names)
         people = {name: match[1 if expression.groups else 0] or "" for name, match in matches if match}
         people = {name: patient for name, patient in people.items() if patient}
+        if not people:
+            raise DatasetError(
+                f"patient_pattern {pattern!r} finds a patient in none of {len(names):,} names of files, "
+                f"such as {names[0]!r}."
+            )
     if (root / PATIENTS).is_file():
         people |= _table_patients(root / PATIENTS, names)
     return people
+
+
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
+    """The pattern of `plan`; raises ValueError, one sentence, where it is no regular expression."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"patient_pattern must be a regular expression, got {pattern!r}: {error}."
+        ) from error
 
 
 def _table_patients(table: Path, names: Sequence[str]) -> dict[str, str]:

@@ -53,6 +53,19 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(SOURCES)
 
 
+def check_patient_pattern(name: str, pattern: str | None) -> None:
+    """Checks the option `patient_pattern` of a data set before any work.
+
+    Raises:
+        ValueError: the data set has no such option, or it is no regular expression.
+    """
+    if pattern is None:
+        return
+    if name != image_folder.DATASET:
+        raise ValueError(f"patient_pattern is for data set {image_folder.DATASET} alone, got it with {name}.")
+    image_folder.compiled_pattern(pattern)
+
+
 def find_source(name: str, root: str | os.PathLike[str] | None) -> tuple[DatasetSource, Path]:
     """A data set by its name, and its folder.
 

@@ -41,6 +41,8 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     options = content.pop("options")
     if options is not None:
         content[get_method(recipe.method).family] = dataclasses.asdict(options)
+    if content["patient_pattern"] is None:  # so that a recipe has the hash that it had before there were any
+        del content["patient_pattern"]
     content["augmentation"] = dataclasses.asdict(recipe.pasting.augmentation)
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from anatpaste_gpu.data import dataset_names
+from anatpaste_gpu.data import check_patient_pattern, dataset_names
 from anatpaste_gpu.methods.backbones import check_backbone
 from anatpaste_gpu.scorers.registry import ScorerSettings
 from anatpaste_gpu.setting_types import Count, Fraction, ImageSide, Positive, Resamplings, Section, Seed
@@ -125,6 +125,11 @@ class Recipe(Section):
     """Seed of the split alone, so that runs of several seeds share one test set; null means the seed. With
     --seeds, null means the first of them."""
 
+    patient_pattern: str | None = None
+    """Who an image of data set "folder" is of, by its file's name: a regular expression whose first group, or
+    else the whole match, is the patient, such as "^([0-9]+)_". It gives way to patients.csv, and PatientID in
+    DICOM headers to it."""
+
     image_size: ImageSide = 256
     """Side of the square that every image is resized to."""
 
@@ -146,9 +151,15 @@ class Recipe(Section):
         super().__post_init__()
         if self.dataset not in dataset_names():
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
+        check_patient_pattern(self.dataset, self.patient_pattern)
         check_backbone(self.network.backbone, self.image_size)
 
     @property
     def drawn_from(self) -> int:
         """The seed that the split is drawn from."""
         return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def split_options(self) -> dict[str, Any]:
+        """What the data set is told beside the seed to draw its split."""
+        return {} if self.patient_pattern is None else {"patient_pattern": self.patient_pattern}

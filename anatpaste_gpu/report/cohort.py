@@ -49,6 +49,7 @@ class Cohort:
         pictures: a data URI a case; empty without images.
         insights: one a run; empty without images.
         shown: what the page calls an image of this name.
+        blank_corners: share of height and width that is black in each corner of every picture.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Cohort:
     pictures: list[str]
     insights: list[Insight]
     shown: Callable[[str], str] = str
+    blank_corners: float = 0.0
 
     @property
     def dataset(self) -> str:

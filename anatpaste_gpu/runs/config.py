@@ -13,7 +13,15 @@ import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
 from anatpaste_gpu.methods.lookup import recipe_to_dict, with_objects
-from anatpaste_gpu.setting_types import Count, GpuIndex, NotNegative, Section, WholeNumber, setting_names
+from anatpaste_gpu.setting_types import (
+    CornerShare,
+    Count,
+    GpuIndex,
+    NotNegative,
+    Section,
+    WholeNumber,
+    setting_names,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +50,10 @@ class Place(Section):
     cache: str | None = None
     """Folder of prepared data sets (see `anatpaste prepare`): images are decoded into it once and mapped from
     there, so that a set may be larger than memory. Null decodes into memory and writes nothing."""
+
+    blank_corners: CornerShare = 0.0
+    """Share of the image's height and width that is black in each corner of the images in the run folder's
+    pictures, against burnt-in text; training and scoring see whole images. 0 shows them whole."""
 
     log_every: Count = 20
     """Steps between log lines."""

@@ -26,7 +26,7 @@ from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import save_scores, versions
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
-from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.display import Display, standard_console
 from anatpaste_gpu.training.guards import check_device, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import share_of_batch
 from anatpaste_gpu.training.step import StepClock
@@ -136,7 +136,14 @@ def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetS
         manifest=manifest,
         workers=config.place.workers,
         cache=config.place.cache,
+        **config.recipe.split_options,
     )
+
+
+def draw_split(config: TrainConfig) -> SplitManifest:
+    """The split that the config's seed draws; decodes no image."""
+    recipe, root = config.recipe, config.place.data_root
+    return plan_split(recipe.dataset, root, seed=recipe.drawn_from, **recipe.split_options)
 
 
 def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit:
@@ -166,7 +173,7 @@ class OneRun:
         share = share_of_batch(config.recipe.schedule.batch_size, ranks.world)
         if ranks.world > 1:
             config.method.require(SEVERAL_RANKS)
-        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        console = (console or standard_console()) if ranks.leads else Console(quiet=True)
         with explain_out_of_memory(config, self.device):
             continued, manifest = ranks.from_leader(lambda: self.looked_up(splits))
             clock = StepClock(self.device)
@@ -212,8 +219,7 @@ class OneRun:
         if splits is None and continued:
             return continued, self.folder.stored_manifest()
         if splits is None and self.ranks.world > 1:
-            drawn = plan_split(config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from)
-            return continued, drawn
+            return continued, draw_split(config)
         return continued, None
 
     def masks(self, splits: DatasetSplits) -> Tensor | None:
