@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,11 +57,13 @@ def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
         except ValueError as error:
             outcome.missing[config.recipe.dataset] = str(error)
     waiting = [config for config in waiting if config.recipe.dataset not in outcome.missing]
+    groups: dict[tuple[str, int, int], list[TrainConfig]] = {}
+    for config in waiting:
+        groups.setdefault((*_split_of(config), config.recipe.image_size), []).append(config)
+    waiting = [config for group in groups.values() for config in group]
     numbers = {config.run_dir: f"run {number} of {len(waiting)}" for number, config in enumerate(waiting, 1)}
-    for key, group in itertools.groupby(
-        waiting, lambda config: (config.recipe.dataset, config.recipe.drawn_from)
-    ):
-        _make_group(list(group), manifests[key], numbers, outcome, console)
+    for (dataset, seed, _), group in groups.items():
+        _make_group(group, manifests[dataset, seed], numbers, outcome, console)
     outcome.finished = [config.run_dir for config in configs if is_finished(config)]
     return outcome
 
@@ -87,7 +88,7 @@ def _make_group(
     outcome: Outcome,
     console: Console,
 ) -> None:
-    """Makes the runs of one data set and split, whose images are read once."""
+    """Makes the runs of one data set, split and image size, whose images are read once."""
     try:
         splits = load_images(group[0], manifest)
     except ValueError as error:

@@ -181,6 +181,18 @@ PLACE_NAMES = frozenset(setting_names(Place))
 PATH_NAMES = frozenset({"weights", "masks"})
 
 
+def preset_config(preset: str, method: str = Recipe.method) -> TrainConfig:
+    """What a preset and a method ask for, where the command line says nothing else.
+
+    Args:
+        preset: one of `presets`.
+        method: a method that needs no weights.
+    """
+    content = yaml.safe_load(presets()[preset].read_text(encoding="utf-8"))
+    chosen = {**content, "method": method, **get_method(method).settings_for(preset)}
+    return TrainConfig.from_dict(chosen)
+
+
 def presets() -> dict[str, Path]:
     """The sets of defaults that --preset takes: name -> YAML file."""
     return {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
