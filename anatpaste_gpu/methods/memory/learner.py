@@ -42,6 +42,8 @@ class MemoryLearner(Learner):
             cell; ones where none is asked for.
     """
 
+    heat_title = "Patch distances"
+
     def __init__(self, recipe: Recipe, segmenter: Segmenter | None = None) -> None:
         super().__init__(recipe)
         self.settings: MemorySettings = recipe.options or MemorySettings()
