@@ -131,7 +131,7 @@ def _budget_of(config: TrainConfig) -> str:
     recipe, schedule = config.recipe, config.recipe.schedule
     size, steps = recipe.image_size, schedule.epochs * schedule.steps_per_epoch
     images = f"{size} x {size} pixels, {steps:,} steps of {schedule.batch_size} normal images"
-    if config.method.weights == "none" and config.method.trains:  # it has networks of its own
+    if config.method.weights == "none" and config.method.trains(recipe):  # it has networks of its own
         return f"{config.method.title}: {images}"
     return f"{images} and their augmented copies, {recipe.network.backbone}"
 

@@ -13,6 +13,7 @@ import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
 from anatpaste_gpu.methods.lookup import recipe_to_dict, with_objects
+from anatpaste_gpu.methods.weights import PRETRAINED
 from anatpaste_gpu.setting_types import (
     CornerShare,
     Count,
@@ -126,6 +127,8 @@ class TrainConfig(Section):
     def with_absolute_paths(self) -> TrainConfig:
         """The same, with paths of files and data that mean the same from every working folder."""
         settings = {name: self.to_dict()[name] for name in ("data_root", "cache", *sorted(PATH_NAMES))}
+        if settings["weights"] == PRETRAINED:  # a word, and no file of this folder
+            del settings["weights"]
         return self.replace(**{name: os.path.abspath(path) for name, path in settings.items() if path})
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu.data import ImageSet
+from anatpaste_gpu.data.sets import NORMAL
 from anatpaste_gpu.evaluation.ranking import auc_by_ranks
 from anatpaste_gpu.methods import Detector, Learner
+from anatpaste_gpu.methods.heat_scale import normal_level
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.scorers.calibration import Calibration, check_scored
@@ -65,7 +67,9 @@ class Validator:
             progress.best_auc, progress.best_epoch = area, epochs_done
             if learner.engine.ranks.leads:
                 calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
-                progress.best_model = self._write(Detector(learner, calibration), epochs_done)
+                normals = self._validation.images[self._validation.labels == NORMAL]
+                level = normal_level(learner, normals)
+                progress.best_model = self._write(Detector(learner, calibration, level), epochs_done)
         return area
 
     def _write(self, detector: Detector, epochs_done: int) -> str:
