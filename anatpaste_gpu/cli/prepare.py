@@ -24,7 +24,13 @@ def run(arguments: Sequence[str]) -> int:
     if options.cache is not None:
         check_folder(options.cache)
     stored = None if options.check is None else SplitManifest.load(options.check)
-    manifest = plan_split(options.dataset, options.data_root, seed=options.seed, workers=options.workers)
+    manifest = plan_split(
+        options.dataset,
+        options.data_root,
+        seed=options.seed,
+        labelled=options.validation == "labelled",
+        workers=options.workers,
+    )
     for line in _summary(manifest):
         tell(line)
     if stored is not None:
@@ -100,6 +106,12 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", required=True, choices=dataset_names())
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="its folder; the demo needs none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
+    parser.add_argument(
+        "--validation",
+        choices=("labelled", "pasted"),
+        default="labelled",
+        help="as training takes it: pasted needs no abnormal images (default labelled)",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="save the split as a manifest (JSON)"
     )
