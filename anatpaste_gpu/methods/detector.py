@@ -23,7 +23,7 @@ from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.methods.pretext import released
 from anatpaste_gpu.methods.protocol import Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
-from anatpaste_gpu.methods.registry import get_method, recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.methods.registry import get_method, recipe_from_dict, recipe_identity
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -110,7 +110,7 @@ class Detector:
         content = {
             "format": FORMAT,
             "notice": NOT_FOR_CLINICAL_USE,
-            "recipe": recipe_to_dict(self.learner.recipe.replace(**_PATHS)),
+            "recipe": recipe_identity(self.learner.recipe.replace(**_PATHS)),
             "values": state.values,
             **dataclasses.asdict(self.calibration),
             **(extra or {}),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from anatpaste_gpu.data import SplitManifest, plan_split
+from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.training import train
-from anatpaste_gpu.training.run import load_images
+from anatpaste_gpu.training.run import draw_split, load_images
 
 
 @dataclasses.dataclass
@@ -54,9 +54,7 @@ def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
         if key in manifests or config.recipe.dataset in outcome.missing:
             continue
         try:
-            manifests[key] = plan_split(
-                config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from
-            )
+            manifests[key] = draw_split(config)
         except ValueError as error:
             outcome.missing[config.recipe.dataset] = str(error)
     waiting = [config for config in waiting if config.recipe.dataset not in outcome.missing]

@@ -26,7 +26,7 @@ class Validator:
         config: the recipe.
         learner: prepared; its ranks share the work.
         training_images: uint8 (N, 1, S, S) on any device, which it is fitted to.
-        validation: both classes.
+        validation: both classes, or normal images and what stands for abnormal ones.
         folder: where the best detector is written.
 
     Raises:
@@ -63,7 +63,8 @@ class Validator:
         if (epochs_done > 0 or not self._config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
             if learner.engine.ranks.leads:
-                calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
+                labels, by_normals = self._validation.labels.numpy(), not self._config.recipe.is_labelled
+                calibration = Calibration.fit(labels, scores.cpu().numpy(), by_normals=by_normals)
                 progress.best_model = self._write(Detector(learner, calibration), epochs_done)
         return area
 
