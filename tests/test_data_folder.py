@@ -17,6 +17,7 @@ from anatpaste_gpu.cli.outcome import DONE, FAILED
 from anatpaste_gpu.cli.train import parse
 from anatpaste_gpu.data import DatasetError, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.data.image_folder import plan
+from anatpaste_gpu.methods.lookup import recipe_identity
 from anatpaste_gpu.reproduce.work import Outcome
 from anatpaste_gpu.runs import TrainConfig
 
@@ -214,6 +215,54 @@ class TestPatientsTable:
         assert SplitManifest.load(tmp_path / "split.json") == manifest
 
 
+class TestWithoutLabelledValidation:
+    def test_a_folder_of_normal_images_only(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i}.png" for i in range(12)])
+        splits = load_dataset("folder", tmp_path, image_size=16, labelled=False, progress=False)
+        assert counts(splits.manifest) == {("train", 0): 6, ("validation", 0): 3, ("test", 0): 3}
+        assert splits.validation.count(1) == splits.test.count(1) == 0
+        assert splits.manifest.notes[-1] == (
+            "0 abnormal images are held out to test and none to validate; of the normal ones 3 and 3 "
+            "(wanted: 100 and 100)."
+        )
+
+    def test_few_abnormal_images_all_go_to_the_test_set_and_cost_no_normal_ones(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i:02}.png" for i in range(40)])
+        fill(tmp_path / "sick", [f"{i}.png" for i in range(7)])
+        assert counts(plan_split("folder", tmp_path, labelled=False)) == {
+            ("train", 0): 20,
+            ("validation", 0): 10,
+            ("test", 0): 10,
+            ("test", 1): 7,
+        }
+        labelled = counts(plan_split("folder", tmp_path))
+        assert labelled["validation", 0] == 3, "as many as there are abnormal ones"
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_nobody_is_on_two_sides(self, tmp_path: Path, seed: int) -> None:
+        fill(tmp_path / "normal", [f"{i % 20:02}_{i}.png" for i in range(30)])
+        fill(tmp_path / "sick", [f"{i:02}_s.png" for i in range(9)])
+        manifest = plan(tmp_path, seed, progress=False, patient_pattern=r"^(\d+)_", labelled=False)
+        owners = defaultdict(set)
+        for entry in manifest.entries:
+            owners[entry.patient].add(entry.split)
+        assert all(len(splits) == 1 for splits in owners.values())
+        assert counts(manifest)["test", 1] == 5, "as many as normal ones"
+        assert counts(manifest)["validation", 0] == 5
+
+    def test_with_enough_abnormal_images_the_split_is_the_same(self, tmp_path: Path) -> None:
+        root = wrists(tmp_path)
+        for seed in range(3):
+            assert plan(root, seed, progress=False, labelled=False) == plan(root, seed, progress=False)
+
+    def test_abnormal_images_that_were_drawn_must_be_readable(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i}.png" for i in range(12)])
+        (tmp_path / "sick").mkdir()
+        (tmp_path / "sick" / "a.png").write_bytes(b"none")
+        with pytest.raises(DatasetError, match="no readable abnormal image in test"):
+            load_dataset("folder", tmp_path, image_size=16, labelled=False, progress=False)
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"Data set folder needs a data root, got none.* a folder named normal"
@@ -224,7 +273,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     ):
         plan(tmp_path, 0)
     fill(tmp_path / "normal", ["a.png"])
-    with pytest.raises(DatasetError, match="Found no folder with abnormal images"):
+    with pytest.raises(
+        DatasetError,
+        match=r"Found no folder with abnormal images in .*\. --validation labelled needs them, "
+        r"--validation pasted does without\. ",
+    ):
         plan(tmp_path, 0)
     fill(tmp_path / "sick", ["a.png"])
     with pytest.raises(
@@ -291,7 +344,7 @@ class TestPatternOnTheCommandLine:
 
     def test_only_a_pattern_changes_the_hash(self) -> None:
         plain = TrainConfig.of(dataset="folder")
-        assert "patient_pattern" not in plain.to_dict()
+        assert "patient_pattern" not in recipe_identity(plain.recipe)
         changed = plain.replace(patient_pattern="a")
         assert changed.recipe_hash() != plain.recipe_hash()
         assert plain.difference(changed) == ("patient_pattern", None, "a")

@@ -19,7 +19,7 @@ from anatpaste_gpu.cli.reproduce import _own_configs
 from anatpaste_gpu.data import DatasetSplits, SplitManifest
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.evaluation.delong import delong_test
-from anatpaste_gpu.methods import get_method, method_names, register, registry
+from anatpaste_gpu.methods import get_method, lookup, method_names, register
 from anatpaste_gpu.report.render import render
 from anatpaste_gpu.report.sheet import Sheet, Study
 from anatpaste_gpu.reproduce import PUBLISHED, TABLES, Key, carry_out, plan_runs, read_records, sheets, work
@@ -128,7 +128,7 @@ class TestPlan:
     def test_the_command_takes_what_a_method_takes_in_place_of_a_preset(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+        monkeypatch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
         rival = dataclasses.replace(
             get_method("anatpaste"),
             name="rival",
@@ -272,7 +272,7 @@ class TestPublished:
         assert TABLES[1].methods.index("cutpaste-scar") < TABLES[1].methods.index("anatpaste")
 
     def test_a_row_becomes_trainable_with_its_method(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+        monkeypatch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
         register(dataclasses.replace(get_method("anatpaste"), name="salad"))
         assert TABLES[1].methods.index("salad") == TABLES[1].methods.index("anatpaste") - (
             2 if "squid" in method_names() else 1

@@ -27,7 +27,12 @@ def run(arguments: Sequence[str]) -> int:
         check_folder(options.cache)
     stored = None if options.check is None else SplitManifest.load(options.check)
     manifest = plan_split(
-        options.dataset, options.data_root, seed=options.seed, workers=options.workers, **named
+        options.dataset,
+        options.data_root,
+        seed=options.seed,
+        labelled=options.validation == "labelled",
+        workers=options.workers,
+        **named,
     )
     for line in _summary(manifest):
         tell(line)
@@ -109,6 +114,12 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="REGEX",
         help="data set folder: who an image is of, by its file's name, where patients.csv does not tell: the "
         "first group of this regular expression, or the whole match, such as '^([0-9]+)_'",
+    )
+    parser.add_argument(
+        "--validation",
+        choices=("labelled", "pasted"),
+        default="labelled",
+        help="as training takes it: pasted needs no abnormal images (default labelled)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="save the split as a manifest (JSON)"

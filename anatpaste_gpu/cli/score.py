@@ -43,8 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(list(arguments))
     device, sentence = select_device(options.gpu)
     detector = load_detector(options.run_dir, device)
-    if options.threshold == NORMAL_THRESHOLD and detector.calibration is not None:
-        detector.calibration = detector.calibration.by_normals()
+    _choose_threshold(detector, options.threshold)
     maps = None if options.heat_maps is None else HeatMapFiles(options.heat_maps, detector)
     skipped: list[str] = []
     notes: list[str] = []
@@ -72,6 +71,17 @@ def run(arguments: Sequence[str]) -> int:
             say("score", "no image could be scored.")
             return STATUS_NOTHING_SCORED
     return STATUS_SOME_SKIPPED if skipped else STATUS_OK
+
+
+def _choose_threshold(detector: Detector, asked: str | None) -> None:
+    """Lets a detector decide by another threshold than its own, where one is asked for."""
+    if asked == NORMAL_THRESHOLD and detector.calibration is not None:
+        detector.calibration = detector.calibration.by_normals()
+    if asked == BEST_F1_THRESHOLD and not detector.learner.recipe.is_labelled:
+        raise ValueError(
+            f"--threshold {BEST_F1_THRESHOLD} needs abnormal validation images, and this model was trained "
+            f"without (validation pasted); --threshold {NORMAL_THRESHOLD} is its own."
+        )
 
 
 def _say_new(skipped: Sequence[str], said: int) -> int:
@@ -181,9 +191,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold",
         choices=(BEST_F1_THRESHOLD, NORMAL_THRESHOLD),
-        default=BEST_F1_THRESHOLD,
-        help="decide by the threshold with the best F1 on the validation set (default), or by the one that "
-        f"leaves {100 * NORMAL_QUANTILE:.0f} %% of its normal images below",
+        help="decide by the threshold with the best F1 on the validation set, or by the one that leaves "
+        f"{100 * NORMAL_QUANTILE:.0f} %% of its normal images below; default: the first where the model was "
+        "validated by abnormal images, else the second",
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by --output's suffix, else CSV")
     parser.add_argument("--output", type=Path, help="file to write; default: standard output")

@@ -21,7 +21,7 @@ from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.methods.heat_scale import HeatScale, is_level, scale_of
-from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_identity
 from anatpaste_gpu.methods.pretext import released
 from anatpaste_gpu.methods.protocol import Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
@@ -119,7 +119,7 @@ class Detector:
         content = {
             "format": FORMAT,
             "notice": NOT_FOR_CLINICAL_USE,
-            "recipe": recipe_to_dict(self.learner.recipe.replace(**_PATHS)),
+            "recipe": recipe_identity(self.learner.recipe.replace(**_PATHS)),
             "values": state.values,
             **dataclasses.asdict(self.calibration),
             "heat_level": self.heat_level,

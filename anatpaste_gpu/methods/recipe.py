@@ -115,7 +115,7 @@ class Recipe(Section):
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"
-    (any folder of normal and abnormal images)."""
+    (any folder of normal and, unless validation is "pasted", abnormal images)."""
 
     seed: Seed = 0
     """Seed of the initial weights, the order of the images and the augmentation, and of the split too unless
@@ -129,6 +129,11 @@ class Recipe(Section):
     """Who an image of data set "folder" is of, by its file's name: a regular expression whose first group, or
     else the whole match, is the patient, such as "^([0-9]+)_". It gives way to patients.csv, and PatientID in
     DICOM headers to it."""
+
+    validation: Literal["labelled", "pasted"] = "labelled"
+    """What chooses checkpoint and threshold: "labelled", held-out images of both classes; "pasted", held-out
+    normal images and AnatPaste twins of them, so that no abnormal image is needed; the threshold then leaves
+    95 % of the normal ones below. See docs/training.md."""
 
     image_size: ImageSide = 256
     """Side of the square that every image is resized to."""
@@ -153,6 +158,11 @@ class Recipe(Section):
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
         check_patient_pattern(self.dataset, self.patient_pattern)
         check_backbone(self.network.backbone, self.image_size)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether abnormal images take part in choosing checkpoint and threshold."""
+        return self.validation == "labelled"
 
     @property
     def drawn_from(self) -> int:

@@ -24,6 +24,8 @@ _SIDE = 256
 def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
     """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
 
+    A test set without abnormal images has no ROC curve.
+
     Args:
         cohorts: from `write_report`; what was left out there (images, Grad-CAM, corners) is left out here.
         folder: made where it does not exist.
@@ -37,10 +39,10 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     for cohort in cohorts:
         stem = f"{cohort.dataset}-{cohort.number}"
         title = cohort.licence.title
-        drawn: dict[str, tuple[Figure, str]] = {
-            f"{stem}-roc": (roc_plot(cohort.runs), title),
-            f"{stem}-training": (training_plot(cohort.runs), title),
-        }
+        drawn: dict[str, tuple[Figure, str]] = {}
+        if cohort.counts[1]:
+            drawn[f"{stem}-roc"] = roc_plot(cohort.runs), title
+        drawn[f"{stem}-training"] = training_plot(cohort.runs), title
         for number, (run, insight) in enumerate(zip(cohort.runs, cohort.insights, strict=False)):
             own, title = f"{stem}-{number}", run.title
             if insight.embeddings is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
-from anatpaste_gpu.methods.lookup import recipe_to_dict, with_objects
+from anatpaste_gpu.methods.lookup import recipe_identity, recipe_to_dict, with_objects
 from anatpaste_gpu.methods.weights import PRETRAINED
 from anatpaste_gpu.setting_types import (
     CornerShare,
@@ -108,6 +108,11 @@ class TrainConfig(Section):
         return get_method(self.recipe.method)
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether something looks at where lungs, or another organ, are: the method, or what validates it."""
+        return self.method.segments(self.recipe) or not self.recipe.is_labelled
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run; 0 for a method that does not train."""
         schedule = self.recipe.schedule
@@ -163,7 +168,7 @@ class TrainConfig(Section):
 
     def recipe_hash(self) -> str:
         """SHA-256 of the recipe: equal hashes on one device and one data set give equal runs."""
-        text = json.dumps(recipe_to_dict(self.recipe), sort_keys=True)
+        text = json.dumps(recipe_identity(self.recipe), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:

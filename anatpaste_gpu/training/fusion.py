@@ -133,6 +133,8 @@ def _config(runs: Sequence[Run], shares: Sequence[float] | None) -> TrainConfig:
         split_seed=first.recipe.drawn_from,
         image_size=max(recipe.image_size for recipe in recipes),
         bootstrap_samples=first.recipe.bootstrap_samples,
+        validation=first.recipe.validation,
+        patient_pattern=first.recipe.patient_pattern,
         options=options,
         data_root=first.place.data_root,
     )

@@ -163,12 +163,20 @@ def _table(summary: dict[str, Any]) -> Table:
         spread = "" if deviation is None else f" ± {deviation:.4f}"
         table.add_row(
             name.replace("_", " "),
-            f"{over_seeds['mean']:.4f}{spread}",
-            "{:.4f} to {:.4f}".format(*over_seeds["interval"]),
-            f"{ensemble[name]:.4f}",
-            "{:.4f} to {:.4f}".format(*ensemble["intervals"][name]),
+            f"{_figure(over_seeds['mean'])}{spread}",
+            _interval(over_seeds["interval"]),
+            _figure(ensemble[name]),
+            _interval(ensemble["intervals"][name]),
         )
     return table
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "none" if ends is None else "{:.4f} to {:.4f}".format(*ends)
 
 
 def _line(console: Console, text: str) -> None:

@@ -28,7 +28,7 @@ class Validator:
         config: the recipe.
         learner: prepared; its ranks share the work.
         training_images: uint8 (N, 1, S, S) on any device, which it is fitted to.
-        validation: both classes.
+        validation: both classes, or normal images and what stands for abnormal ones.
         folder: where the best detector is written.
 
     Raises:
@@ -66,9 +66,9 @@ class Validator:
         if (epochs_done > 0 or not self._config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
             if learner.engine.ranks.leads:
-                calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
-                normals = self._validation.images[self._validation.labels == NORMAL]
-                level = normal_level(learner, normals)
+                labels, by_normals = self._validation.labels.numpy(), not self._config.recipe.is_labelled
+                calibration = Calibration.fit(labels, scores.cpu().numpy(), by_normals=by_normals)
+                level = normal_level(learner, self._validation.images[self._validation.labels == NORMAL])
                 progress.best_model = self._write(Detector(learner, calibration, level), epochs_done)
         return area
 
