@@ -220,7 +220,8 @@ def _defaults_of_method(words: Sequence[str]) -> list[str]:
     name = scout.parse_known_args(words)[0].method
     if name not in method_names():  # the real parser refuses it
         return []
-    return [f"--{flag}={value}" for flag, value in get_method(name).defaults.items()]
+    settings = get_method(name).settings_for(_preset_of(words))
+    return [f"--{flag}={value}" for flag, value in settings.items()]
 
 
 def _preset_of(words: Sequence[str]) -> str:

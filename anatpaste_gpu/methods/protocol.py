@@ -191,7 +191,8 @@ class Method:
         limits: what it cannot do (`BATCH_PARTS`, `SEVERAL_RANKS`, `CUDA_GRAPH`) -> why, as a clause.
         family: name of the flags of its own settings: --FAMILY.NAME.
         options: dataclass of its own settings, or None.
-        defaults: settings that the command line takes in place of the preset's.
+        defaults: settings that the command line takes in place of any preset's.
+        presets: a preset's name -> more such settings, in place of that preset's alone: a budget, say.
     """
 
     name: str
@@ -204,6 +205,11 @@ class Method:
     family: str = ""
     options: type | None = None
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def settings_for(self, preset: str) -> dict[str, Any]:
+        """What it takes in place of a preset's settings."""
+        return {**self.defaults, **self.presets.get(preset, {})}
 
     def learner(self, recipe: Recipe, segmenter: Segmenter | None = None) -> Learner:
         """A learner before training, on the CPU; a function of the recipe alone.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from anatpaste_gpu.methods import memory, pretext
+from anatpaste_gpu.methods import ganomaly, memory, pretext
 from anatpaste_gpu.methods.protocol import Method
 from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.settings import AnatPasteConfig
@@ -22,6 +22,7 @@ def register(*methods: Method) -> None:
 
 register(*pretext.METHODS)
 register(*memory.METHODS)
+register(*ganomaly.METHODS)
 
 
 def method_names() -> tuple[str, ...]:
