@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anatpaste_gpu.distributed import Engine, Ranks, joined
 from anatpaste_gpu.methods import Batch, Recipe, get_method
-from anatpaste_gpu.methods.registry import recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.methods.lookup import recipe_from_dict, recipe_to_dict
 from anatpaste_gpu.training.input import TrainingStream
 
 CPU = torch.device("cpu")

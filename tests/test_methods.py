@@ -67,7 +67,7 @@ def test_anatpaste_and_its_ablations_are_the_paste_with_one_setting_changed(
     task = TASKS[name].configured(AnatPasteConfig())
     (twins,) = task.augment(phantoms(splits), **DRAWS)
     assert torch.equal(twins, batch_augment(phantoms(splits), config=config, **DRAWS))
-    assert (task.copies, task.classes, get_method(name).trains) == (1, 2, True)
+    assert (task.copies, task.classes, get_method(name).trains(TINY.recipe)) == (1, 2, True)
 
 
 @pytest.mark.parametrize("variant", ["normal", "scar", "union"])
@@ -135,7 +135,7 @@ def test_every_method_runs_to_a_scored_folder(
     stored = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert stored["method"] == name
     steps = config.total_steps
-    assert stored["training"]["steps"] == steps == (2 if get_method(name).trains else 0)
+    assert stored["training"]["steps"] == steps == (2 if get_method(name).trains(TINY.recipe) else 0)
     gallery = (tmp_path / "run" / "augmentation_gallery.png").exists()
     assert gallery == (steps > 0 and name not in REDRAWING)
     detector = load_detector(tmp_path / "run")

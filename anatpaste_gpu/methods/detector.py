@@ -20,10 +20,10 @@ from anatpaste_gpu import arrays
 from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_to_dict
 from anatpaste_gpu.methods.pretext import released
 from anatpaste_gpu.methods.protocol import Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
-from anatpaste_gpu.methods.registry import get_method, recipe_from_dict, recipe_to_dict
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -140,8 +140,8 @@ class Detector:
         content, tensors = _read(Path(path))
         try:
             recipe, state = _recipe_and_state(content, tensors)
-            learner = get_method(recipe.method).learner(recipe)
-            learner.prepare(Engine(torch.device(device), memory_budget=memory_budget)).load(state)
+            engine = Engine(torch.device(device), memory_budget=memory_budget)
+            learner = get_method(recipe.method).restored(recipe, state, engine)
             calibration = _calibration(content)
         # Whatever values of other types lead to.
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:

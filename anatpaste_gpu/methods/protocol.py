@@ -125,6 +125,13 @@ class Learner(nn.Module):
             normals: uint8 (N, 1, S, S), the normal training images on any device.
         """
 
+    def settle(self, held_out: Tensor) -> None:
+        """Looks at normal images that nothing was fitted to; called after `fit`, on every rank alike.
+
+        Args:
+            held_out: uint8 (N, 1, S, S), the validation set's normal images on any device.
+        """
+
     def score(self, images: Tensor) -> Tensor:
         """Anomaly scores, higher is more abnormal. Does not synchronise unless a method says so.
 
@@ -185,7 +192,7 @@ class Method:
         build: (recipe, segmenter) -> a learner on the CPU; random weights come from torch's generator, which
             is seeded by the recipe. The segmenter is a callable of the user's in place of the built-in lung
             segmentation, or None.
-        trains: whether there is a training step at all.
+        trains: whether a run of this recipe has training steps at all.
         weights: "optional", "required" or "none": whether a run starts from a file of weights.
         segments: whether a learner of this recipe looks at masks.
         limits: what it cannot do (`BATCH_PARTS`, `SEVERAL_RANKS`, `CUDA_GRAPH`) -> why, as a clause.
@@ -193,12 +200,13 @@ class Method:
         options: dataclass of its own settings, or None.
         defaults: settings that the command line takes in place of any preset's.
         presets: a preset's name -> more such settings, in place of that preset's alone: a budget, say.
+        rebuild: (recipe, state) -> a learner that the state fits, where the recipe alone does not say it.
     """
 
     name: str
     title: str
     build: Callable[[Recipe, Segmenter | None], Learner]
-    trains: bool = True
+    trains: Callable[[Recipe], bool] = lambda recipe: True
     weights: str = "optional"
     segments: Callable[[Recipe], bool] = lambda recipe: False
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -206,6 +214,7 @@ class Method:
     options: type | None = None
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    rebuild: Callable[[Recipe, State], Learner] | None = None
 
     def settings_for(self, preset: str) -> dict[str, Any]:
         """What it takes in place of a preset's settings."""
@@ -221,6 +230,16 @@ class Method:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(recipe.seed)
             return self.build(recipe, segmenter)
+
+    def restored(self, recipe: Recipe, state: State, engine: Engine) -> Learner:
+        """A fitted learner, as a model file holds it, on the engine's device.
+
+        Raises:
+            LookupError, TypeError, ValueError, RuntimeError: the state is none of such a learner.
+        """
+        learner = self.learner(recipe) if self.rebuild is None else self.rebuild(recipe, state)
+        learner.prepare(engine).load(state)
+        return learner
 
     def check(self, recipe: Recipe) -> None:
         """Raises ValueError or TypeError where the method cannot be meant by a recipe."""

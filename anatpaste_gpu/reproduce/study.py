@@ -58,7 +58,7 @@ def build_study(table: Table, runs: Sequence[Run], preset: str, left_out: Iterab
 
 def budget(runs: Sequence[Run], preset: str) -> list[str]:
     """What the runs cost, and how that compares with the paper: two sentences or three."""
-    trained = [run for run in runs if run.config.method.trains]
+    trained = [run for run in runs if run.config.method.trains(run.config.recipe)]
     ours = dict.fromkeys(_budget_of(run.config) for run in trained or runs)
     seeds = sorted({int(run.metrics["seed"]) for run in runs})
     machines = dict.fromkeys(_machine(run.metrics.get("device", {})) for run in runs)

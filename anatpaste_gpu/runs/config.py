@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
-from anatpaste_gpu.methods.registry import recipe_to_dict, with_objects
+from anatpaste_gpu.methods.lookup import recipe_to_dict, with_objects
 from anatpaste_gpu.setting_types import Count, GpuIndex, NotNegative, Section, WholeNumber, setting_names
 
 
@@ -98,7 +98,7 @@ class TrainConfig(Section):
     def total_steps(self) -> int:
         """Steps of the whole run; 0 for a method that does not train."""
         schedule = self.recipe.schedule
-        return schedule.epochs * schedule.steps_per_epoch if self.method.trains else 0
+        return schedule.epochs * schedule.steps_per_epoch if self.method.trains(self.recipe) else 0
 
     @property
     def run_dir(self) -> Path:

@@ -90,9 +90,9 @@ def train(
     device, sentence = prepare_device(config)
     with determinism(config.place.deterministic):
         if ranks is not None:
-            return _Run(config, device, ranks, segmenter, pictures).made(sentence, splits, console)
+            return OneRun(config, device, ranks, segmenter, pictures).made(sentence, splits, console)
         with joined(device) as met, met.watched():
-            return _Run(config, device, met, segmenter, pictures).made(sentence, splits, console)
+            return OneRun(config, device, met, segmenter, pictures).made(sentence, splits, console)
 
 
 def _with_segmenter(config: TrainConfig, segmenter: Segmenter | None) -> TrainConfig:
@@ -146,17 +146,18 @@ def score_split(detector: Detector, split: str, images: ImageSet) -> ScoredSplit
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class OneRun:
     """What one call of `train` works with."""
 
     config: TrainConfig
     device: torch.device
-    ranks: Ranks
-    segmenter: Segmenter | None
-    pictures: Pictures | None
+    ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    segmenter: Segmenter | None = None
+    pictures: Pictures | None = None
 
     @property
     def folder(self) -> RunFolder:
+        """Where it is written."""
         return RunFolder(self.config.run_dir)
 
     def made(self, sentence: str, splits: DatasetSplits | None, console: Console | None) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Validator:
         learner = self._learner.eval()
         with torch.no_grad():
             learner.fit(self._training_images)
+            learner.settle(self._validation.images[self._validation.labels == 0])
             scores = learner.engine.rows(learner.score, self._validation.images, _BLOCK)
         area = float(auc_by_ranks(self._validation.labels.to(scores.device), scores))
         progress.validations.append({"epoch": epochs_done, "auc": area})

@@ -16,7 +16,7 @@ METHODS = (
         "memory",
         "Patch memory",
         MemoryLearner,
-        trains=False,
+        trains=lambda recipe: False,
         weights="required",
         segments=_segments,
         family="memory",

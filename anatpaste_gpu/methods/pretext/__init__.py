@@ -13,12 +13,16 @@ def _segments(name: str, recipe: Recipe) -> bool:
     return TASKS[name].configured(recipe.pasting.augmentation).segments
 
 
+def _trains(name: str, recipe: Recipe) -> bool:
+    return bool(TASKS[name].pastes)
+
+
 METHODS = tuple(
     Method(
         task.name,
         task.title,
         functools.partial(build, task.name),
-        trains=bool(task.pastes),
+        trains=functools.partial(_trains, task.name),
         weights=task.weights,
         segments=functools.partial(_segments, task.name),
         family="pretext",

@@ -1,0 +1,34 @@
+"""Several detectors as one: scores in robust standard deviations of normal images, added."""
+
+from anatpaste_gpu.methods.fused.learner import FusedLearner, build, rebuild
+from anatpaste_gpu.methods.fused.settings import FusedSettings, settings_of
+from anatpaste_gpu.methods.lookup import get_method
+from anatpaste_gpu.methods.protocol import Method
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.methods.weights import PRETRAINED, PRETRAINED_BACKBONE
+
+
+def _trains(recipe: Recipe) -> bool:
+    return settings_of(recipe).runs is None
+
+
+def _segments(recipe: Recipe) -> bool:
+    names = [name for name, _ in settings_of(recipe).named_parts]
+    return any(get_method(name).segments(recipe.replace(method=name, options=None)) for name in names)
+
+
+METHODS = (
+    Method(
+        "fused",
+        "Fused",
+        build,
+        trains=_trains,
+        segments=_segments,
+        family="fused",
+        options=FusedSettings,
+        defaults={"backbone": PRETRAINED_BACKBONE, "weights": PRETRAINED, "image_size": 224},
+        rebuild=rebuild,
+    ),
+)
+
+__all__ = ["METHODS", "FusedLearner", "FusedSettings"]

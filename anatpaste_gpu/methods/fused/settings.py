@@ -1,0 +1,102 @@
+"""What --fused.NAME sets, and what it comes to: a recipe for each part."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from anatpaste_gpu.methods.lookup import get_method
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.setting_types import Section
+
+#: A method's own defaults that a part leaves to the recipe, because all parts share them.
+_SHARED = frozenset({"image_size", "batch_size", "epochs", "steps_per_epoch", "validate_every"})
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedSettings(Section):
+    """Which detectors are fused, and how much each counts."""
+
+    parts: str = "anatpaste,memory"
+    """Methods separated by commas; NAME@SIZE gives one its own image side, at most image_size."""
+
+    shares: str | None = None
+    """How much each part's score counts, numbers separated by commas; null lets all count alike."""
+
+    backbone: str = "resnet18"
+    """Backbone of the parts that are trained, from scratch; --backbone and --weights are those of the parts
+    that need weights."""
+
+    runs: str | None = None
+    """Recipe hashes of the runs that `anatpaste fuse` made this detector of; null everywhere else."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, size in self.named_parts:
+            if name == "fused" and self.runs is None:
+                raise ValueError("fused.parts cannot name fused itself; list all parts side by side.")
+            if size is not None and size < 1:
+                raise ValueError(f"fused.parts must give sizes of at least 1, got {name}@{size}.")
+        if len(self.named_parts) < 2:
+            raise ValueError(f"fused.parts must name at least two methods, got {self.parts!r}.")
+        _ = self.numbers
+
+    @property
+    def named_parts(self) -> tuple[tuple[str, int | None], ...]:
+        """Name and image side of each part; None is the recipe's side."""
+        found = []
+        for word in self.parts.split(","):
+            name, at, size = word.strip().partition("@")
+            if not name or (at and not size.isdecimal()):
+                raise ValueError(
+                    f"fused.parts must be names or NAME@SIZE between commas, got {self.parts!r}."
+                )
+            found.append((name, int(size) if at else None))
+        return tuple(found)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The shares as numbers, a part each."""
+        count = len(self.named_parts)
+        if self.shares is None:
+            return (1.0,) * count
+        try:
+            found = tuple(float(word) for word in self.shares.split(","))
+        except ValueError:
+            found = ()
+        if len(found) != count or not all(math.isfinite(one) and one > 0 for one in found):
+            raise ValueError(
+                f"fused.shares must be {count} numbers above 0, one a part, got {self.shares!r}."
+            )
+        return found
+
+
+def settings_of(recipe: Recipe) -> FusedSettings:
+    """The recipe's own settings, or the defaults."""
+    return recipe.options or FusedSettings()
+
+
+def part_recipes(recipe: Recipe) -> list[Recipe]:
+    """Recipes of the parts: the fused one's, with each method's own defaults and its own image side.
+
+    Raises:
+        ValueError: a part is unknown, needs weights that are not given, is larger than the images, or cannot
+            be had in this recipe.
+    """
+    chosen = settings_of(recipe)
+    found = []
+    for name, size in chosen.named_parts:
+        method = get_method(name)
+        side = recipe.image_size if size is None else size
+        if side > recipe.image_size:
+            raise ValueError(
+                f"fused.parts must not be larger than image_size {recipe.image_size}, got {name}@{side}."
+            )
+        own = {key: value for key, value in method.defaults.items() if key not in _SHARED}
+        network = {"backbone": chosen.backbone, "weights": None}
+        if method.weights == "required":
+            network = {"backbone": recipe.network.backbone, "weights": recipe.network.weights}
+        part = recipe.replace(options=None, method=name, image_size=side, **{**own, **network})
+        method.check(part)
+        found.append(part)
+    return found

@@ -1,0 +1,71 @@
+"""Methods by name; and recipes as plain values, which need the methods' own settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from anatpaste_gpu.methods.protocol import Method
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.settings import AnatPasteConfig
+
+_METHODS: dict[str, Method] = {}
+
+
+def register(*methods: Method) -> None:
+    """Adds methods; one of the same name takes the place of the one before."""
+    _METHODS.update({method.name: method for method in methods})
+
+
+def method_names() -> tuple[str, ...]:
+    """Names that `get_method` knows, in the order of a table."""
+    return tuple(_METHODS)
+
+
+def get_method(name: str) -> Method:
+    """A method by its name.
+
+    Raises:
+        ValueError: `name` is unknown.
+    """
+    if name not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {name!r}.")
+    return _METHODS[name]
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain values by the names of the command line; a method's own settings under its family's name."""
+    content = recipe.settings()
+    options = content.pop("options")
+    if options is not None:
+        content[get_method(recipe.method).family] = dataclasses.asdict(options)
+    content["augmentation"] = dataclasses.asdict(recipe.pasting.augmentation)
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
+    """The inverse of `recipe_to_dict`; settings that are not there have their defaults.
+
+    Raises:
+        ValueError, TypeError: a name or a value is none of a recipe.
+    """
+    return Recipe.of(**with_objects(content))
+
+
+def with_objects(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with dataclasses in place of the mappings that YAML and JSON hold.
+
+    Raises:
+        ValueError, TypeError: a name or a value is none of theirs.
+    """
+    settings = dict(content)
+    if isinstance(settings.get("augmentation"), Mapping):
+        settings["augmentation"] = AnatPasteConfig(**settings["augmentation"])
+    method = get_method(settings.get("method", Recipe.method))
+    if method.options is not None and method.family in settings:
+        own = settings.pop(method.family)
+        settings["options"] = method.options(**own) if isinstance(own, Mapping) else own
+    return settings
