@@ -28,6 +28,8 @@ from . import training_runs
 
 TINY = training_runs.TINY.replace(epochs=1, steps_per_epoch=2)
 DRAWS = {"seed": 3, "index": torch.arange(4, 8)}
+#: Their steps augment nothing that a gallery could show.
+REDRAWING = {"ganomaly"}
 TRAINED = [name for name, task in TASKS.items() if task.pastes]
 
 
@@ -138,7 +140,8 @@ def test_every_method_runs_to_a_scored_folder(
     assert stored["method"] == name
     steps = config.total_steps
     assert stored["training"]["steps"] == steps == (2 if get_method(name).trains(TINY.recipe) else 0)
-    assert (tmp_path / "run" / "augmentation_gallery.png").exists() == bool(steps)
+    gallery = (tmp_path / "run" / "augmentation_gallery.png").exists()
+    assert gallery == (steps > 0 and name not in REDRAWING)
     detector = load_detector(tmp_path / "run")
     if name in TASKS:
         assert detector.learner.network.head_widths[-1] == TASKS[name].classes

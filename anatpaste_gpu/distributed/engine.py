@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anatpaste_gpu.distributed.parallel import in_parallel
+from anatpaste_gpu.distributed.parallel import average_gradients, in_parallel, join_statistics
 from anatpaste_gpu.distributed.parts import own_parts
 from anatpaste_gpu.distributed.ranks import Ranks
 
@@ -75,6 +75,29 @@ class Engine:
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def join(self, network: nn.Module) -> None:
+        """Makes a network's batch statistics those of all ranks, in place, for steps by `update_each`.
+
+        Networks that are trained against each other, or whose gradients are taken twice, cannot be wrapped as
+        `share` does.
+        """
+        join_statistics(network, self.ranks, self.device)
+
+    def update_each(self, *updates: tuple[Tensor, torch.optim.Optimizer]) -> None:
+        """Gradients of each loss for its own optimiser's tensors alone, averaged over ranks; then all steps.
+
+        Args:
+            updates: losses, which may share what they were computed by, and their optimisers.
+        """
+        for number, (loss, optimizer) in enumerate(updates, start=1):
+            optimizer.zero_grad(set_to_none=True)
+            own = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+            self.scaler.scale(loss).backward(inputs=own, retain_graph=number < len(updates))
+            average_gradients(own, self.ranks)
+        for _, optimizer in updates:
+            self.scaler.step(optimizer)
         self.scaler.update()
 
     def rows(self, compute: Callable[[Tensor], Tensor], images: Tensor, block: int = 1) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from anatpaste_gpu.distributed.joint_norm import with_joint_statistics
@@ -35,10 +36,10 @@ def in_parallel(network: nn.Module, ranks: Ranks, device: torch.device, parts: i
     if parts > 1:
         train_in_parts(network, own)
     on_gpu = device.type == "cuda"
-    if parts > 1 or (ranks.shares and not on_gpu):
+    if parts > 1:
         with_joint_statistics(network, own)
-    elif ranks.shares:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    else:
+        network = join_statistics(network, ranks, device)
     if not ranks.shares:
         return network
     with warnings.catch_warnings():
@@ -53,3 +54,36 @@ def in_parallel(network: nn.Module, ranks: Ranks, device: torch.device, parts: i
     if parts > 1:
         shared.register_comm_hook(None, lambda _, bucket: average_pairwise(bucket))
     return shared
+
+
+def join_statistics(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
+    """The network with batch statistics over all ranks, its layers replaced in place; alone, as it is.
+
+    Args:
+        network: on `device`; all tensors stay the same.
+        ranks: who shares its steps.
+        device: of this rank.
+    """
+    if not ranks.shares:
+        return network
+    if device.type == "cuda":
+        joined: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return joined
+    with_joint_statistics(network)
+    return network
+
+
+def average_gradients(tensors: Iterable[Tensor], ranks: Ranks) -> None:
+    """Puts the mean over all ranks in place of each gradient, in one exchange. Waits for the other ranks.
+
+    Args:
+        tensors: in one order on all ranks; those without a gradient are passed over.
+        ranks: who shares the step.
+    """
+    gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+    if not ranks.shares or not gradients:
+        return
+    mean = ranks.sum(torch.cat([gradient.flatten() for gradient in gradients])) / ranks.world
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))

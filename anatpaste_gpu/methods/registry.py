@@ -1,8 +1,9 @@
 """Every method there is, one line a family."""
 
-from anatpaste_gpu.methods import fused, memory, pretext
+from anatpaste_gpu.methods import fused, ganomaly, memory, pretext
 from anatpaste_gpu.methods.lookup import register
 
 register(*pretext.METHODS)
 register(*memory.METHODS)
 register(*fused.METHODS)
+register(*ganomaly.METHODS)
