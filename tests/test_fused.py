@@ -94,8 +94,11 @@ class TestScale:
     def test_weighted_mean(self) -> None:
         scores = torch.tensor([[3.0, 10.0], [1.0, 30.0]]).double()
         centre, spread = torch.tensor([1.0, 10.0]).double(), torch.tensor([2.0, 5.0]).double()
-        found = fuse(scores, centre, spread, torch.tensor([1.0, 3.0]).double())
+        shares = torch.tensor([1.0, 3.0]).double()
+        found = fuse(scores, centre, spread, shares, "none")
         assert found.tolist() == [(1 * 1 + 3 * 0) / 4, (1 * 0 + 3 * 4) / 4]
+        compressed = fuse(scores, centre, spread, shares, "asinh")
+        assert compressed.tolist() == pytest.approx([np.arcsinh(1) / 4, 3 * np.arcsinh(4) / 4])
 
 
 class TestSizes:
@@ -220,7 +223,7 @@ class TestTrained:
             held_out = part.score(images_at(normal, side)).numpy()
             scores = part.score(images_at(splits.test.images, side)).numpy()
             spread = scipy.stats.median_abs_deviation(held_out, scale="normal")
-            expected += (scores - np.median(held_out)) / spread / 2
+            expected += np.arcsinh((scores - np.median(held_out)) / spread) / 2
         # A score does not depend on the batch but by rounding.
         np.testing.assert_allclose(rows(finished, "test"), expected, rtol=1e-6)
 

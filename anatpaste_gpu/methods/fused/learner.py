@@ -132,9 +132,10 @@ class FusedLearner(Learner):
         self.brightest = self._brightest(held_out)
 
     def score(self, images: Tensor) -> Tensor:
-        """Mean of the parts' scores, each in robust standard deviations of normal images, float64 (B,)."""
+        """Mean of the parts' scores on one scale, see `standard.fuse`: float64 (B,)."""
         shares = self.centre.new_tensor(self.shares)
-        return fuse(self._scores(images), self.centre, self.spread, shares)
+        compression = settings_of(self.recipe).compression
+        return fuse(self._scores(images), self.centre, self.spread, shares, compression)
 
     def heat_map(self, images: Tensor) -> Tensor | None:
         """The mean of the parts' maps at the finest side, float32 (B, 1, h, h).
