@@ -54,7 +54,8 @@ def batch_augment(
 
     Returns:
         The augmented images: same kind, shape, dtype, device, and channels last where theirs are; or, with
-        `return_aux`, those and an :class:`AugmentAux`. New memory always.
+        `return_aux`, those and an :class:`AugmentAux`, which holds plain tensors where the images are a
+        ``tv_tensors.Image``. New memory always.
 
     Raises:
         TypeError: Wrong type or dtype.
@@ -75,9 +76,9 @@ def batch_augment(
         batch, masks, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
     if not return_aux:
-        return restore(arrays.in_layout_of(out, batch))
+        return restore(arrays.like_images(out, batch))
     drawn = AnatPasteParams(*(restore(field) for field in unpack(ints, reals)))
-    return restore(arrays.in_layout_of(out, batch)), AugmentAux(restore(masks), restore(figures), drawn)
+    return restore(arrays.like_images(out, batch)), AugmentAux(restore(masks), restore(figures), drawn)
 
 
 def image_jitter(
@@ -113,7 +114,7 @@ def image_jitter(
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
     out = image_jitter_op(batch, *sample, config.image_jitter, backend=backend)
-    return restore(arrays.in_layout_of(out, batch))
+    return restore(arrays.like_images(out, batch))
 
 
 def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:
