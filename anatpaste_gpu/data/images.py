@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
         ValueError: `image_size` is out of range.
         TypeError: `image_size` is not an int.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     return torch.from_numpy(read_pixels(Path(path), image_size))[None]
 
 
@@ -76,12 +76,13 @@ def read_grey(path: Path) -> Image.Image:
     return _read_pillow(path, content, kind)
 
 
-def check_image_size(image_size: int) -> None:
-    """Raise unless `image_size` is an int in 16..8192."""
-    if isinstance(image_size, bool) or not isinstance(image_size, int):
+def check_image_size(image_size: int) -> int:
+    """The size as Python's int; raises unless it is an int or a NumPy integer in 16..8192."""
+    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
         raise TypeError(f"image_size must be an int, got {type(image_size).__name__}.")
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise ValueError(f"image_size must be in {MIN_IMAGE_SIZE}..{MAX_IMAGE_SIZE}, got {image_size}.")
+    return int(image_size)
 
 
 def _content(path: Path) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Insight:
     embeddings: NDArray[np.float32] | None
 
 
-def test_images(run: Run, data_root: Path | None, image_size: int) -> torch.Tensor:
+def test_images(run: Run, data_root: str | os.PathLike[str] | None, image_size: int) -> torch.Tensor:
     """The run's test images, uint8 (N, 1, S, S) in the order of `Run.test`.
 
     Args:

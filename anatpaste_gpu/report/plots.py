@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,12 @@ _COLUMNS = 6
 _SIDE = 256
 
 
-def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
+def save_plots(
+    cohorts: Sequence[Cohort],
+    folder: str | os.PathLike[str],
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+) -> list[Path]:
     """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
 
     A test set without abnormal images has no ROC curve.
@@ -34,6 +40,7 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     Returns:
         The files.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for cohort in cohorts:
@@ -61,7 +68,9 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     return written
 
 
-def _chosen(run: Run, insight: Insight, data_root: Path | None, corners: float) -> list[ScoredPicture]:
+def _chosen(
+    run: Run, insight: Insight, data_root: str | os.PathLike[str] | None, corners: float
+) -> list[ScoredPicture]:
     decisions = run.calibration.decide(run.scores)
     normalised = run.calibration.normalise(run.scores)
     images = without_corners(test_images(run, data_root, _SIDE), corners)[:, 0].numpy()

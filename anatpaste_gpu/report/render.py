@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,9 +28,9 @@ _SCRIPTS = ("numbers.js", "charts.js", "cases.js", "viewer.js", "main.js")
 
 def write_report(
     runs: Sequence[Run],
-    output: Path,
+    output: str | os.PathLike[str],
     *,
-    data_root: Path | None = None,
+    data_root: str | os.PathLike[str] | None = None,
     device: torch.device | None = None,
     images: bool = True,
     with_heatmaps: bool = True,
@@ -63,6 +64,7 @@ def write_report(
         OSError: the page cannot be written; found out first.
         MissingExtra: Grad-CAM is asked for and the extra `report` is not installed.
     """
+    output = Path(output)
     if not runs:
         raise ValueError("a report needs at least one run, got none.")
     if not output.parent.is_dir():
