@@ -57,7 +57,11 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
 
 def read_pixels(path: Path, image_size: int) -> NDArray[np.uint8]:
     """What `read_image` gives, as a NumPy array (S, S) and without a check of the size."""
-    grey = read_grey(path)
+    return squared(read_grey(path), image_size)
+
+
+def squared(grey: Image.Image, image_size: int) -> NDArray[np.uint8]:
+    """A picture of `read_grey` as `read_image` resizes it, uint8 (S, S)."""
     if grey.size != (image_size, image_size):
         grey = grey.resize((image_size, image_size), Image.Resampling.BICUBIC)
     return np.array(grey, dtype=np.uint8)
