@@ -21,7 +21,7 @@ from .test_import_graph import imported, layer_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRA_OF = {"prepare": "data", "train": "train", "score": "train"} | dict.fromkeys(
+EXTRA_OF = {"prepare": "data", "train": "train", "score": "train", "localise": "train"} | dict.fromkeys(
     ("report", "reproduce", "augment"), "report"
 )
 NEEDLESS = (

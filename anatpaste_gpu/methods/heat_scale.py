@@ -13,7 +13,7 @@ from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
 #: Of the level that normal images stay below: the value that is drawn in the brightest colour, and the value
 #: that is the largest number of a 16-bit map.
-BRIGHTEST, LARGEST = 1, 8
+BRIGHTEST, LARGEST = 2, 8
 _BLOCK = 64
 
 
