@@ -45,9 +45,9 @@ def write_report(
         runs: from `load_runs`.
         output: the HTML file.
         data_root: where the data set is now; None for where each run found it.
-        device: where Grad-CAM is computed; the CPU by default.
-        images: False leaves out all that needs the data set: pictures, Grad-CAM and embeddings.
-        with_heatmaps: False leaves out Grad-CAM.
+        device: where heat maps are computed; the CPU by default.
+        images: False leaves out all that needs the data set: pictures, heat maps and embeddings.
+        with_heatmaps: False leaves out heat maps.
         picture_size: side of the pictures on the page, in pixels.
         study: tables to show above the runs.
         shown: what the page calls an image, by its name.
