@@ -20,6 +20,8 @@ ZHANGLAB_SPLIT = 2
 MODULE_PROCESS = 3
 #: Whether `AnatPaste` augments an image at all; keyed by the place of sample number and step.
 MODULE_CHOICE = 4
+#: The seed of what is pasted into held-out normal images, to validate without abnormal ones.
+PASTED_VALIDATION = 5
 
 _NUMBER_BITS = 48
 

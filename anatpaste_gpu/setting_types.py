@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Positive: TypeAlias = float
     NotNegative: TypeAlias = float
     Fraction: TypeAlias = float
+    CornerShare: TypeAlias = float
 else:
 
     def _restricted(name: str, base: type, *restrictions: tuple[Any, float]) -> type:
@@ -62,11 +63,12 @@ else:
     Positive = _restricted("Positive", float, (operator.gt, 0.0), (operator.lt, math.inf))
     NotNegative = _restricted("NotNegative", float, (operator.ge, 0.0), (operator.lt, math.inf))
     Fraction = _restricted("Fraction", float, (operator.ge, 0.0), (operator.lt, 1.0))
+    CornerShare = _restricted("CornerShare", float, (operator.ge, 0.0), (operator.lt, 0.5))
 
 #: All restricted numbers, for a parser to be told of.
 RESTRICTED: tuple[type, ...] = (
     *(Count, WholeNumber, ImageSide, GpuIndex, Seed, Resamplings),
-    *(Positive, NotNegative, Fraction),
+    *(Positive, NotNegative, Fraction, CornerShare),
 )
 
 _Section = TypeVar("_Section", bound="Section")

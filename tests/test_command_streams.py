@@ -22,6 +22,7 @@ from anatpaste_gpu.data import SplitManifest
 from dev import REPOSITORY
 
 from .test_data_dicom import RAMP8, make, save
+from .training_runs import TINY, phantoms, train
 
 NAMES = ["plain.png", "胸部 X光 ü.png", "M\udcfcller.png", "n" * 240 + ".png", "[x] 'y'.png"]
 
@@ -387,3 +388,86 @@ class TestSignals:
         monkeypatch.setattr("anatpaste_gpu.cli.augment.find_sources", stop)
         assert run(*words) == STOPPED
         assert capsys.readouterr().err == f"anatpaste {words[0]}: stopped.\n"
+
+
+class TestClosedPipe:
+    """The commands in processes of their own, as `| head` and `2>&1 | head` leave them."""
+
+    TINY = ("--preset", "smoke", "--gpu", "-1", "--threads", "1", "--image-size", "32", "--batch-size", "4")
+    SHORT = ("--epochs", "2", "--steps-per-epoch", "2", "--log-every", "1", "--bootstrap-samples", "100")
+
+    @staticmethod
+    def left(
+        words: tuple[str | Path, ...], *, lines: int, errors_too: bool, program: str = "-m anatpaste_gpu.cli"
+    ) -> tuple[int, str]:
+        """Runs a command whose reader leaves after some lines; exit status and what standard error got."""
+        child = subprocess.Popen(
+            [sys.executable, *program.split(), *map(str, words)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if errors_too else subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        for _ in range(lines):
+            assert child.stdout.readline()
+        child.stdout.close()
+        error = "" if child.stderr is None else child.stderr.read()
+        return child.wait(240), error
+
+    @pytest.mark.parametrize(("lines", "errors_too"), [(1, False), (0, True)])
+    def test_training_finishes(self, tmp_path: Path, lines: int, errors_too: bool) -> None:
+        words = ("--dataset", "demo", "--output", tmp_path / "run", *self.TINY, *self.SHORT)
+        status, error = self.left(words, lines=lines, errors_too=errors_too, program="train.py")
+        assert (status, error) == (DONE, "")
+        assert (tmp_path / "run" / "metrics.json").is_file()
+        assert (tmp_path / "run" / "roc.png").is_file()
+
+    def test_reproduce_finishes(self, tmp_path: Path) -> None:
+        words = ("reproduce", "--table", "1", "--dataset", "demo", "--method", "untrained", "--gpu", "-1")
+        tiny = ("--no-images", "-o", tmp_path, "--", "--image-size", "32", "--bootstrap-samples", "100")
+        assert self.left((*words, *tiny), lines=0, errors_too=True) == (DONE, "")
+        assert (tmp_path / "table1.html").is_file()
+
+    def test_the_others_finish(self, finished_runs: list[Path], pictures: Path, tmp_path: Path) -> None:
+        page, split, out = tmp_path / "page.html", tmp_path / "split.json", tmp_path / "out"
+        commands: list[tuple[tuple[str | Path, ...], int, Path]] = [
+            (("prepare", "--dataset", "demo", "-o", split), DONE, split),
+            (("report", finished_runs[0], "-o", page, "--no-images", "--gpu", "-1"), DONE, page),
+            # A damaged image is skipped, which is told on standard error.
+            (("augment", pictures, "--folder", out, "--image-size", "32"), PARTLY_DONE, out / "plain.png"),
+        ]
+        for words, expected, made in commands:
+            assert self.left(words, lines=0, errors_too=True) == (expected, "")
+            assert made.is_file()
+
+    def test_scores_end_when_errors_go_there_too(self, finished_runs: list[Path], pictures: Path) -> None:
+        status, _ = self.left(("score", finished_runs[0], pictures, "--gpu", "-1"), lines=0, errors_too=True)
+        assert status == NO_READER
+
+    def test_scores_in_a_file_need_no_reader(
+        self, finished_runs: list[Path], pictures: Path, tmp_path: Path
+    ) -> None:
+        """Only what goes wrong is told on standard error, and that nobody reads it is no reason to stop."""
+        output = tmp_path / "scores.csv"
+        words = ("score", finished_runs[0], pictures, "--gpu", "-1", "--output", output)
+        status, _ = self.left(words, lines=0, errors_too=True)
+        assert status == PARTLY_DONE
+        assert len(output.read_bytes().splitlines()) == 1 + len(NAMES)
+
+
+class TestTrainingInPython:
+    @pytest.mark.parametrize("stream", [closed_pipe, full_disk, lambda: None])
+    def test_a_script_finishes_too(
+        self,
+        stream: Callable[[], io.TextIOWrapper | None],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", stream())
+        train(TINY.replace(output=str(tmp_path), epochs=1), splits=phantoms())
+        assert (tmp_path / "metrics.json").is_file()
+        error = capsys.readouterr().err
+        full = "anatpaste: standard output cannot be written: No space left on device.\n"
+        assert error == (full if stream is full_disk else "")

@@ -329,7 +329,7 @@ def test_missing_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ImageReadError) as caught:
         read_image(_pydicom_sample("MR_small_jpeg_ls_lossless"), 64)
     name = "JPEG-LS Lossless Image Compression"
-    advice = f"pip install pylibjpeg pylibjpeg-libjpeg adds a decoder for {name}"
+    advice = f'pip install "anatpaste_gpu[dicom]" adds a decoder for {name}'
     assert f"no installed decoder reads {name}; {advice}." in str(caught.value)
 
 

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from anatpaste_gpu.cli import main, reproduce
+from anatpaste_gpu.cli.outcome import DONE, FAILED
+from anatpaste_gpu.cli.train import parse
 from anatpaste_gpu.data import DatasetError, SplitManifest, load_dataset, plan_split
 from anatpaste_gpu.data.image_folder import plan
+from anatpaste_gpu.methods.lookup import recipe_identity
+from anatpaste_gpu.reproduce.work import Outcome
+from anatpaste_gpu.runs import TrainConfig
 
 from .test_data_dicom import make, save
 from .test_data_zhanglab import fill
@@ -208,6 +215,54 @@ class TestPatientsTable:
         assert SplitManifest.load(tmp_path / "split.json") == manifest
 
 
+class TestWithoutLabelledValidation:
+    def test_a_folder_of_normal_images_only(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i}.png" for i in range(12)])
+        splits = load_dataset("folder", tmp_path, image_size=16, labelled=False, progress=False)
+        assert counts(splits.manifest) == {("train", 0): 6, ("validation", 0): 3, ("test", 0): 3}
+        assert splits.validation.count(1) == splits.test.count(1) == 0
+        assert splits.manifest.notes[-1] == (
+            "0 abnormal images are held out to test and none to validate; of the normal ones 3 and 3 "
+            "(wanted: 100 and 100)."
+        )
+
+    def test_few_abnormal_images_all_go_to_the_test_set_and_cost_no_normal_ones(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i:02}.png" for i in range(40)])
+        fill(tmp_path / "sick", [f"{i}.png" for i in range(7)])
+        assert counts(plan_split("folder", tmp_path, labelled=False)) == {
+            ("train", 0): 20,
+            ("validation", 0): 10,
+            ("test", 0): 10,
+            ("test", 1): 7,
+        }
+        labelled = counts(plan_split("folder", tmp_path))
+        assert labelled["validation", 0] == 3, "as many as there are abnormal ones"
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_nobody_is_on_two_sides(self, tmp_path: Path, seed: int) -> None:
+        fill(tmp_path / "normal", [f"{i % 20:02}_{i}.png" for i in range(30)])
+        fill(tmp_path / "sick", [f"{i:02}_s.png" for i in range(9)])
+        manifest = plan(tmp_path, seed, progress=False, patient_pattern=r"^(\d+)_", labelled=False)
+        owners = defaultdict(set)
+        for entry in manifest.entries:
+            owners[entry.patient].add(entry.split)
+        assert all(len(splits) == 1 for splits in owners.values())
+        assert counts(manifest)["test", 1] == 5, "as many as normal ones"
+        assert counts(manifest)["validation", 0] == 5
+
+    def test_with_enough_abnormal_images_the_split_is_the_same(self, tmp_path: Path) -> None:
+        root = wrists(tmp_path)
+        for seed in range(3):
+            assert plan(root, seed, progress=False, labelled=False) == plan(root, seed, progress=False)
+
+    def test_abnormal_images_that_were_drawn_must_be_readable(self, tmp_path: Path) -> None:
+        fill(tmp_path / "normal", [f"{i}.png" for i in range(12)])
+        (tmp_path / "sick").mkdir()
+        (tmp_path / "sick" / "a.png").write_bytes(b"none")
+        with pytest.raises(DatasetError, match="no readable abnormal image in test"):
+            load_dataset("folder", tmp_path, image_size=16, labelled=False, progress=False)
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"Data set folder needs a data root, got none.* a folder named normal"
@@ -218,7 +273,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     ):
         plan(tmp_path, 0)
     fill(tmp_path / "normal", ["a.png"])
-    with pytest.raises(DatasetError, match="Found no folder with abnormal images"):
+    with pytest.raises(
+        DatasetError,
+        match=r"Found no folder with abnormal images in .*\. --validation labelled needs them, "
+        r"--validation pasted does without\. ",
+    ):
         plan(tmp_path, 0)
     fill(tmp_path / "sick", ["a.png"])
     with pytest.raises(
@@ -228,8 +287,85 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     root = wrists(tmp_path / "wrists")
     with pytest.raises(ValueError, match=r"patient_pattern must be a regular expression, got '\('"):
         plan(root, 0, patient_pattern="(")
+    none = r"patient_pattern '\^x' finds a patient in none of 20 names of files, such as 'cyst/200_0\.jpeg'\."
+    with pytest.raises(DatasetError, match=none):
+        plan(root, 0, patient_pattern="^x")
     with pytest.raises(ValueError, match="validation_size and test_size must be at least 1"):
         plan(root, 0, validation_size=0)
     (root / "patients.csv").write_text("path,patient\nnormal/none.png,7\n")
     with pytest.raises(DatasetError, match=r"patients\.csv, row 2: there is no image 'normal/none\.png'"):
         plan(root, 0)
+
+
+class TestPatternOnTheCommandLine:
+    PATTERN = r"^(\d+)_"
+
+    def test_prepare_and_train_draw_the_same_split(self, tmp_path: Path) -> None:
+        root, split, run = wrists(tmp_path / "data"), tmp_path / "split.json", tmp_path / "run"
+        fill(root / "normal" / "both", [f"{50 + i:03d}_0.png" for i in range(6)])
+        random = np.random.default_rng(0)
+        for path in root.rglob("*_*.*"):  # equal images have equal scores, which cannot be calibrated
+            Image.fromarray(random.integers(0, 256, (32, 32), dtype=np.uint8)).save(path)
+        words = ["--dataset", "folder", "--data-root", str(root), "--patient-pattern", self.PATTERN]
+        assert main(["prepare", *words, "-o", str(split)]) == DONE
+        small = ["--image-size", "32", "--epochs", "1", "--steps-per-epoch", "1", "--batch-size", "2"]
+        place = ["--preset", "smoke", "--gpu", "-1", "--threads", "1", "--output", str(run)]
+        assert main(["train", *words, *small, *place, "--bootstrap-samples", "100"]) == DONE
+        prepared, trained = (SplitManifest.load(path) for path in (split, run / "split_manifest.json"))
+        assert prepared == trained == plan(root, 0, progress=False, patient_pattern=self.PATTERN)
+        assert all(Path(entry.path).name.startswith(f"{entry.patient}_") for entry in trained.entries)
+        assert parse(["--resume", str(run)]).recipe.patient_pattern == self.PATTERN
+
+    @pytest.mark.parametrize(
+        ("dataset", "pattern", "sentence"),
+        [
+            ("demo", "a", "patient_pattern is for data set folder alone, got it with demo."),
+            ("rsna", "a", "patient_pattern is for data set folder alone, got it with rsna."),
+            ("folder", "(", "patient_pattern must be a regular expression, got '(': "),
+        ],
+    )
+    def test_refused(
+        self, tmp_path: Path, dataset: str, pattern: str, sentence: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["--dataset", dataset, "--data-root", str(tmp_path), "--patient-pattern", pattern]
+        assert main(["prepare", *words]) == FAILED
+        assert sentence in capsys.readouterr().err
+        with pytest.raises(SystemExit) as end:
+            main(["train", *words])
+        assert end.value.code == 2
+        assert sentence in capsys.readouterr().err
+
+    @pytest.mark.parametrize("pattern", ["[0-9]+", "a: b", "null?", "{a: b}", "0x1f", "^(.+)#"])
+    def test_a_pattern_stays_text(self, pattern: str) -> None:
+        """Though the command line and configs are YAML, which knows lists, mappings and numbers."""
+        config = parse(["--dataset", "folder", f"--patient-pattern={pattern}"])
+        assert config.recipe.patient_pattern == pattern
+        assert TrainConfig.from_yaml(config.to_yaml()) == config
+
+    def test_only_a_pattern_changes_the_hash(self) -> None:
+        plain = TrainConfig.of(dataset="folder")
+        assert "patient_pattern" not in recipe_identity(plain.recipe)
+        changed = plain.replace(patient_pattern="a")
+        assert changed.recipe_hash() != plain.recipe_hash()
+        assert plain.difference(changed) == ("patient_pattern", None, "a")
+
+    def test_reproduce_hands_it_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[TrainConfig] = []
+
+        def carry_out(configs: list[TrainConfig], console: object) -> Outcome:
+            made.extend(configs)
+            return Outcome()
+
+        monkeypatch.setattr(reproduce, "carry_out", carry_out)
+        words = [
+            "--table",
+            "1",
+            "--dataset",
+            "folder",
+            "--data-root",
+            f"folder={tmp_path}",
+            "-o",
+            str(tmp_path),
+        ]
+        assert main(["reproduce", *words, "--", "--patient-pattern", self.PATTERN]) == FAILED
+        assert {config.recipe.patient_pattern for config in made} == {self.PATTERN}

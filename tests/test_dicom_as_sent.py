@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from pydicom.uid import (
     HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSLossless,
     RLELossless,
 )
 
 from anatpaste_gpu.data import ImageReadError, ImageReadWarning, dicom, read_image
 from anatpaste_gpu.data.headers import Header, read_header
+from dev import REPOSITORY
 
 from .test_data_dicom import RAMP8, RAMP12, make, read, save, to_8_bits
 
@@ -420,7 +424,10 @@ def lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     [
         (HTJ2KLossless, ("pylibjpeg-openjpeg",), "pylibjpeg-openjpeg"),
         (HTJ2KLossless, ("pylibjpeg", "pylibjpeg-openjpeg"), "pylibjpeg pylibjpeg-openjpeg"),
-        (JPEGExtended12Bit, ("pylibjpeg-libjpeg",), "pylibjpeg-libjpeg"),
+        (HTJ2KLossless, ("pylibjpeg",), "pylibjpeg"),
+        (JPEGExtended12Bit, ("pylibjpeg-libjpeg",), '"anatpaste_gpu[dicom]"'),
+        (JPEGExtended12Bit, ("pylibjpeg",), '"anatpaste_gpu[dicom]"'),
+        (JPEGLSLossless, ("pylibjpeg", "pylibjpeg-libjpeg"), '"anatpaste_gpu[dicom]"'),
     ],
 )
 def test_advice_names_what_is_lacking_for_the_syntax(
@@ -432,6 +439,23 @@ def test_advice_names_what_is_lacking_for_the_syntax(
     with pytest.raises(ImageReadError) as caught:
         read_image(path, 32)
     assert str(caught.value).endswith(f"; pip install {advised} adds a decoder for {syntax.name}.")
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, RLELossless])
+def test_no_advice_where_no_other_decoder_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any
+) -> None:
+    lacking(monkeypatch, "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-rle")
+    path = save(tmp_path / "x.dcm", make(RAMP8, syntax, PixelData=encapsulate([b"no stream" + b"\0"])))
+    with pytest.raises(ImageReadError, match="the DICOM file cannot be decoded") as caught:
+        read_image(path, 32)
+    assert "pip install" not in str(caught.value)
+
+
+def test_the_extra_brings_what_the_advice_says() -> None:
+    pyproject = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^dicom = \[(.*)\]$", pyproject, re.MULTILINE)
+    assert set(re.findall(r'"([\w-]+)>=', line)) == dicom.EXTRA_PACKAGES
 
 
 def test_no_advice_where_all_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from sklearn import metrics as sklearn_metrics
 
 from anatpaste_gpu.cli.train import parse
 from anatpaste_gpu.data import DatasetSplits
-from anatpaste_gpu.methods import Detector, get_method, method_names, register, registry
+from anatpaste_gpu.methods import Detector, get_method, lookup, method_names, register
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
 from anatpaste_gpu.training import Interrupted, train_seeds
@@ -42,7 +42,7 @@ def splits() -> DatasetSplits:
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_METHODS", dict(registry._METHODS))
+        patch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
         register(*autoencoder.METHODS)  # the registry line
         yield
 

@@ -27,6 +27,7 @@ LAYERS = (
         "setting_checks",
         "setting_types",
         "settings",
+        "standard_streams",
     ),
     ("ops", "torch_backend"),
     ("segment",),

@@ -171,6 +171,24 @@ class TestDistances:
             flat = PatchMemory.of(nothing, MemorySettings(scaling=scaling), 0, budget=1 << 20)
             assert torch.equal(flat.distances(normal, 100), torch.zeros(5, 2, 2))
 
+    @pytest.mark.parametrize("reach", [None, 0, 1])
+    @pytest.mark.parametrize("limit", [1, 1 << 20])
+    def test_usual_distances_leave_an_images_own_patches_out(self, reach: int | None, limit: int) -> None:
+        normal = features(7, 4, 3)
+        chosen = MemorySettings(scaling="none", unit=False, reach=reach)
+        memory = PatchMemory.of(normal, chosen, 0, 1 << 20, limit)
+        expected = np.zeros((3, 3))
+        for image in range(7):
+            others = PatchMemory.of(normal[[i for i in range(7) if i != image]], chosen, 0, 1 << 20)
+            expected += others.distances(normal[image : image + 1], 1 << 20)[0].numpy() / 7
+        # Means of seven float32.
+        np.testing.assert_allclose(memory.usual, expected, rtol=1e-6)
+        assert expected.min() > 0
+
+    def test_one_image_alone_has_no_usual_distance(self) -> None:
+        memory = PatchMemory.of(features(1, 4, 3), MemorySettings(scaling="none"), 0, 1 << 20)
+        assert torch.equal(memory.usual, torch.zeros(3, 3))
+
     def test_elements_at_once_do_not_matter(self) -> None:
         normal, asked = features(9, 6, 5), features(4, 6, 5, seed=1)
         for reach in (None, 1):
@@ -264,6 +282,31 @@ class TestLearner:
         assert torch.equal(maps, torch.as_tensor(fitted.heat_map(images)))
         assert fitted.score(images[:0]).shape == (0,)
         assert torch.as_tensor(fitted.embed(images[:0])).shape[0] == 0
+
+    @pytest.mark.parametrize("changes", [{}, {"prior": "weighted"}, {"scales": "apart"}])
+    def test_a_heat_map_is_what_the_score_has_above_the_usual(
+        self, splits: DatasetSplits, changes: dict[str, Any]
+    ) -> None:
+        fitted = learner(splits, score="mean", **changes)
+        images, weights = splits.test.images, fitted._weights()
+        above = fitted._distances(images)
+        above = above - fitted._together([memory.usual[None, None] for memory in fitted.memories])
+        assert torch.equal(torch.as_tensor(fitted.heat_map(images)), above.clamp_min(0) * weights)
+        constant = fitted.score(images) - (above * weights).double().sum((1, 2, 3)) / weights.double().sum()
+        # The usual distances' own mean, in float32.
+        torch.testing.assert_close(constant, constant[:1].expand_as(constant), rtol=1e-5, atol=1e-6)
+        assert constant[0] > 0
+
+    def test_files_without_usual_distances_are_read(self, splits: DatasetSplits) -> None:
+        fitted = learner(splits)
+        state = fitted.state()
+        tensors = {name: value for name, value in state.tensors.items() if not name.endswith(".usual")}
+        assert len(tensors) == len(state.tensors) - 1
+        other = get_method("memory").learner(fitted.recipe).prepare(Engine())
+        other.load(state._replace(tensors=tensors))
+        assert torch.equal(other.score(splits.test.images), fitted.score(splits.test.images))
+        maps = torch.as_tensor(other.heat_map(splits.test.images))
+        assert torch.equal(maps[:, 0], fitted._distances(splits.test.images)[:, 0])
 
     def test_what_it_remembers_has_distance_0(self, splits: DatasetSplits) -> None:
         fitted = learner(splits, budget=4)

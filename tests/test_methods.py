@@ -18,6 +18,7 @@ from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.methods.backbones import IMAGENET
+from anatpaste_gpu.methods.fused import FusedSettings
 from anatpaste_gpu.methods.pretext import TASKS, AnatPasteNet, PretextLearner
 from anatpaste_gpu.methods.pretext.twins import Twins
 from anatpaste_gpu.report import RunPictures
@@ -132,6 +133,9 @@ def test_every_method_runs_to_a_scored_folder(
     config = TINY.replace(method=name, weights=weights, output=str(tmp_path / "run"))
     if name == "fanogan":  # an epoch for each of its phases
         config = config.replace(epochs=2, steps_per_epoch=1)
+    if name == "fused":  # a memory needs weights and larger images
+        options = FusedSettings(parts="anatpaste,untrained", backbone=config.recipe.network.backbone)
+        config = config.replace(options=options)
     console = Console(file=io.StringIO(), width=200)
     metrics = train(config, splits=splits, console=console, pictures=RunPictures())
     stored = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -11,20 +12,24 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, WRONG_USAGE
-from anatpaste_gpu.data import SplitManifest
+from anatpaste_gpu.cli.reproduce import _own_configs
+from anatpaste_gpu.data import DatasetSplits, SplitManifest
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.evaluation.delong import delong_test
-from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.methods import get_method, lookup, method_names, register
 from anatpaste_gpu.report.render import render
 from anatpaste_gpu.report.sheet import Sheet, Study
-from anatpaste_gpu.reproduce import PUBLISHED, TABLES, carry_out, plan_runs, read_records, sheets
-from anatpaste_gpu.reproduce.published import UNKNOWN
+from anatpaste_gpu.reproduce import PUBLISHED, TABLES, Key, carry_out, plan_runs, read_records, sheets, work
+from anatpaste_gpu.reproduce.published import NOT_GIVEN, NOT_RUN, QUOTED_ONLY, SYSTEMS
 from anatpaste_gpu.reproduce.results import compare_with_full
 from anatpaste_gpu.reproduce.study import build_study, to_csv, to_json
+from anatpaste_gpu.runs.config import preset_config
+from anatpaste_gpu.runs.ensemble import mean_scores
 from anatpaste_gpu.runs.records import Run, load_runs
+from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.training import TrainConfig
 
 from .test_cli import exit_code
@@ -112,6 +117,34 @@ class TestPlan:
             "no other method gets them"
         )
 
+    def test_a_method_has_its_own_budget(self, tmp_path: Path) -> None:
+        own = {"untrained": BASE.replace(image_size=16, batch_size=2)}
+        configs, _ = plan_runs(
+            BASE, tmp_path, ("rsna",), ("untrained", "anatpaste"), (3,), roots={"rsna": "/there"}, own=own
+        )
+        assert [(c.recipe.image_size, c.recipe.schedule.batch_size) for c in configs] == [(16, 2), (32, 4)]
+        assert {(c.recipe.seed, c.place.data_root) for c in configs} == {(3, "/there")}
+
+    def test_the_command_takes_what_a_method_takes_in_place_of_a_preset(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
+        rival = dataclasses.replace(
+            get_method("anatpaste"),
+            name="rival",
+            defaults={"image_size": 48},
+            presets={"smoke": {"epochs": 5}},
+        )
+        register(rival)
+        words = ["--preset", "smoke", "--gpu=-1", "--batch_size=3"]
+        configs = _own_configs(["anatpaste", "rival", "memory"], "smoke", words)
+        assert list(configs) == ["rival"], "memory's file decides its backbone; anatpaste is the preset's"
+        recipe = configs["rival"].recipe
+        assert (recipe.image_size, recipe.schedule.epochs, recipe.schedule.batch_size) == (48, 5, 3)
+        other = _own_configs(["rival"], "cpu", ["--preset", "cpu", "--image-size", "40"])["rival"].recipe
+        assert (other.image_size, other.schedule.epochs) == (40, 40)
+        assert preset_config("smoke", "rival").recipe.schedule.epochs == 5
+
     def test_tables_share_run_folders(self, tmp_path: Path) -> None:
         folders = [
             {c.run_dir for c in planned(tmp_path, TABLES[n].datasets, TABLES[n].methods[:3], (0,))}
@@ -153,13 +186,33 @@ class TestRecords:
         assert ensemble.value == pytest.approx(roc_auc_score(runs[0].labels, mean), abs=1e-12)
         assert ensemble.interval is not None
         assert ensemble.interval[0] < ensemble.value < ensemble.interval[1]
+        assert ensemble.published == PUBLISHED[Key("zhanglab", "anatpaste", "ensemble_auc")]
+        assert "ensemble_f1" not in by_metric, "a threshold needs validation scores, which these runs lack"
+
+    def test_the_ensembles_threshold_is_its_validation_sets(self, tmp_path: Path) -> None:
+        configs = planned(tmp_path, ("rsna",), ("anatpaste",), (0, 1))
+        for config in configs:
+            folder = write_run(config, shift=1.0)
+            with (folder / "scores.csv").open("a") as file:
+                file.writelines(
+                    f"v{i},{i % 2},validation,{float(i % 2 + i / 100)!r},0,0\n" for i in range(20)
+                )
+        runs = load_runs([config.run_dir for config in configs])
+        by_metric = {r.metric: r for r in read_records(runs) if not r.finding}
+        validation, test = mean_scores(runs, "validation"), mean_scores(runs, "test")
+        threshold = Calibration.fit(validation.labels, validation.scores).threshold
+        called = (test.scores >= threshold).astype(int)
+        assert by_metric["ensemble_f1"].value == pytest.approx(f1_score(test.labels, called), abs=1e-12)
+        assert by_metric["ensemble_accuracy"].value == pytest.approx(
+            accuracy_score(test.labels, called), abs=1e-12
+        )
 
     def test_seeds_with_other_test_images_have_no_ensemble(self, tmp_path: Path) -> None:
         configs = planned(tmp_path, ("rsna",), ("anatpaste", "anatpaste-no-blur"), (0, 1))
         runs = load_runs([write_run(c, shift=1.0, names=f"seed{c.recipe.seed}-") for c in configs])
         assert "ensemble_auc" not in {r.metric for r in read_records(runs)}
         assert compare_with_full(runs) == {}
-        (sheet,) = sheets.ablations(read_records(runs), {})
+        (sheet,) = sheets.ablations(read_records(runs), {}, {})
         assert sheet.rows[1][-1] == "not comparable"
 
     def test_ablations_are_compared_by_delong(self, two_sets: list[Run]) -> None:
@@ -175,30 +228,151 @@ class TestRecords:
         assert result.difference == pytest.approx(expected.auc_a - expected.auc_b, abs=1e-12)
 
 
+class TestPublished:
+    def test_every_figure_has_its_source(self) -> None:
+        assert all("arXiv 2205.04282v1" in own.source for own in PUBLISHED.values())
+        assert {key.metric for key in PUBLISHED if key.method == "salad"} == {"auc", "accuracy", "f1"}
+        quoted = {key.method for key, own in PUBLISHED.items() if "own paper" in own.source}
+        assert quoted == {"salad", "squid"}
+
+    def test_the_tables_have_as_many_figures_as_the_paper_prints(self) -> None:
+        """Table I: 6 rows of Zhanglab, 4 of each of the others, an ensemble each; II: 5; III: 2 more."""
+        rows = (6 + 4 + 4 + 3) + 5 + 2
+        assert len(PUBLISHED) == 3 * rows
+        assert len(TABLES[1].published()) == 3 * (6 + 4 + 4 + 3)
+        by_finding = [key for key in TABLES[2].published() if key.finding]
+        assert len(by_finding) == 3 * 5
+        assert {key.method for key in TABLES[3].published()} == set(TABLES[3].systems)
+
+    def test_the_means_over_a_table_are_the_papers(self) -> None:
+        """Sums of its columns, added up by hand from the print: a slip of one digit would show."""
+
+        def total(**what: str) -> float:
+            chosen = [o for k, o in PUBLISHED.items() if all(getattr(k, n) == v for n, v in what.items())]
+            return round(100 * sum(own.value for own in chosen), 1)
+
+        whole = {"finding": ""}
+        assert total(dataset="zhanglab", metric="auc", **whole) == 476.0
+        assert total(dataset="zhanglab", metric="accuracy", **whole) == 446.8
+        assert total(dataset="zhanglab", metric="f1", **whole) == 487.9
+        assert total(dataset="rsna", metric="auc", **whole) == 275.3
+        assert total(dataset="rsna", metric="accuracy", **whole) == 226.9
+        assert total(dataset="rsna", metric="f1", **whole) == 275.9
+        # With the two ablations.
+        assert total(dataset="chexpert", metric="auc", **whole) == 386.9
+        assert total(dataset="chexpert", metric="accuracy", **whole) == 340.0
+        assert total(dataset="chexpert", metric="f1", **whole) == 375.0
+        deviations = [own.deviation for own in PUBLISHED.values() if own.deviation is not None]
+        assert len(deviations) == len(PUBLISHED) - 9, "the ensembles have none"
+        assert max(deviations) == 0.206
+
+    def test_a_row_that_is_no_method_is_not_run(self) -> None:
+        assert "salad" in TABLES[1].systems
+        assert "salad" not in TABLES[1].methods
+        assert TABLES[1].methods.index("cutpaste-scar") < TABLES[1].methods.index("anatpaste")
+
+    def test_a_row_becomes_trainable_with_its_method(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
+        register(dataclasses.replace(get_method("anatpaste"), name="salad"))
+        assert TABLES[1].methods.index("salad") == TABLES[1].methods.index("anatpaste") - (
+            2 if "squid" in method_names() else 1
+        )
+
+
 class TestSheets:
     def test_the_papers_figures_stand_beside_ours(self, two_sets: list[Run]) -> None:
-        sheet = sheets.overview(read_records(two_sets))
-        assert sheet.columns == ("Method", "zhanglab", "zhanglab, paper", "rsna", "rsna, paper")
+        sheet = sheets.overview(read_records(two_sets), TABLES[1].published())
+        datasets = ("zhanglab", "chexpert", "rsna")
+        columns = ["Method", *(f"{name}{suffix}" for name in datasets for suffix in ("", ", paper"))]
+        assert sheet.columns == tuple(columns)
         rows = {row[0]: row[1:] for row in sheet.rows}
         ours = two_sets[1].metrics["test"]["auc"]
-        assert rows["AnatPaste"][:2] == (f"{ours:.3f}\n0.100 to 0.900", "0.921")
-        assert rows["AnatPaste"][3] == "0.819"
-        assert {cell for name, row in rows.items() if name != "AnatPaste" for cell in row[1::2]} == {UNKNOWN}
+        assert rows["AnatPaste"][:2] == (f"{ours:.3f}\n0.100 to 0.900", "0.914 ± 0.013")
+        assert rows["AnatPaste"][2:4] == (NOT_RUN, "0.760 ± 0.018")
+        ensemble = rows["AnatPaste, ensemble of its seeds"]
+        assert ensemble == (NOT_RUN, "0.921", NOT_RUN, "0.787", NOT_RUN, "0.819")
+        assert rows["SALAD"] == (QUOTED_ONLY, "0.827 ± 0.008", *(QUOTED_ONLY, NOT_GIVEN) * 2)
+        assert rows["CutPaste, scar"][:2] == (NOT_RUN, "0.768 ± 0.029")
+        assert set(rows["Untrained network"][1::2]) == {NOT_GIVEN}
+
+    def test_the_papers_rows_come_first_and_in_its_order(self, two_sets: list[Run]) -> None:
+        for sheet in (
+            sheets.overview(read_records(two_sets), TABLES[1].published()),
+            sheets.details(read_records(two_sets), TABLES[1].published())[0],
+        ):
+            known = [get_method(n).title if n in method_names() else SYSTEMS[n] for n in SYSTEMS]
+            titles = [row[0] for row in sheet.rows if "ensemble" not in row[0]]
+            assert titles[: len(known)] == known
+            assert set(titles[len(known) :]) == {"Untrained network", "AnatPaste without blur"}
+
+    def test_every_figure_of_the_first_table_is_shown(self, two_sets: list[Run]) -> None:
+        paper = TABLES[1].published()
+        found = sheets.details(read_records(two_sets), paper)
+        assert [sheet.title for sheet in found] == [
+            "Zhanglab chest radiographs: 30 normal, 20 abnormal test images",
+            "RSNA Pneumonia Detection Challenge: 30 normal, 20 abnormal test images",
+            "CheXpert: the paper's figures",
+        ]
+        figures = [cell for sheet in found for row in sheet.rows for cell in row if NOT_GIVEN not in cell]
+        for figure in paper.values():
+            assert sheets.printed(figure) in figures
+
+    def test_a_data_set_that_the_paper_has_not_gets_no_columns_of_it(self, tmp_path: Path) -> None:
+        runs = load_runs(
+            [write_run(c, shift=1.0) for c in planned(tmp_path, ("demo",), ("anatpaste",), (0,))]
+        )
+        sheet = sheets.overview(read_records(runs), TABLES[1].published())
+        assert sheet.columns[-2:] == ("rsna, paper", "demo")
+        last = sheets.details(read_records(runs), TABLES[1].published())[0]
+        assert last.columns == ("Method", "AUC", "ACC", "F1")
 
     def test_a_method_that_was_not_run_on_a_data_set_says_so(self, two_sets: list[Run]) -> None:
-        sheet = sheets.overview(read_records(two_sets[:4]))
-        assert sheet.rows[1][3] == "not run"
+        sheet = sheets.overview(read_records(two_sets[:4]), {})
+        assert sheet.rows[1][2] == NOT_RUN
 
     def test_findings_have_methods_in_columns(self, two_sets: list[Run]) -> None:
-        (sheet,) = sheets.by_finding(read_records(two_sets))
+        sheet, paper = sheets.by_finding(read_records(two_sets), TABLES[2].published())
         names = ("untrained", "anatpaste", "anatpaste-no-blur")
         assert sheet.columns == ("Finding", *(get_method(name).title for name in names))
         half = two_sets[3].metrics["test"]["auc"] / 2
         assert sheet.rows[0][:2] == ("all abnormal\n20 images", f"{2 * half:.3f}\n0.100 to 0.900")
         assert sheet.rows[1][:2] == ("nodule\n7 images", f"{half:.3f}\n0.010 to 0.990")
+        assert paper.title == "CheXpert: AnatPaste by finding, beside the paper"
+        assert paper.rows[-1] == (
+            "Pleural Effusion", NOT_RUN, "0.800 ± 0.024", NOT_RUN, "0.668 ± 0.044", NOT_RUN, "0.728 ± 0.020"
+        )  # fmt: skip
 
-    def test_every_published_figure_has_its_source(self) -> None:
-        assert all("2205.04282" in own.source and 0.5 < own.value < 1 for own in PUBLISHED.values())
+    def test_findings_of_the_paper_stand_beside_ours(self, tmp_path: Path) -> None:
+        configs = planned(tmp_path, ("chexpert",), ("anatpaste",), (0,))
+        folder = write_run(configs[0], shift=1.0)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["findings"] = {"Edema": {**metrics["test"], "intervals": {"f1": [0.2, 0.8]}}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        records = read_records(load_runs([folder]))
+        (beside,) = [
+            sheet for sheet in sheets.by_finding(records, TABLES[2].published()) if "beside" in sheet.title
+        ]
+        rows = {row[0]: row[1:] for row in beside.rows}
+        test = metrics["test"]
+        assert rows["Edema"] == (
+            f"{test['auc']:.3f}", "0.765 ± 0.017", f"{test['accuracy']:.3f}", "0.647 ± 0.043",
+            "0.500\n0.200 to 0.800", "0.705 ± 0.020",
+        )  # fmt: skip
+
+    def test_ablations_of_the_paper_are_shown_where_none_was_run(self, two_sets: list[Run]) -> None:
+        study = build_study(TABLES[3], two_sets, "smoke", [])
+        (chexpert,) = [sheet for sheet in study.sheets if "CheXpert" in sheet.title]
+        assert chexpert.rows[1:] == (
+            ("AnatPaste without segmentation", NOT_RUN, "0.707 ± 0.016", NOT_RUN, "0.557 ± 0.059", NOT_RUN,
+             "0.662 ± 0.009"),
+            ("AnatPaste without blur", NOT_RUN, "0.602 ± 0.029", NOT_RUN, "0.525 ± 0.027", NOT_RUN,
+             "0.651 ± 0.025"),
+        )  # fmt: skip
+        zhanglab = study.sheets[0]
+        rows = {row[0]: row for row in zhanglab.rows}
+        assert rows["AnatPaste"][2:] == ("0.914 ± 0.013", "-", "-")
+        assert rows["AnatPaste without blur"][2] == NOT_GIVEN
+        assert rows["AnatPaste without blur"][-1] not in ("", "-", "not comparable")
 
     def test_markdown_keeps_its_columns(self) -> None:
         sheet = Sheet("a title", ("Method", "AUC"), (("a|b", "0.5\n0.4 to 0.6"),))
@@ -234,10 +408,16 @@ class TestStudy:
         records = read_records(two_sets)
         rows = list(csv.DictReader(io.StringIO(to_csv(records))))
         assert [float(row["value"]) for row in rows] == [record.value for record in records]
-        assert {row["paper"] for row in rows} == {"", "0.921", "0.819"}
+        of_auc = {row["paper"] for row in rows if row["metric"] == "auc"}
+        assert of_auc == {"", "0.914", "0.804"}
+        more = list(csv.DictReader(io.StringIO(to_csv(records, TABLES[1].published()))))
+        assert more[: len(rows)] == rows
+        (salad,) = [row for row in more if row["method"] == "salad" and row["metric"] == "f1"]
+        assert (salad["value"], salad["paper"], salad["paper_deviation"]) == ("", "0.821", "0.003")
         study = build_study(TABLES[1], two_sets, "smoke", [])
-        text = to_json(study, records, two_sets)
+        text = to_json(study, records, two_sets, TABLES[1].published())
         content = json.loads(text)
+        assert len(content["paper"]) == len(TABLES[1].published())
         assert [figure["value"] for figure in content["figures"]] == [record.value for record in records]
         assert [run["folder"] for run in content["runs"]] == [run.folder.name for run in two_sets]
         assert "/secret/place" not in text
@@ -264,6 +444,29 @@ class TestFinishedRuns:
         with pytest.raises(ValueError, match=r"holds a finished run with epochs 9, not 2; choose another -o"):
             carry_out(configs, Console(quiet=True))
         assert not configs[0].run_dir.exists()
+
+    def test_runs_of_one_image_size_follow_each_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        configs = planned(tmp_path, ("demo",), ("untrained", "anatpaste", "anatpaste-no-blur"), (0,))
+        configs[1] = configs[1].replace(image_size=16)
+        loaded: list[int] = []
+        made: list[str] = []
+        original = work.load_images
+
+        def load(config: TrainConfig, manifest: SplitManifest) -> DatasetSplits:
+            loaded.append(config.recipe.image_size)
+            return original(config, manifest)
+
+        def train(config: TrainConfig, *, splits: DatasetSplits, **rest: object) -> None:
+            assert splits.train.images.shape[-1] == config.recipe.image_size
+            made.append(config.recipe.method)
+
+        monkeypatch.setattr(work, "load_images", load)
+        monkeypatch.setattr(work, "train", train)
+        carry_out(configs, Console(quiet=True))
+        assert loaded == [32, 16]
+        assert made == ["untrained", "anatpaste-no-blur", "anatpaste"]
 
     def test_missing_data_are_named_with_their_source(self, tmp_path: Path) -> None:
         configs = planned(tmp_path, ("zhanglab",), ("untrained",), (0, 1))

@@ -87,6 +87,13 @@ def test_paths_that_are_not_given_stay_so(work: Path) -> None:
     assert absolute.output == "run", "a run folder is told where it is"
 
 
+def test_a_word_in_place_of_a_file_of_weights_is_no_path(work: Path) -> None:
+    settings = {"method": "memory", "backbone": "tf_efficientnet_lite0", "image_size": 64}
+    for weights, expected in (("pretrained", "pretrained"), ("w.pt", str(work / "w.pt"))):
+        absolute = config("run", weights=weights, **settings).with_absolute_paths()
+        assert absolute.recipe.network.weights == expected
+
+
 class TestEmptyFolders:
     @pytest.mark.parametrize("name", LITTER)
     def test_litter_is_nothing(self, tmp_path: Path, name: str) -> None:

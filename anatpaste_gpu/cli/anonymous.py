@@ -1,4 +1,7 @@
-"""Numbers in place of names of files, and the key that leads back, in a file of its own."""
+"""What of a patient is left out where a user asks for it: names of files, and text burned into corners.
+
+The key from numbers back to names is a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
+
+from anatpaste_gpu.setting_types import CornerShare
 
 KEY_COLUMNS = ("number", "name")
 
@@ -97,3 +102,28 @@ def add_option(parser: argparse.ArgumentParser, where: str) -> None:
         help=f"call files by numbers in {where}, and write which number is which file to the new file KEY, a "
         "table to be kept apart; see docs/privacy.md",
     )
+
+
+def add_corners_option(parser: argparse.ArgumentParser, where: str, default: float | None = 0.0) -> None:
+    """Adds --blank-corners to a command.
+
+    Args:
+        parser: the command's.
+        where: what is blanked, for --help.
+        default: 0 blanks nothing.
+    """
+    parser.add_argument(
+        "--blank-corners",
+        type=_corner_share,
+        default=default,
+        metavar="SHARE",
+        help=f"blacken the corners of {where}, where text may be burned in: this share of height and width, "
+        "below 0.5, such as 0.2; see docs/privacy.md",
+    )
+
+
+def _corner_share(text: str) -> float:
+    try:
+        return float(CornerShare(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

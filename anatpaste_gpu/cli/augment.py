@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from anatpaste_gpu.cli.anonymous import add_corners_option
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, tell, with_sentences
 from anatpaste_gpu.data import ImageReadError, discover_images, read_image
+from anatpaste_gpu.data.corners import without_corners
 from anatpaste_gpu.data.discovery import without_suffix
 from anatpaste_gpu.data.masks import check_masks, load_masks
 from anatpaste_gpu.files import check_folder, check_writable, write_atomically
@@ -123,7 +125,7 @@ def _draw_gallery(
     sources: list[Source], recipes: list[str], options: argparse.Namespace, skipped: list[str]
 ) -> None:
     chosen = sources[: options.rows]
-    batch = next(_batches(chosen, options.image_size, len(chosen), skipped), None)
+    batch = next(_batches(chosen, options, len(chosen), skipped), None)
     if batch is None:
         raise ValueError("no image could be read for the gallery.")
     numbers, images, kept = batch
@@ -139,7 +141,7 @@ def _draw_gallery(
 def _write_folder(sources: list[Source], task: Task, options: argparse.Namespace, skipped: list[str]) -> int:
     """Writes the copies; returns how many."""
     written = 0
-    for numbers, images, batch in _batches(sources, options.image_size, _BATCH, skipped):
+    for numbers, images, batch in _batches(sources, options, _BATCH, skipped):
         masks = _masks(batch, options, task)
         for copy in range(options.copies):
             (twins,) = task.augment(images, seed=options.seed, index=numbers, step=copy, masks=masks)
@@ -179,19 +181,21 @@ def _names(sources: list[Source]) -> list[str]:
 
 
 def _batches(
-    sources: list[Source], image_size: int, size: int, skipped: list[str]
+    sources: list[Source], options: argparse.Namespace, size: int, skipped: list[str]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[Source]]]:
     """Numbers, images and sources of what can be read; an image's number is its place among all sources."""
     for start in range(0, len(sources), size):
         read: list[tuple[int, torch.Tensor, Source]] = []
         for number, source in enumerate(sources[start : start + size], start):
             try:
-                read.append((number, read_image(source.path, image_size), source))
+                read.append((number, read_image(source.path, options.image_size), source))
             except ImageReadError as error:
                 skipped.append(str(error))
         if read:
             numbers, images, kept = zip(*read, strict=True)
-            yield torch.tensor(numbers, device="cpu"), torch.stack(images), list(kept)
+            # Before the augmentation, which may paste a corner into the middle.
+            shown = without_corners(torch.stack(images), options.blank_corners)
+            yield torch.tensor(numbers, device="cpu"), shown, list(kept)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -224,4 +228,5 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--copies", type=int, default=1, help="augmented copies of each image (default 1)")
     parser.add_argument("--rows", type=int, default=4, help="images in the gallery (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default 0)")
+    add_corners_option(parser, "every image before it is augmented")
     return parser

@@ -5,14 +5,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import functools
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
 
 from anatpaste_gpu.extras import MissingExtra
+from anatpaste_gpu.standard_streams import lasting_streams, silence
 
 DONE, FAILED, WRONG_USAGE, PARTLY_DONE = 0, 1, 2, 3
 STOPPED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
@@ -35,13 +34,8 @@ def say(command: str, sentence: str) -> None:
 
 
 def tell(line: str) -> None:
-    """A line on standard output of what was done; where nobody can read it the work goes on all the same."""
-    try:
-        print(line, flush=True)
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            print(f"anatpaste: standard output cannot be written: {error.strerror}.", file=sys.stderr)
-        _silence(sys.stdout)
+    """A line on standard output of what was done."""
+    print(line, flush=True)
 
 
 def flush() -> None:
@@ -49,35 +43,39 @@ def flush() -> None:
     try:
         print(end="", flush=True)
     except BrokenPipeError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
 
 
-def with_sentences(command: str) -> Callable[[Command], Command]:
+def with_sentences(command: str, *, for_its_output: bool = False) -> Callable[[Command], Command]:
     """Decorates `run`: what a user can cause ends in one sentence and an exit code.
 
-    Where the reader of its output is gone, as in `| head -1`, it ends without a word.
+    Args:
+        command: its name in sentences.
+        for_its_output: whether it is run for what it prints. Then it ends, without a word, where nobody reads
+            that any more, as in `| head -1`; without it the work goes on and what it prints is left out.
     """
 
     def decorate(run: Command) -> Command:
         @functools.wraps(run)
         def guarded(arguments: Sequence[str]) -> int:
             take_any_name()
-            try:
-                with _signals_stop():
-                    status = run(arguments)
-                print(end="", flush=True)  # an error of the last lines is told here, not at the end
-                return status
-            except KeyboardInterrupt as stop:
-                say(command, "stopped.")
-                return stopped_by(stop)
-            except BrokenPipeError:
-                _silence(sys.stdout)
-                return NO_READER
-            except MissingExtra:
-                raise  # the command `anatpaste` says it, as it does for what is missed on import
-            except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-                say(command, str(error))
-                return FAILED
+            with lasting_streams(output=not for_its_output):
+                try:
+                    with _signals_stop():
+                        status = run(arguments)
+                    print(end="", flush=True)  # an error of the last lines is told here, not at the end
+                    return status
+                except KeyboardInterrupt as stop:
+                    say(command, "stopped.")
+                    return stopped_by(stop)
+                except BrokenPipeError:
+                    silence(sys.stdout)
+                    return NO_READER
+                except MissingExtra:
+                    raise  # the command `anatpaste` says it, as it does for what is missed on import
+                except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+                    say(command, str(error))
+                    return FAILED
 
         return guarded
 
@@ -138,10 +136,3 @@ def _as_bytes(letter: str) -> bytes:
     if 0xDC80 <= ord(letter) <= 0xDCFF:  # how Python keeps such a byte
         return letter.encode("utf-8", "surrogateescape")
     return letter.encode("ascii", "backslashreplace")
-
-
-def _silence(stream: TextIO) -> None:
-    """Lets what is still to be written to a stream without a reader go nowhere, the interpreter's end too."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, tell, with_sentences
-from anatpaste_gpu.data import SplitManifest, dataset_names, plan_split, prepare
+from anatpaste_gpu.data import SplitManifest, check_patient_pattern, dataset_names, plan_split, prepare
 from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.data.manifest import SPLITS
 from anatpaste_gpu.files import check_folder, check_writable
@@ -19,12 +19,21 @@ from anatpaste_gpu.files import check_folder, check_writable
 def run(arguments: Sequence[str]) -> int:
     """The command; returns its exit status."""
     options = _build_parser().parse_args(list(arguments))
+    check_patient_pattern(options.dataset, options.patient_pattern)
+    named = {} if options.patient_pattern is None else {"patient_pattern": options.patient_pattern}
     if options.output is not None:
         check_writable(options.output)
     if options.cache is not None:
         check_folder(options.cache)
     stored = None if options.check is None else SplitManifest.load(options.check)
-    manifest = plan_split(options.dataset, options.data_root, seed=options.seed, workers=options.workers)
+    manifest = plan_split(
+        options.dataset,
+        options.data_root,
+        seed=options.seed,
+        labelled=options.validation == "labelled",
+        workers=options.workers,
+        **named,
+    )
     for line in _summary(manifest):
         tell(line)
     if stored is not None:
@@ -100,6 +109,18 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", required=True, choices=dataset_names())
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="its folder; the demo needs none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
+    parser.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help="data set folder: who an image is of, by its file's name, where patients.csv does not tell: the "
+        "first group of this regular expression, or the whole match, such as '^([0-9]+)_'",
+    )
+    parser.add_argument(
+        "--validation",
+        choices=("labelled", "pasted"),
+        default="labelled",
+        help="as training takes it: pasted needs no abnormal images (default labelled)",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="save the split as a manifest (JSON)"
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from anatpaste_gpu.cli.anonymous import add_option, names_for
+from anatpaste_gpu.cli.anonymous import add_corners_option, add_option, names_for
 from anatpaste_gpu.cli.outcome import DONE, say, tell, with_sentences
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.files import check_folder
@@ -25,6 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.figures is not None:
         check_folder(options.figures)
     say("report", sentence)
+    if options.anonymise is not None and options.images and options.blank_corners is None:
+        say("report", "pictures are shown whole, burnt-in text too: see --blank-corners and --no-images.")
     with names_for(options.anonymise) as names:
         cohorts = write_report(
             runs,
@@ -35,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
             with_heatmaps=options.heatmaps,
             picture_size=options.picture_size,
             shown=names.shown,
+            blank_corners=options.blank_corners,
         )
     tell(f"{options.output}: {len(runs)} run(s), {options.output.stat().st_size / 1e6:.1f} MB.")
     if options.figures is not None:
@@ -77,5 +80,6 @@ def _build_parser() -> argparse.ArgumentParser:
         help=f"side of the pictures; default: {PICTURE_SIZE}",
     )
     add_option(parser, "the page")
+    add_corners_option(parser, "all pictures (default: as the runs were made with)", None)
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
     return parser

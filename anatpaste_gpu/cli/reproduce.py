@@ -15,7 +15,7 @@ from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sente
 from anatpaste_gpu.cli.train import parse, preset_names
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.methods import method_names
+from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.report.sheet import Study
@@ -23,15 +23,17 @@ from anatpaste_gpu.reproduce.experiments import TABLES, Table, plan_runs
 from anatpaste_gpu.reproduce.results import read_records
 from anatpaste_gpu.reproduce.study import PAPER_SEEDS, build_study, to_csv, to_json
 from anatpaste_gpu.reproduce.work import Outcome, carry_out
-from anatpaste_gpu.runs import Run, load_runs
+from anatpaste_gpu.runs import Run, TrainConfig, load_runs
 from anatpaste_gpu.training import Interrupted
 
 _DESCRIPTION = """\
 Fills one of the paper's tables: trains and tests every method on every data set, and sets
-the paper's figures, as far as they are known here, beside the results. Finished runs are
-kept: after Ctrl-C the same command goes on where it stopped. A data set that is not there
-is named, with where it comes from, and left out.
+the paper's figures beside the results. A rival with a budget of its own has that; a system
+without public code is quoted and not run. Finished runs are kept: after Ctrl-C the same
+command goes on where it stopped. A data set that is not there is named, with where it
+comes from, and left out.
 """
+_PROGRAM = "anatpaste reproduce"
 _EXAMPLES = """\
 examples:
   # minutes on two CPU cores; CheXpert is left out and the output says so
@@ -62,11 +64,19 @@ def run(arguments: Sequence[str]) -> int:
     datasets = options.dataset or list(table.datasets)
     roots = _roots(parser, options.data_root)
     seeds = options.seeds or list(range(PAPER_SEEDS if options.preset == "paper" else 1))
-    words = ["--preset", options.preset, *training, "--gpu", str(options.gpu)]
-    base = parse([*words, "--threads", str(options.threads)], program="anatpaste reproduce")
+    words = ["--preset", options.preset, "--dataset", datasets[0], *training, "--gpu", str(options.gpu)]
+    words += ["--threads", str(options.threads)]
+    base = parse(words, program=_PROGRAM)
     methods = options.method or list(table.methods)
     configs, left_out = plan_runs(
-        base, options.output / "runs", datasets, methods, seeds, roots=roots, weights=options.weights
+        base,
+        options.output / "runs",
+        datasets,
+        methods,
+        seeds,
+        roots=roots,
+        weights=options.weights,
+        own=_own_configs(methods, options.preset, words),
     )
     console = Console(stderr=True)
     try:
@@ -85,6 +95,19 @@ def run(arguments: Sequence[str]) -> int:
     return PARTLY_DONE if gaps else DONE
 
 
+def _own_configs(methods: Sequence[str], preset: str, words: list[str]) -> dict[str, TrainConfig]:
+    """Configs of the methods that take settings of their own in place of a preset's.
+
+    A method that needs weights is given a file for all, whose backbone the command line names.
+    """
+    chosen = [get_method(name) for name in methods]
+    return {
+        method.name: parse(["--method", method.name, *words], program=_PROGRAM)
+        for method in chosen
+        if method.settings_for(preset) and method.weights != "required"
+    }
+
+
 def _write(table: Table, outcome: Outcome, options: argparse.Namespace, left_out: list[str]) -> None:
     """Prints the tables and writes all files."""
     runs = load_runs(outcome.finished)
@@ -93,8 +116,8 @@ def _write(table: Table, outcome: Outcome, options: argparse.Namespace, left_out
     stem = options.output / f"table{table.number}"
     files = {
         ".md": study.markdown(),
-        ".csv": to_csv(records),
-        ".json": to_json(study, records, runs),
+        ".csv": to_csv(records, table.published()),
+        ".json": to_json(study, records, runs, table.published()),
     }
     for suffix, text in files.items():
         write_atomically(stem.with_suffix(suffix), text)
@@ -158,7 +181,7 @@ def _roots(parser: argparse.ArgumentParser, words: list[str] | None) -> dict[str
 def _build_parser() -> argparse.ArgumentParser:
     tables = "\n".join(f"  {number}  {table.name}: {table.title}" for number, table in TABLES.items())
     parser = argparse.ArgumentParser(
-        prog="anatpaste reproduce",
+        prog=_PROGRAM,
         description=f"{_DESCRIPTION}{NOT_FOR_CLINICAL_USE}\n\ntables:\n{tables}",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -23,6 +23,8 @@ from anatpaste_gpu.scorers.calibration import Calibration
 
 FORMATS = ("csv", "json")
 COLUMNS = ("name", "score", "normalised_score", "decision")
+#: The column more where heat maps are written.
+MAP_COLUMN = "heat_map"
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class ImageScore:
         score: higher is more abnormal.
         normalised_score: 0 to 1 spans the validation set's scores; not clipped.
         decision: 1 where the score reaches the stored threshold, else 0.
+        heat_map: name of the file of its 16-bit heat map, "" where it could not be written; None where none
+            was asked for.
     """
 
     name: str
     score: float
     normalised_score: float
     decision: int
+    heat_map: str | None = None
 
 
 class ScoreOutput:
@@ -83,8 +88,11 @@ class ScoreOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not isinstance(error, OSError):  # a file that takes no more would raise again
+            if not isinstance(error, OSError):
                 with self._explained():
+                    self._end()
+            elif not isinstance(error, BrokenPipeError):
+                with contextlib.suppress(OSError):  # perhaps another file took no more, perhaps this one
                     self._end()
         finally:
             if self._path is not None:
@@ -100,7 +108,7 @@ class ScoreOutput:
         else:
             with self._explained():
                 if not self.count:
-                    self._begin()
+                    self._begin(result)
                 self._write_row(result)
                 self._file.flush()
         self.count += 1
@@ -118,11 +126,12 @@ class ScoreOutput:
                 f"{where} cannot be written: {error.strerror}; the scores of {self.count} images are there."
             ) from error
 
-    def _begin(self) -> None:
+    def _begin(self, first: ImageScore) -> None:
         if self._path is not None and self._path.is_file():
             self._file.truncate(0)
         if not self._json:
-            csv.writer(self._file, lineterminator="\n").writerow(COLUMNS)
+            columns = COLUMNS if first.heat_map is None else (*COLUMNS, MAP_COLUMN)
+            csv.writer(self._file, lineterminator="\n").writerow(columns)
             return
         calibration = asdict(self._calibration) if self._calibration else None
         head = json.dumps({"notice": NOT_FOR_CLINICAL_USE, "calibration": calibration}, indent=2)
@@ -130,11 +139,13 @@ class ScoreOutput:
 
     def _write_row(self, result: ImageScore) -> None:
         if self._json:
-            row = json.dumps(asdict(result), indent=2).replace("\n", "\n    ")
+            content = {name: value for name, value in asdict(result).items() if value is not None}
+            row = json.dumps(content, indent=2).replace("\n", "\n    ")
             self._file.write(f"{',' if self.count else ''}\n    {row}")
             return
         numbers = (repr(result.score), repr(result.normalised_score), result.decision)
-        csv.writer(self._file, lineterminator="\n").writerow((result.name, *numbers))
+        map_name = () if result.heat_map is None else (result.heat_map,)
+        csv.writer(self._file, lineterminator="\n").writerow((result.name, *numbers, *map_name))
 
     def _end(self) -> None:
         if not self.count:

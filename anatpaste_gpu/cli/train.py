@@ -21,6 +21,7 @@ from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.config import PLACE_NAMES, presets
 from anatpaste_gpu.setting_types import RESTRICTED, sections, setting_names
 from anatpaste_gpu.settings import AnatPasteConfig
+from anatpaste_gpu.standard_streams import lasting_streams
 from anatpaste_gpu.training import Interrupted, train, train_seeds
 from anatpaste_gpu.training.seeds import seed_configs
 
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         command line exits with 2.
     """
     take_any_name()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with lasting_streams():  # a run goes on though `| head` has read enough
+        return _main(list(sys.argv[1:] if arguments is None else arguments), program)
+
+
+def _main(words: list[str], program: str) -> int:
     config, seeds = _parse(words, program)
     folder = RunFolder(config.run_dir)
     if _resumed(words) is not None and folder.metrics.exists():

@@ -12,7 +12,7 @@ from anatpaste_gpu.data.errors import DatasetError, ImageReadError, ImageReadWar
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.data.loading import load_dataset, prepare, read_entries
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
-from anatpaste_gpu.data.registry import dataset_names, plan_split
+from anatpaste_gpu.data.registry import check_patient_pattern, dataset_names, plan_split
 from anatpaste_gpu.data.sets import DatasetSplits, ImageSet, SkippedFile
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ManifestEntry",
     "SkippedFile",
     "SplitManifest",
+    "check_patient_pattern",
     "dataset_names",
     "discover_images",
     "find_images",

@@ -10,8 +10,8 @@ LAYOUTS = {
     "stage_2_train_labels.csv",
     "chexpert": "train.csv, valid.csv and the folders train and valid, as CheXpert-v1.0 and "
     "CheXpert-v1.0-small have them",
-    "folder": "a folder named normal and one or more of any other names for the abnormal images, each with "
-    "PNG, JPEG or DICOM files at any depth",
+    "folder": "a folder named normal and, unless validation is pasted, one or more of any other names for "
+    "the abnormal images, each with PNG, JPEG or DICOM files at any depth",
 }
 
 

@@ -4,7 +4,7 @@ Monochrome values are mapped as `anatpaste_gpu.data.presentation` says. Colour (
 grey by Pillow's luma.
 
 Uncompressed, RLE, 8-bit JPEG and JPEG 2000 files need only pydicom and Pillow. Lossless and 12-bit
-JPEG and JPEG-LS need `pylibjpeg` with `pylibjpeg-libjpeg`.
+JPEG and JPEG-LS need the extra `dicom`: `pylibjpeg` with `pylibjpeg-libjpeg`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.decoders.pylibjpeg import DECODER_DEPENDENCIES
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from anatpaste_gpu.data.dicom_files import parsed
 from anatpaste_gpu.data.dicom_headers import GREY, PALETTE, frame_count, mend
@@ -33,6 +33,11 @@ from anatpaste_gpu.data.levels import to_8_bits
 from anatpaste_gpu.data.presentation import byte_table, displayed
 from anatpaste_gpu.data.streams import claimed_bits, claimed_pixels
 
+#: What the extra `dicom` brings.
+EXTRA_PACKAGES = frozenset({"pylibjpeg", "pylibjpeg-libjpeg"})
+_EXTRA = "dicom"
+# Pillow and pydicom read all that these syntaxes allow: what they cannot read is damaged.
+_READ_BY_THE_CORE = (JPEGBaseline8Bit, RLELossless)
 _META_GROUP = 2
 # How a header says that each stored value is one unsigned byte of grey.
 _GREY_BYTES = {"SamplesPerPixel": 1, "BitsAllocated": 8, "BitsStored": 8, "PixelRepresentation": 0}
@@ -163,10 +168,14 @@ def _decode(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> NDArray[An
 
 
 def _advice(syntax: UID) -> str:
-    """Which packages to install to read a syntax, as the end of a sentence; "" if they are all there."""
-    requirements = DECODER_DEPENDENCIES.get(syntax, ())
-    lacking = [name for name in (text.split(">=")[0] for text in requirements) if not _installed(name)]
-    return f"; pip install {' '.join(lacking)} adds a decoder for {syntax.name}" if lacking else ""
+    """What to install to read a syntax, as the end of a sentence; "" where nothing would help."""
+    requirements = () if syntax in _READ_BY_THE_CORE else DECODER_DEPENDENCIES.get(syntax, ())
+    needed = [text.split(">=")[0] for text in requirements]
+    lacking = [name for name in needed if not _installed(name)]
+    if not lacking:
+        return ""
+    what = f'"anatpaste_gpu[{_EXTRA}]"' if EXTRA_PACKAGES.issuperset(needed) else " ".join(lacking)
+    return f"; pip install {what} adds a decoder for {syntax.name}"
 
 
 def _installed(distribution: str) -> bool:

@@ -1,7 +1,8 @@
 """Any folder of normal and abnormal images, of whatever organ: the data set "folder".
 
     DIR/normal/...        (or good, or "no finding"; any depth, PNG, JPEG or DICOM)
-    DIR/<any name>/...    abnormal; the folder's name is the finding, but for the name "abnormal"
+    DIR/<any name>/...    abnormal; the folder's name is the finding, but for the name "abnormal"; may be left
+                          out where validation is "pasted"
     DIR/patients.csv      optional; columns path (relative to DIR, with forward slashes) and patient
 
 Patients are told by `patients.csv`, else by a pattern for file names where one is given, else by PatientID in
@@ -44,6 +45,7 @@ def plan(
     validation_size: int = HELD_OUT.validation,
     test_size: int = HELD_OUT.test,
     patient_pattern: str | None = None,
+    labelled: bool = True,
     workers: int | None = None,
     progress: bool = True,
 ) -> SplitManifest:
@@ -56,16 +58,18 @@ def plan(
         test_size: the same for the test set.
         patient_pattern: a regular expression searched in each file's name; its first group, or the whole
             match, is the patient, such as r"^(\d+)_".
+        labelled: False where no abnormal images are needed; see `draw_held_out`.
         workers: threads that read DICOM headers.
         progress: show a progress bar on a terminal.
 
     Raises:
-        DatasetError: a class folder is missing or has too few images, or `patients.csv` is damaged.
+        DatasetError: a class folder is missing or has too few images, the pattern is found in no file's name,
+            or `patients.csv` is damaged.
         ValueError: a size is below 1, or the pattern is no regular expression.
     """
     held = Held(validation_size, test_size)
     held.check()
-    paths, left_out = _find(root)
+    paths, left_out = _find(root, labelled)
     names = [name for names in paths.values() for name in names]
     told = _told_patients(root, names, patient_pattern)
     headers = _headers(root, names, workers, progress)
@@ -79,7 +83,7 @@ def plan(
         *id_notes,
     ]
     with with_reasons(found):
-        entries, lost, _, fewer = draw_held_out(candidates, seed, held)
+        entries, lost, _, fewer = draw_held_out(candidates, seed, held, labelled=labelled)
     notes = [
         *found,
         f"{len(owners):,} patients, {len(people):,} of {len(candidates):,} images by "
@@ -94,7 +98,7 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
-def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
+def _find(root: Path, labelled: bool) -> tuple[dict[str, list[str]], list[str]]:
     """Paths relative to the root, by class folder, and sentences on what is left out."""
     items = sorted(item for item in root.iterdir() if not is_hidden(item.name))
     # A link up to the data set would make a class of all its images.
@@ -108,11 +112,13 @@ def _find(root: Path) -> tuple[dict[str, list[str]], list[str]]:
         left_out.append(f"{doubles:,} names are links to images of the same class and are left out.")
     if loose := sum(is_image_name(item.name) and not item.is_dir() for item in items):
         left_out.append(f"{loose:,} images beside the class folders are left out.")
-    for normal in (True, False):
+    for normal in (True, False) if labelled else (True,):
         if not any(names for folder, names in paths.items() if _is_normal(folder) == normal):
             kind = "normal" if normal else "abnormal"
-            reasons = " ".join([f"Found no folder with {kind} images in {root}.", *left_out])
-            raise DatasetError(f"{reasons} {where_from(DATASET)}")
+            reasons = [f"Found no folder with {kind} images in {root}.", *left_out]
+            if not normal:
+                reasons.append("--validation labelled needs them, --validation pasted does without.")
+            raise DatasetError(f"{' '.join(reasons)} {where_from(DATASET)}")
     return {folder: names for folder, names in paths.items() if names}, left_out
 
 
@@ -152,18 +158,28 @@ def _told_patients(root: Path, names: Sequence[str], pattern: str | None) -> dic
     """Patient by path, as the pattern and the table tell."""
     people: dict[str, str] = {}
     if pattern is not None:
-        try:
-            expression = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(
-                f"patient_pattern must be a regular expression, got {pattern!r}: {error}."
-            ) from error
+        expression = compiled_pattern(pattern)
         matches = ((name, expression.search(name.rsplit("/", 1)[-1])) for name in names)
         people = {name: match[1 if expression.groups else 0] or "" for name, match in matches if match}
         people = {name: patient for name, patient in people.items() if patient}
+        if not people:
+            raise DatasetError(
+                f"patient_pattern {pattern!r} finds a patient in none of {len(names):,} names of files, "
+                f"such as {names[0]!r}."
+            )
     if (root / PATIENTS).is_file():
         people |= _table_patients(root / PATIENTS, names)
     return people
+
+
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
+    """The pattern of `plan`; raises ValueError, one sentence, where it is no regular expression."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"patient_pattern must be a regular expression, got {pattern!r}: {error}."
+        ) from error
 
 
 def _table_patients(table: Path, names: Sequence[str]) -> dict[str, str]:

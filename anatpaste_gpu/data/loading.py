@@ -20,6 +20,7 @@ from anatpaste_gpu.data.registry import (
     checked_seed,
     find_source,
     get_manifest,
+    plan_options,
     reader,
     worker_count,
 )
@@ -33,6 +34,7 @@ def load_dataset(
     image_size: int = 256,
     seed: int = 0,
     manifest: SplitManifest | str | os.PathLike[str] | None = None,
+    labelled: bool = True,
     workers: int | None = None,
     progress: bool = True,
     cache: str | os.PathLike[str] | None = None,
@@ -50,6 +52,8 @@ def load_dataset(
         image_size: S, in 16..8192.
         seed: draws the split, in 0..2**63 - 1.
         manifest: a split (or the file that holds one) to use instead of drawing one.
+        labelled: False where no abnormal images are needed: "folder" then takes fewer or none; the other
+            data sets hold both classes anyway.
         workers: decoding threads; None for one a core.
         progress: show a progress bar on stderr, where that is a terminal.
         cache: folder of prepared data sets (see `anatpaste_gpu.data.cache`); what is missing
@@ -66,8 +70,7 @@ def load_dataset(
     seed = checked_seed(seed)
     source, folder = find_source(name, root)
     threads = worker_count(workers)
-    if source.reads_files:
-        options = {**options, "workers": threads, "progress": progress}
+    options = plan_options(source, options, labelled, threads, progress)
     splits = get_manifest(name, folder, seed, manifest, source, options)
     console = Console(stderr=True)
     if cache is None:
@@ -215,8 +218,10 @@ def _report_skipped(console: Console, skipped: Sequence[SkippedFile]) -> None:
 
 
 def _check_classes(result: DatasetSplits, folder: Path) -> None:
+    # A split may be drawn without abnormal images; those that it has are to be had.
+    planned = {(entry.split, "abnormal") for entry in result.manifest.entries if entry.label == ABNORMAL}
+    needed = [*((split, "normal") for split in SPLITS), *sorted(planned)]
     kinds = {"normal": NORMAL, "abnormal": ABNORMAL}
-    needed = [("train", "normal"), *((split, kind) for split in ("validation", "test") for kind in kinds)]
     for split, kind in needed:
         if not getattr(result, split).count(kinds[kind]):
             unread = [file.reason for file in result.skipped if file.split == split]

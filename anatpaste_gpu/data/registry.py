@@ -31,12 +31,14 @@ class DatasetSource:
         read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError.
         needs_root: whether `root` must be given.
         reads_files: whether `plan` opens files and takes `workers` and `progress`.
+        may_lack_abnormal: whether `plan` takes `labelled`, False where no abnormal images are needed.
     """
 
     plan: Callable[..., SplitManifest]
     read: Callable[[Path, SplitManifest, ManifestEntry, int], torch.Tensor]
     needs_root: bool = True
     reads_files: bool = False
+    may_lack_abnormal: bool = False
 
 
 SOURCES: dict[str, DatasetSource] = {
@@ -44,13 +46,26 @@ SOURCES: dict[str, DatasetSource] = {
     "zhanglab": DatasetSource(zhanglab.plan, zhanglab.read),
     "rsna": DatasetSource(rsna.plan, rsna.read, reads_files=True),
     "chexpert": DatasetSource(chexpert.plan, chexpert.read),
-    "folder": DatasetSource(image_folder.plan, image_folder.read, reads_files=True),
+    "folder": DatasetSource(image_folder.plan, image_folder.read, reads_files=True, may_lack_abnormal=True),
 }
 
 
 def dataset_names() -> tuple[str, ...]:
     """Names that `load_dataset` knows."""
     return tuple(SOURCES)
+
+
+def check_patient_pattern(name: str, pattern: str | None) -> None:
+    """Checks the option `patient_pattern` of a data set before any work.
+
+    Raises:
+        ValueError: the data set has no such option, or it is no regular expression.
+    """
+    if pattern is None:
+        return
+    if name != image_folder.DATASET:
+        raise ValueError(f"patient_pattern is for data set {image_folder.DATASET} alone, got it with {name}.")
+    image_folder.compiled_pattern(pattern)
 
 
 def find_source(name: str, root: str | os.PathLike[str] | None) -> tuple[DatasetSource, Path]:
@@ -71,6 +86,7 @@ def plan_split(
     root: str | os.PathLike[str] | None = None,
     *,
     seed: int = 0,
+    labelled: bool = True,
     workers: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -78,7 +94,7 @@ def plan_split(
     """Draw a data set's split as `load_dataset` would, without decoding an image.
 
     Args:
-        name, root, seed, workers, progress, **options: as `load_dataset` takes them.
+        name, root, seed, labelled, workers, progress, **options: as `load_dataset` takes them.
 
     Raises:
         DatasetError: a folder is missing, or a class has too few images.
@@ -86,9 +102,17 @@ def plan_split(
     """
     seed = checked_seed(seed)
     source, folder = find_source(name, root)
-    if source.reads_files:
-        options = {**options, "workers": worker_count(workers), "progress": progress}
+    options = plan_options(source, options, labelled, worker_count(workers), progress)
     return get_manifest(name, folder, seed, None, source, options)
+
+
+def plan_options(
+    source: DatasetSource, options: dict[str, Any], labelled: bool, workers: int, progress: bool
+) -> dict[str, Any]:
+    """The options of a data set's `plan`, with those that are not every data set's."""
+    if source.reads_files:
+        options = {**options, "workers": workers, "progress": progress}
+    return {**options, "labelled": labelled} if source.may_lack_abnormal else options
 
 
 def checked_seed(seed: Any) -> int:

@@ -62,7 +62,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class DatasetSplits:
-    """A whole data set: train holds normal images only, validation and test hold both classes.
+    """A whole data set: train holds normal images only, validation and test hold both classes as a rule.
 
     Attributes:
         train, validation, test: the images of each split, in the manifest's order.

@@ -54,11 +54,26 @@ def held_out(candidates: Iterable[Candidate], wanted: Held) -> Held:
     Raises:
         DatasetError: not even one image of each class is to be had for each split.
     """
+    patients = _patients(candidates)
+    return _fitted(wanted, min(_room(patients[0]), len(patients[1])), patients)
+
+
+def _patients(candidates: Iterable[Candidate]) -> tuple[set[str], set[str]]:
+    """Those with normal, and those with abnormal images."""
     patients: tuple[set[str], set[str]] = (set(), set())
     for candidate in candidates:
         patients[candidate.label].add(candidate.patient)
+    return patients
+
+
+def _room(normal_patients: set[str]) -> int:
+    """How many of them may be held out."""
+    return int(len(normal_patients) * (1 - _TRAIN_SHARE))
+
+
+def _fitted(wanted: Held, room: int, patients: tuple[set[str], set[str]]) -> Held:
+    """The wanted numbers, or smaller ones in the same proportion that together are `room`."""
     total = wanted.validation + wanted.test
-    room = min(int(len(patients[0]) * (1 - _TRAIN_SHARE)), len(patients[1]))
     if room >= total:
         return wanted
     kinds = (wanted.validation > 0) + (wanted.test > 0)
@@ -148,9 +163,16 @@ class SplitDraw:
 
 
 def draw_held_out(
-    candidates: Sequence[Candidate], seed: int, wanted: Held
+    candidates: Sequence[Candidate], seed: int, wanted: Held, *, labelled: bool = True
 ) -> tuple[list[ManifestEntry], int, Held, list[str]]:
     """Draws test and validation images of both classes; the other normal images are for training.
+
+    Args:
+        candidates: all images.
+        seed: of the draw.
+        wanted: how many of each class to hold out.
+        labelled: False where the validation set needs no abnormal images. The split is the same one as long
+            as there are enough of them; fewer, or none, all go to the test set, and cost no normal ones.
 
     Returns:
         The entries; the number of normal images that are in no split because their patient is held out; how
@@ -159,8 +181,14 @@ def draw_held_out(
     Raises:
         DatasetError: not even one image of each class is to be had for each split.
     """
-    sizes = held_out(candidates, wanted)
+    patients = _patients(candidates)
+    abnormal = len(patients[1])
     draw = SplitDraw(candidates, seed)
+    if not labelled:
+        sizes = _fitted(wanted, _room(patients[0]), patients)
+        if abnormal < sizes.validation + sizes.test:
+            return _draw_unlabelled(draw, sizes, min(sizes.test, abnormal), wanted)
+    sizes = held_out(candidates, wanted)
     for label in (1, 0):
         draw.draw(label, "test", sizes.test)
         draw.draw(label, "validation", sizes.validation)
@@ -171,6 +199,21 @@ def draw_held_out(
             f"{sizes.validation} + {sizes.test} are held out, which leaves at least half of the normal "
             "patients for training."
         )
+    return *draw.entries(), sizes, notes
+
+
+def _draw_unlabelled(
+    draw: SplitDraw, sizes: Held, abnormal: int, wanted: Held
+) -> tuple[list[ManifestEntry], int, Held, list[str]]:
+    """As `draw_held_out`, with no abnormal images in the validation set, and so many in the test set."""
+    if abnormal:
+        draw.draw(1, "test", abnormal)
+    draw.draw(0, "test", sizes.test)
+    draw.draw(0, "validation", sizes.validation)
+    notes = [
+        f"{abnormal} abnormal images are held out to test and none to validate; of the normal ones "
+        f"{sizes.test} and {sizes.validation} (wanted: {wanted.test} and {wanted.validation})."
+    ]
     return *draw.entries(), sizes, notes
 
 

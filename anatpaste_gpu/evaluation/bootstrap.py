@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,6 +118,42 @@ def auc_interval(
 ) -> tuple[float, float]:
     """The AUC's interval alone; arguments and errors as `metric_intervals`."""
     return metric_intervals(labels, scores, np.inf, samples=samples, seed=seed, level=level)["auc"]
+
+
+def resampled_interval(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    images: int,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentile bootstrap interval of any statistics of images of one kind.
+
+    Args:
+        statistic: how often each image is drawn, int64 (..., N) -> (M, ...).
+        images: N.
+        samples, seed, level: as `metric_intervals` takes them.
+
+    Returns:
+        Lower and upper ends, float64 (M,) each.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    if images < 2:
+        raise ValueError(f"a bootstrap interval needs at least two images, got {images}.")
+    result = stats.bootstrap(
+        (np.arange(images),),
+        lambda drawn, axis=-1: statistic(_count(drawn, images, axis)),
+        n_resamples=samples,
+        batch=_BATCH,
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return result.confidence_interval.low, result.confidence_interval.high
 
 
 def metrics_of_counts(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatpaste_gpu.evaluation.bootstrap import metric_intervals
+from anatpaste_gpu.evaluation.few import metrics_of_few
 from anatpaste_gpu.evaluation.findings import finding_metrics
 from anatpaste_gpu.evaluation.metrics import classification_metrics
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE, Calibration
@@ -36,7 +37,10 @@ class ScoredSplit:
 def evaluate(
     validation: ScoredSplit, test: ScoredSplit, calibration: Calibration, *, bootstrap_samples: int, seed: int
 ) -> dict[str, Any]:
-    """Metrics of both splits, the threshold and the normaliser, as metrics.json nests them."""
+    """Metrics of both splits, the threshold and the normaliser, as metrics.json nests them.
+
+    A test set without abnormal images has None for what needs them, and says so in `why_null`.
+    """
     content = {
         "validation": classification_metrics(validation.labels, validation.scores, calibration),
         "test": _with_intervals(test, calibration, bootstrap_samples, seed),
@@ -65,12 +69,18 @@ def evaluate(
 
 
 def _with_intervals(split: ScoredSplit, calibration: Calibration, samples: int, seed: int) -> dict[str, Any]:
-    intervals = metric_intervals(
-        split.labels, split.scores, calibration.threshold, samples=samples, seed=seed
-    )
+    labels, scores = split.labels, split.scores
+    if np.bincount(labels, minlength=2).min() < 2:
+        found = metrics_of_few(labels, scores, calibration, samples=samples, seed=seed)
+    else:
+        found = classification_metrics(labels, scores, calibration)
+        found["intervals"] = metric_intervals(
+            labels, scores, calibration.threshold, samples=samples, seed=seed
+        )
+    intervals = {name: ends and list(ends) for name, ends in found.pop("intervals").items()}
     return {
-        **classification_metrics(split.labels, split.scores, calibration),
-        "auc_interval": list(intervals["auc"]),
+        **found,
+        "auc_interval": intervals["auc"],
         "auc_interval_method": f"95 % percentile bootstrap, {samples} resamplings a class",
-        "intervals": {name: list(ends) for name, ends in intervals.items()},
+        "intervals": intervals,
     }

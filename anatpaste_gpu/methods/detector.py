@@ -20,7 +20,8 @@ from anatpaste_gpu import arrays
 from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.methods.heat_scale import HeatScale, is_level, scale_of
+from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_identity
 from anatpaste_gpu.methods.pretext import released
 from anatpaste_gpu.methods.protocol import Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
@@ -42,10 +43,13 @@ class Detector:
     Attributes:
         learner: fitted, on its engine's device.
         calibration: threshold and extremes from the validation set; None before it was seen.
+        heat_level: what `normal_level` found on the validation set's normal images; None before they were
+            seen, where the method does not need it, and in files of earlier releases.
     """
 
     learner: Learner
     calibration: Calibration | None = None
+    heat_level: float | None = None
 
     def __post_init__(self) -> None:
         self.learner.eval()
@@ -86,6 +90,11 @@ class Detector:
         """
         return self.learner.heat_map(self._checked(images))
 
+    @property
+    def heat_scale(self) -> HeatScale | None:
+        """What the values of its heat maps are measured by; None where it is not known."""
+        return scale_of(self.learner, self.heat_level)
+
     def embed(self, images: Any) -> Tensor | None:
         """float32 (B, D) embeddings; None where the method has none.
 
@@ -110,9 +119,10 @@ class Detector:
         content = {
             "format": FORMAT,
             "notice": NOT_FOR_CLINICAL_USE,
-            "recipe": recipe_to_dict(self.learner.recipe.replace(**_PATHS)),
+            "recipe": recipe_identity(self.learner.recipe.replace(**_PATHS)),
             "values": state.values,
             **dataclasses.asdict(self.calibration),
+            "heat_level": self.heat_level,
             **(extra or {}),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
@@ -143,10 +153,11 @@ class Detector:
             engine = Engine(torch.device(device), memory_budget=memory_budget)
             learner = get_method(recipe.method).restored(recipe, state, engine)
             calibration = _calibration(content)
+            level = _heat_level(content)
         # Whatever values of other types lead to.
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
             raise ValueError(f"{path}: the model file cannot be used ({one_line(error)}).") from error
-        return cls(learner, calibration)
+        return cls(learner, calibration, level)
 
     def _checked(self, images: Any) -> Tensor:
         """The images as uint8 (B, 1, S, S)."""
@@ -192,6 +203,13 @@ def _calibration(content: dict[str, Any]) -> Calibration:
             f"minimum must be below maximum, got {calibration.minimum} and {calibration.maximum}"
         )
     return calibration
+
+
+def _heat_level(content: dict[str, Any]) -> float | None:
+    level = content.get("heat_level")
+    if not is_level(level):
+        raise ValueError(f"heat_level must be a finite number above 0, got {level!r}")
+    return None if level is None else float(level)
 
 
 def _number(content: dict[str, Any], name: str) -> float:

@@ -12,6 +12,8 @@ from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.settings import AnatPasteConfig
 
 _METHODS: dict[str, Method] = {}
+# Settings that came after recipes had hashes, with the values that stand for how it was before.
+_BEFORE = {"patient_pattern": None, "validation": "labelled"}
 
 
 def register(*methods: Method) -> None:
@@ -46,8 +48,17 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """The settings that tell a recipe from others, so that new settings change no recipe of before.
+
+    `recipe_to_dict` without settings that came later and are as it was before them.
+    """
+    content = recipe_to_dict(recipe)
+    return {name: value for name, value in content.items() if name not in _BEFORE or value != _BEFORE[name]}
+
+
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
-    """The inverse of `recipe_to_dict`; settings that are not there have their defaults.
+    """The inverse of `recipe_to_dict` and `recipe_identity`; settings that are not there have their defaults.
 
     Raises:
         ValueError, TypeError: a name or a value is none of a recipe.

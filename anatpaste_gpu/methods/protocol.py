@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,13 @@ class Learner(nn.Module):
     Attributes:
         recipe: as given.
         engine: where steps and scores are computed; `prepare` sets it.
+        heat_title: what its heat maps are, as a caption begins.
+        heat_limit: the highest value of every heat map, where each is scaled by itself; None where values of
+            two images can be compared.
     """
+
+    heat_title: ClassVar[str] = "Heat map"
+    heat_limit: ClassVar[float | None] = None
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

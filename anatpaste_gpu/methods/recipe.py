@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from anatpaste_gpu.data import dataset_names
+from anatpaste_gpu.data import check_patient_pattern, dataset_names
 from anatpaste_gpu.methods.backbones import check_backbone
 from anatpaste_gpu.scorers.registry import ScorerSettings
 from anatpaste_gpu.setting_types import Count, Fraction, ImageSide, Positive, Resamplings, Section, Seed
@@ -116,7 +116,7 @@ class Recipe(Section):
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"
-    (any folder of normal and abnormal images)."""
+    (any folder of normal and, unless validation is "pasted", abnormal images)."""
 
     seed: Seed = 0
     """Seed of the initial weights, the order of the images and the augmentation, and of the split too unless
@@ -125,6 +125,16 @@ class Recipe(Section):
     split_seed: Seed | None = None
     """Seed of the split alone, so that runs of several seeds share one test set; null means the seed. With
     --seeds, null means the first of them."""
+
+    patient_pattern: str | None = None
+    """Who an image of data set "folder" is of, by its file's name: a regular expression whose first group, or
+    else the whole match, is the patient, such as "^([0-9]+)_". It gives way to patients.csv, and PatientID in
+    DICOM headers to it."""
+
+    validation: Literal["labelled", "pasted"] = "labelled"
+    """What chooses checkpoint and threshold: "labelled", held-out images of both classes; "pasted", held-out
+    normal images and AnatPaste twins of them, so that no abnormal image is needed; the threshold then leaves
+    95 % of the normal ones below. See docs/training.md."""
 
     image_size: ImageSide = 256
     """Side of the square that every image is resized to."""
@@ -147,9 +157,20 @@ class Recipe(Section):
         super().__post_init__()
         if self.dataset not in dataset_names():
             raise ValueError(f"dataset must be one of {', '.join(dataset_names())}, got {self.dataset!r}.")
+        check_patient_pattern(self.dataset, self.patient_pattern)
         check_backbone(self.network.backbone, self.image_size)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether abnormal images take part in choosing checkpoint and threshold."""
+        return self.validation == "labelled"
 
     @property
     def drawn_from(self) -> int:
         """The seed that the split is drawn from."""
         return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def split_options(self) -> dict[str, Any]:
+        """What the data set is told beside the seed to draw its split."""
+        return {} if self.patient_pattern is None else {"patient_pattern": self.patient_pattern}

@@ -49,6 +49,7 @@ class Cohort:
         pictures: a data URI a case; empty without images.
         insights: one a run; empty without images.
         shown: what the page calls an image of this name.
+        blank_corners: share of height and width that is black in each corner of every picture.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Cohort:
     pictures: list[str]
     insights: list[Insight]
     shown: Callable[[str], str] = str
+    blank_corners: float = 0.0
 
     @property
     def dataset(self) -> str:
@@ -79,6 +81,17 @@ class Cohort:
         if min(self.counts) < 2:
             return []
         return [Comparison(a.title, b.title, compare(a, b)) for a, b in itertools.combinations(self.runs, 2)]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said of the metrics: what chose the checkpoint, and why one is missing."""
+        said: list[str] = []
+        for run in self.runs:
+            if note := run.metrics.get("validation_note"):
+                said.append(f"{run.title}: {note}")
+            if why := run.metrics["test"].get("why_null"):
+                said.append(f"{run.title}: {why}.")
+        return said
 
     @property
     def findings(self) -> list[str]:
@@ -119,12 +132,14 @@ class Cohort:
         """Caption and SVG of each figure."""
         name = f"figure{self.number}"
         drawn = [
-            ("ROC curves", plot_svg(lambda: roc_plot(self.runs), f"{name}r", "ROC curves of the runs")),
             (
                 "Training loss and validation AUC",
                 plot_svg(lambda: training_plot(self.runs), f"{name}t", "Training loss and validation AUC"),
             ),
         ]
+        if self.counts[1]:
+            roc = plot_svg(lambda: roc_plot(self.runs), f"{name}r", "ROC curves of the runs")
+            drawn.insert(0, ("ROC curves", roc))
         for number, (run, insight) in enumerate(zip(self.runs, self.insights, strict=False)):
             if insight.embeddings is None:
                 continue
@@ -145,7 +160,8 @@ def group(runs: Sequence[Run]) -> list[list[Run]]:
 def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
     calibration = run.calibration
     # Pairs and not a mapping: the first is the page's start, and JSON would sort a mapping.
-    thresholds = [("best F1 on validation", calibration.threshold)]
+    labelled = run.config.recipe.is_labelled
+    thresholds = [("best F1 on validation", calibration.threshold)] if labelled else []
     if calibration.normal_threshold is not None:
         thresholds.append(
             (f"{100 * NORMAL_QUANTILE:.0f} % of validation normals below", calibration.normal_threshold)

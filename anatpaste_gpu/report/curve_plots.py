@@ -25,15 +25,20 @@ _LEGEND_INSIDE = 3  # runs; more would hide the curves, so the legend goes above
 
 
 def roc_plot(runs: Sequence[Run]) -> Figure:
-    """The ROC curve of every run's test set in one plot, AUC and its interval in the legend."""
+    """The ROC curve of every run's test set in one plot, AUC and its interval in the legend.
+
+    Args:
+        runs: tested on both classes.
+    """
     above = len(runs) > _LEGEND_INSIDE
     figure, axes = _one((5.2, 5.4 + 0.2 * len(runs) * above))
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
     for number, run in enumerate(runs):
         false_rate, true_rate, _ = metrics.roc_curve(run.labels, run.scores)
         test = run.metrics["test"]
-        low, high = test["auc_interval"]
-        label = f"{run.title}: {test['auc']:.3f} ({low:.3f} to {high:.3f})"
+        label = f"{run.title}: {test['auc']:.3f}"
+        if test["auc_interval"] is not None:
+            label += " ({:.3f} to {:.3f})".format(*test["auc_interval"])
         axes.plot(false_rate, true_rate, label=label, linewidth=1.8, **_look(number))
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_aspect("equal")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from anatpaste_gpu.data.corners import without_corners
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.case_plot import ScoredPicture, case_plot, choose_cases
 from anatpaste_gpu.report.cohort import Cohort
@@ -23,8 +24,10 @@ _SIDE = 256
 def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
     """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
 
+    A test set without abnormal images has no ROC curve.
+
     Args:
-        cohorts: from `write_report`; what was left out there (images, Grad-CAM) is left out here.
+        cohorts: from `write_report`; what was left out there (images, Grad-CAM, corners) is left out here.
         folder: made where it does not exist.
         data_root: as `write_report` takes it.
 
@@ -36,16 +39,16 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     for cohort in cohorts:
         stem = f"{cohort.dataset}-{cohort.number}"
         title = cohort.licence.title
-        drawn: dict[str, tuple[Figure, str]] = {
-            f"{stem}-roc": (roc_plot(cohort.runs), title),
-            f"{stem}-training": (training_plot(cohort.runs), title),
-        }
+        drawn: dict[str, tuple[Figure, str]] = {}
+        if cohort.counts[1]:
+            drawn[f"{stem}-roc"] = roc_plot(cohort.runs), title
+        drawn[f"{stem}-training"] = training_plot(cohort.runs), title
         for number, (run, insight) in enumerate(zip(cohort.runs, cohort.insights, strict=False)):
             own, title = f"{stem}-{number}", run.title
             if insight.embeddings is not None:
                 embeddings = embedding_plot(insight.embeddings, run.labels)
                 drawn[f"{own}-embeddings"] = embeddings, f"{title}, t-SNE"
-            chosen = _chosen(run, insight, data_root)
+            chosen = _chosen(run, insight, data_root, cohort.blank_corners)
             plain = [dataclasses.replace(case, heatmap=None) for case in chosen]
             drawn[f"{own}-cases"] = case_plot(plain, _COLUMNS), f"{title}, normalised scores"
             if insight.heatmaps is not None:
@@ -58,10 +61,10 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     return written
 
 
-def _chosen(run: Run, insight: Insight, data_root: Path | None) -> list[ScoredPicture]:
+def _chosen(run: Run, insight: Insight, data_root: Path | None, corners: float) -> list[ScoredPicture]:
     decisions = run.calibration.decide(run.scores)
     normalised = run.calibration.normalise(run.scores)
-    images = test_images(run, data_root, _SIDE)[:, 0].numpy()
+    images = without_corners(test_images(run, data_root, _SIDE), corners)[:, 0].numpy()
     return [
         ScoredPicture(
             images[i],

@@ -13,6 +13,7 @@ import jinja2
 import torch
 
 import anatpaste_gpu
+from anatpaste_gpu.data.corners import check_corners, without_corners
 from anatpaste_gpu.files import check_writable, write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.cohort import SUMMARY, Cohort, group
@@ -35,6 +36,7 @@ def write_report(
     picture_size: int = PICTURE_SIZE,
     study: Study | None = None,
     shown: Callable[[str], str] = str,
+    blank_corners: float | None = None,
 ) -> list[Cohort]:
     """Makes the page of one or several finished runs.
 
@@ -48,12 +50,16 @@ def write_report(
         picture_size: side of the pictures on the page, in pixels.
         study: tables to show above the runs.
         shown: what the page calls an image, by its name.
+        blank_corners: share of height and width, below 0.5, that is black in each corner of the pictures,
+            here and in `save_plots`, against burnt-in text; scores and heat maps are those of the whole
+            images. None is as the runs were made with.
 
     Returns:
         What is on the page.
 
     Raises:
-        ValueError: no run was given, or the data set or a model cannot be read.
+        ValueError: no run was given, `blank_corners` is out of its range, or the data set or a model cannot
+            be read.
         OSError: the page cannot be written; found out first.
         MissingExtra: Grad-CAM is asked for and the extra `report` is not installed.
     """
@@ -61,20 +67,25 @@ def write_report(
         raise ValueError("a report needs at least one run, got none.")
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent}: there is no such folder to write the report to.")
+    if blank_corners is not None:
+        check_corners(blank_corners)
     check_writable(output)
     where = device or torch.device("cpu")
     cohorts = []
     for number, members in enumerate(group(runs)):
         pictures: list[str] = []
         insights: list[Insight] = []
+        corners = blank_corners
+        if corners is None:
+            corners = max(run.config.place.blank_corners for run in members)
         if images:
             # The runs of a group were tested on the same images: each size is read once.
             read = functools.lru_cache(functools.partial(test_images, members[0], data_root))
-            pictures = data_uris(read(picture_size))
+            pictures = data_uris(without_corners(read(picture_size), corners))
             for run in members:
                 inputs = read(run.config.recipe.image_size)
                 insights.append(look_into(run, inputs, where, with_heatmaps=with_heatmaps))
-        cohorts.append(Cohort(number, members, pictures, insights, shown))
+        cohorts.append(Cohort(number, members, pictures, insights, shown, corners))
     # A page is UTF-8, whatever the names of files are.
     write_atomically(output, render(cohorts, study).encode("utf-8", "backslashreplace"))
     return cohorts

@@ -29,9 +29,10 @@ class RunPictures:
         folder: RunFolder,
         test: ScoredSplit,
         calibration: Calibration,
-        auc_interval: tuple[float, float],
+        auc_interval: tuple[float, float] | None,
         title: str,
     ) -> None:
-        """Draws the ROC curve and the histogram of a test set's scores."""
-        save_roc(folder.roc, test.labels, test.scores, calibration, auc_interval, title)
+        """Draws the histogram of a test set's scores and, where both classes are there, the ROC curve."""
+        if test.labels.any():
+            save_roc(folder.roc, test.labels, test.scores, calibration, auc_interval, title)
         save_histogram(folder.histogram, test.labels, test.scores, calibration, title)

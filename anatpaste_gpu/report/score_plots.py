@@ -37,7 +37,7 @@ def save_roc(
     labels: ArrayLike,
     scores: ArrayLike,
     calibration: Calibration,
-    interval: tuple[float, float],
+    interval: tuple[float, float] | None,
     title: str,
 ) -> None:
     """Draws the ROC curve, the chance line and the point that the stored threshold picks.
@@ -47,7 +47,7 @@ def save_roc(
         labels: (N,), 0 normal and 1 abnormal.
         scores: (N,), higher is more abnormal.
         calibration: holds the threshold.
-        interval: 95 % interval of the AUC, for the legend.
+        interval: 95 % interval of the AUC, for the legend; None where there is none.
         title: what was scored.
     """
     truth, values = np.asarray(labels), np.asarray(scores)
@@ -55,7 +55,9 @@ def save_roc(
     area = auc(truth, values)
     decisions = calibration.decide(values)
     figure, axes = _new_plot((5.2, 5.4), title)
-    label = f"AUC {area:.3f} (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
+    label = f"AUC {area:.3f}"
+    if interval is not None:
+        label += f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="chance")
     axes.plot(false_positive, true_positive, color=NORMAL_COLOUR, linewidth=2, label=label)
     axes.plot(

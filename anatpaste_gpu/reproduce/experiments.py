@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.reproduce.published import PUBLISHED, SYSTEMS, Key, Published
 from anatpaste_gpu.runs import TrainConfig
 
 #: The method that the others are compared with.
 FULL_METHOD = "anatpaste"
-_ABLATIONS = tuple(name for name in method_names() if name.startswith(FULL_METHOD))
 #: In the order in which the paper names them.
 _DATASETS = ("zhanglab", "chexpert", "rsna")
 
@@ -24,25 +24,61 @@ class Table:
         number: 1, 2 or 3.
         title: what it shows.
         datasets: its data sets; others can be asked for.
-        methods: its methods, in the order of its rows.
+        systems: what the paper compares in it, in the order of its rows.
+        others: whether methods that are not the paper's are in it too.
+        by_finding: whether it shows findings apart.
+        ensembles: whether it shows what several seeds' mean scores give.
     """
 
     number: int
     title: str
     datasets: tuple[str, ...]
-    methods: tuple[str, ...]
+    systems: tuple[str, ...]
+    others: bool = True
+    by_finding: bool = False
+    ensembles: bool = False
 
     @property
     def name(self) -> str:
         """As the paper numbers it."""
         return f"Table {'I' * self.number}"
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What can be run of it: the paper's systems that are methods here, then the other methods."""
+        known = method_names()
+        rows = (*self.systems, *(known if self.others else ()))
+        return tuple(name for name in dict.fromkeys(rows) if name in known)
+
+    def published(self) -> dict[Key, Published]:
+        """The paper's figures that belong in it."""
+        return {
+            key: figure
+            for key, figure in PUBLISHED.items()
+            if key.dataset in self.datasets
+            and key.method in self.systems
+            and (self.by_finding or not key.finding)
+            and (self.ensembles or not key.metric.startswith("ensemble_"))
+        }
+
 
 TABLES = {
-    1: Table(1, "methods on the paper's data sets", _DATASETS, method_names()),
+    1: Table(1, "methods on the paper's data sets", _DATASETS, tuple(SYSTEMS), ensembles=True),
     # Zhanglab names no finding but pneumonia.
-    2: Table(2, "AUC of each finding's images against all normal ones", _DATASETS[1:], method_names()),
-    3: Table(3, "what segmentation and blur contribute", _DATASETS, _ABLATIONS),
+    2: Table(
+        2,
+        "AUC of each finding's images against all normal ones",
+        _DATASETS[1:],
+        (FULL_METHOD,),
+        by_finding=True,
+    ),
+    3: Table(
+        3,
+        "what segmentation and blur contribute",
+        _DATASETS,
+        (FULL_METHOD, "anatpaste-no-segmentation", "anatpaste-no-blur"),
+        others=False,
+    ),
 }
 
 
@@ -55,6 +91,7 @@ def plan_runs(
     *,
     roots: Mapping[str, str],
     weights: str | None = None,
+    own: Mapping[str, TrainConfig] | None = None,
 ) -> tuple[list[TrainConfig], list[str]]:
     """The runs of a table; all seeds share the split that the first one draws, and so can be averaged.
 
@@ -68,6 +105,7 @@ def plan_runs(
         seeds: at least one; each makes a run.
         roots: data set -> its folder.
         weights: file for the methods that need one.
+        own: method -> budget and place of its runs, in place of `base`.
 
     Returns:
         Configs, and a sentence for each method that is left out because it needs weights.
@@ -80,7 +118,9 @@ def plan_runs(
     needing = [name for name in methods if get_method(name).weights == "required"]
     left_out = [] if weights else needing
     configs = [
-        base.replace(
+        (own or {})
+        .get(method, base)
+        .replace(
             dataset=dataset,
             method=method,
             seed=seed,

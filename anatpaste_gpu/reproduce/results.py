@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatpaste_gpu.evaluation.bootstrap import auc_interval
+from anatpaste_gpu.evaluation.bootstrap import auc_interval, metric_intervals
 from anatpaste_gpu.evaluation.delong import DeLongResult, delong_test
-from anatpaste_gpu.evaluation.metrics import auc
+from anatpaste_gpu.evaluation.metrics import auc, classification_metrics
 from anatpaste_gpu.reproduce.experiments import FULL_METHOD
-from anatpaste_gpu.reproduce.published import PUBLISHED, Published
+from anatpaste_gpu.reproduce.published import PUBLISHED, Key, Published
 from anatpaste_gpu.runs import Run
-from anatpaste_gpu.runs.ensemble import mean_test_scores
+from anatpaste_gpu.runs.ensemble import mean_scores, mean_test_scores
+from anatpaste_gpu.scorers.calibration import Calibration
 
+#: Those of the paper, by finding too.
+PAPER_METRICS = ("auc", "accuracy", "f1")
 METRICS = ("auc", "accuracy", "f1", "average_precision", "sensitivity_at_90_specificity")
 
 
@@ -30,8 +33,8 @@ class Record:
         method: name.
         scorer: name.
         finding: whose images are the abnormal ones; "" for all of them.
-        metric: as `classification_metrics` names it; "ensemble_auc" is the AUC of
-            the seeds' mean normalised score.
+        metric: as `classification_metrics` names it; "ensemble_auc", "ensemble_accuracy" and "ensemble_f1"
+            are those of the seeds' mean normalised score.
         value: of the one seed, or the mean over the seeds.
         deviation: standard deviation over the seeds; None for one seed.
         interval: 95 % bootstrap interval; None for a mean over seeds, and where there is a single image.
@@ -85,22 +88,35 @@ class Seeds:
         return mean_test_scores(self.runs)
 
     def records(self) -> list[Record]:
-        """Metrics of the whole test set, then the ensemble's AUC, then each finding's AUC."""
+        """Metrics of the whole test set, then the ensemble's, then those of each finding."""
         tests = [run.metrics["test"] for run in self.runs]
         found = [self._record(metric, "", tests) for metric in METRICS if all(metric in t for t in tests)]
         if len(self.runs) > 1 and self.shares_test_set:
-            labels, scores = self.runs[0].labels, self.ensemble()
-            whole: dict[str, Any] = {
-                "ensemble_auc": auc(labels, scores),
-                "intervals": {"ensemble_auc": auc_interval(labels, scores)},
-                "normal": int((labels == 0).sum()),
-                "abnormal": int((labels == 1).sum()),
-            }
-            found.append(self._record("ensemble_auc", "", [whole]))
+            whole = self._ensemble_metrics()
+            found += [self._record(name, "", [whole]) for name in whole if name.startswith("ensemble_")]
         by_finding = [run.metrics.get("findings", {}) for run in self.runs]
         for finding in sorted(set.intersection(*map(set, by_finding))):
-            found.append(self._record("auc", finding, [own[finding] for own in by_finding]))
+            own = [findings[finding] for findings in by_finding]
+            known = [metric for metric in PAPER_METRICS if all(metric in metrics for metrics in own)]
+            found += [self._record(metric, finding, own) for metric in known]
         return found
+
+    def _ensemble_metrics(self) -> dict[str, Any]:
+        """The ensemble's figures as metrics.json nests a run's; a threshold needs validation scores."""
+        labels, scores = self.runs[0].labels, self.ensemble()
+        figures: dict[str, Any] = {"auc": auc(labels, scores)}
+        intervals = {"auc": auc_interval(labels, scores)}
+        if all(run.of("validation") for run in self.runs):
+            validation = mean_scores(self.runs, "validation")
+            calibration = Calibration.fit(validation.labels, validation.scores)
+            figures |= classification_metrics(labels, scores, calibration)
+            intervals |= metric_intervals(labels, scores, calibration.threshold)
+        return {
+            **{f"ensemble_{name}": figures[name] for name in PAPER_METRICS if name in figures},
+            "intervals": {f"ensemble_{name}": ends for name, ends in intervals.items()},
+            "normal": int((labels == 0).sum()),
+            "abnormal": int((labels == 1).sum()),
+        }
 
     def _record(self, metric: str, finding: str, sources: Sequence[dict[str, Any]]) -> Record:
         values = [float(source[metric]) for source in sources]
@@ -118,7 +134,7 @@ class Seeds:
             self._numbers(),
             int(sources[0]["normal"]),
             int(sources[0]["abnormal"]),
-            None if finding else PUBLISHED.get((self.dataset, self.method, metric)),
+            PUBLISHED.get(Key(self.dataset, self.method, metric, finding)),
         )
 
     def _numbers(self) -> tuple[int, ...]:

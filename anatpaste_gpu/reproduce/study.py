@@ -6,18 +6,18 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.sheet import Sheet, Study
 from anatpaste_gpu.reproduce import sheets
-from anatpaste_gpu.reproduce.experiments import Table
-from anatpaste_gpu.reproduce.published import UNKNOWN_REASON
+from anatpaste_gpu.reproduce.experiments import FULL_METHOD, Table
+from anatpaste_gpu.reproduce.published import EXPLANATION, Key, Published
 from anatpaste_gpu.reproduce.results import Record, compare_with_full, read_records
 from anatpaste_gpu.runs import Run, TrainConfig
-from anatpaste_gpu.runs.config import PATH_NAMES, PLACE_NAMES
+from anatpaste_gpu.runs.config import PATH_NAMES, PLACE_NAMES, preset_config
 
 #: Seeds of the paper.
 PAPER_SEEDS = 5
@@ -33,22 +33,25 @@ def build_study(table: Table, runs: Sequence[Run], preset: str, left_out: Iterab
         preset: name, for the statement of the budget.
         left_out: sentences on data sets, methods and runs that are not in the tables.
     """
-    records = read_records(runs)
+    records, paper = read_records(runs), table.published()
     shown: list[Sheet] = []
-    if table.number == 2:
-        shown = sheets.by_finding(records)
-    elif table.number == 3:
-        shown = sheets.ablations(records, compare_with_full(runs))
-    if not shown or table.number == 1:
-        shown = [sheets.overview(records), *sheets.details(records)]
+    if table.by_finding:
+        shown = sheets.by_finding(records, paper)
+        if not any(record.finding for record in records):
+            shown = [sheets.overview(records, paper), *sheets.details(records, paper), *shown]
+    elif table.others:
+        shown = [sheets.overview(records, paper), *sheets.details(records, paper)]
+    else:
+        shown = sheets.ablations(records, paper, compare_with_full(runs))
+        shown += sheets.details(records, paper)
     licences = dict.fromkeys(data_licence(str(run.metrics["dataset"])) for run in runs)
     notes = [
         *budget(runs, preset),
         *_splits(runs),
         "Ours: 95 % bootstrap intervals over the test images, or mean ± standard deviation over the seeds; "
         "ACC and F1 at the threshold with the best F1 on the validation set.",
-        UNKNOWN_REASON,
-        *_sources(records),
+        EXPLANATION,
+        *(f"The paper's figures: {source}." for source in dict.fromkeys(f.source for f in paper.values())),
         *(f"Left out: {sentence}" for sentence in left_out),
         *(f"Data: {licence.title}. {licence.terms}" for licence in licences),
         NOT_FOR_CLINICAL_USE,
@@ -59,16 +62,17 @@ def build_study(table: Table, runs: Sequence[Run], preset: str, left_out: Iterab
 def budget(runs: Sequence[Run], preset: str) -> list[str]:
     """What the runs cost, and how that compares with the paper: two sentences or three."""
     trained = [run for run in runs if run.config.method.trains(run.config.recipe)]
-    ours = dict.fromkeys(_budget_of(run.config) for run in trained or runs)
+    ours = _joined(_budget_of(run.config) for run in trained or runs)
     seeds = sorted({int(run.metrics["seed"]) for run in runs})
     machines = dict.fromkeys(_machine(run.metrics.get("device", {})) for run in runs)
     minutes = sum(run.training_seconds or 0.0 for run in runs) / 60
-    paper = _budget_of(TrainConfig())
+    methods = [run.config.recipe.method for run in trained] or [FULL_METHOD]
+    paper = _joined(_budget_of(preset_config("paper", name)) for name in methods)
     lines = [
-        f"Budget of a run, preset {preset}: {'; '.join(ours)}. Seeds: {', '.join(map(str, seeds))}.",
+        f"Budget of a run, preset {preset}: {ours}. Seeds: {', '.join(map(str, seeds))}.",
         f"Machine: {'; '.join(machines)}; {minutes:.0f} minutes of training steps in all {len(runs)} runs.",
     ]
-    if list(ours) != [paper] or len(seeds) < PAPER_SEEDS:
+    if ours != paper or len(seeds) < PAPER_SEEDS:
         lines.append(
             f"The paper's budget is {paper}, five seeds: these figures are not the paper's experiment, and "
             "are not to be read as a repetition of it."
@@ -76,20 +80,29 @@ def budget(runs: Sequence[Run], preset: str) -> list[str]:
     return lines
 
 
-def to_csv(records: Sequence[Record]) -> str:
-    """One row a figure."""
+def to_csv(records: Sequence[Record], paper: Mapping[Key, Published] | None = None) -> str:
+    """One row a figure; figures of the paper that have none of ours beside them come last."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "paper", "paper_source"])
+    writer.writerow([*_COLUMNS, "paper", "paper_deviation", "paper_source"])
     for record in records:
         row = {name: _flat(getattr(record, name)) for name in _COLUMNS}
-        paper = record.published
-        writer.writerow([*row.values(), paper.value if paper else "", paper.source if paper else ""])
+        writer.writerow([*row.values(), *_paper_columns(record.published)])
+    ours = {Key(record.dataset, record.method, record.metric, record.finding) for record in records}
+    for key, figure in (paper or {}).items():
+        if key not in ours:
+            known = dataclasses.asdict(key)
+            writer.writerow([*(known.get(name, "") for name in _COLUMNS), *_paper_columns(figure)])
     return text.getvalue()
 
 
-def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str:
-    """All figures, notes, and what each run was made with; no path of this machine."""
+def to_json(
+    study: Study,
+    records: Sequence[Record],
+    runs: Sequence[Run],
+    paper: Mapping[Key, Published] | None = None,
+) -> str:
+    """All figures, ours and the paper's, notes, and what each run was made with; no path of this machine."""
     made = [
         {
             "folder": run.folder.name,
@@ -108,6 +121,7 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
         "title": study.title,
         "notes": study.notes,
         "figures": [dataclasses.asdict(record) for record in records],
+        "paper": [dataclasses.asdict(key) | dataclasses.asdict(own) for key, own in (paper or {}).items()],
         "runs": made,
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -116,10 +130,14 @@ def to_json(study: Study, records: Sequence[Record], runs: Sequence[Run]) -> str
 def _budget_of(config: TrainConfig) -> str:
     recipe, schedule = config.recipe, config.recipe.schedule
     size, steps = recipe.image_size, schedule.epochs * schedule.steps_per_epoch
-    return (
-        f"{size} x {size} pixels, {steps:,} steps of {schedule.batch_size} normal images and their augmented "
-        f"copies, {recipe.network.backbone}"
-    )
+    images = f"{size} x {size} pixels, {steps:,} steps of {schedule.batch_size} normal images"
+    if config.method.weights == "none" and config.method.trains(recipe):  # it has networks of its own
+        return f"{config.method.title}: {images}"
+    return f"{images} and their augmented copies, {recipe.network.backbone}"
+
+
+def _joined(budgets: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(budgets))
 
 
 def _machine(device: dict[str, Any]) -> str:
@@ -140,9 +158,8 @@ def _splits(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _sources(records: Sequence[Record]) -> list[str]:
-    sources = dict.fromkeys(record.published.source for record in records if record.published)
-    return [f"The paper's figures: {source}." for source in sources]
+def _paper_columns(figure: Published | None) -> tuple[Any, ...]:
+    return ("", "", "") if figure is None else tuple(_flat(own) for own in dataclasses.astuple(figure))
 
 
 def _flat(value: Any) -> Any:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from anatpaste_gpu.data import SplitManifest, plan_split
+from anatpaste_gpu.data import SplitManifest
 from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.training import train
-from anatpaste_gpu.training.run import load_images
+from anatpaste_gpu.training.run import draw_split, load_images
 
 
 @dataclasses.dataclass
@@ -54,17 +53,17 @@ def carry_out(configs: Sequence[TrainConfig], console: Console) -> Outcome:
         if key in manifests or config.recipe.dataset in outcome.missing:
             continue
         try:
-            manifests[key] = plan_split(
-                config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from
-            )
+            manifests[key] = draw_split(config)
         except ValueError as error:
             outcome.missing[config.recipe.dataset] = str(error)
     waiting = [config for config in waiting if config.recipe.dataset not in outcome.missing]
+    groups: dict[tuple[str, int, int], list[TrainConfig]] = {}
+    for config in waiting:
+        groups.setdefault((*_split_of(config), config.recipe.image_size), []).append(config)
+    waiting = [config for group in groups.values() for config in group]
     numbers = {config.run_dir: f"run {number} of {len(waiting)}" for number, config in enumerate(waiting, 1)}
-    for key, group in itertools.groupby(
-        waiting, lambda config: (config.recipe.dataset, config.recipe.drawn_from)
-    ):
-        _make_group(list(group), manifests[key], numbers, outcome, console)
+    for (dataset, seed, _), group in groups.items():
+        _make_group(group, manifests[dataset, seed], numbers, outcome, console)
     outcome.finished = [config.run_dir for config in configs if is_finished(config)]
     return outcome
 
@@ -89,7 +88,7 @@ def _make_group(
     outcome: Outcome,
     console: Console,
 ) -> None:
-    """Makes the runs of one data set and split, whose images are read once."""
+    """Makes the runs of one data set, split and image size, whose images are read once."""
     try:
         splits = load_images(group[0], manifest)
     except ValueError as error:

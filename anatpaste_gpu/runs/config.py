@@ -12,8 +12,17 @@ from typing import Any
 import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
-from anatpaste_gpu.methods.lookup import recipe_to_dict, with_objects
-from anatpaste_gpu.setting_types import Count, GpuIndex, NotNegative, Section, WholeNumber, setting_names
+from anatpaste_gpu.methods.lookup import recipe_identity, recipe_to_dict, with_objects
+from anatpaste_gpu.methods.weights import PRETRAINED
+from anatpaste_gpu.setting_types import (
+    CornerShare,
+    Count,
+    GpuIndex,
+    NotNegative,
+    Section,
+    WholeNumber,
+    setting_names,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Place(Section):
     cache: str | None = None
     """Folder of prepared data sets (see `anatpaste prepare`): images are decoded into it once and mapped from
     there, so that a set may be larger than memory. Null decodes into memory and writes nothing."""
+
+    blank_corners: CornerShare = 0.0
+    """Share of the image's height and width that is black in each corner of the images in the run folder's
+    pictures, against burnt-in text; training and scoring see whole images. 0 shows them whole."""
 
     log_every: Count = 20
     """Steps between log lines."""
@@ -95,6 +108,11 @@ class TrainConfig(Section):
         return get_method(self.recipe.method)
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether something looks at where lungs, or another organ, are: the method, or what validates it."""
+        return self.method.segments(self.recipe) or not self.recipe.is_labelled
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run; 0 for a method that does not train."""
         schedule = self.recipe.schedule
@@ -114,6 +132,8 @@ class TrainConfig(Section):
     def with_absolute_paths(self) -> TrainConfig:
         """The same, with paths of files and data that mean the same from every working folder."""
         settings = {name: self.to_dict()[name] for name in ("data_root", "cache", *sorted(PATH_NAMES))}
+        if settings["weights"] == PRETRAINED:  # a word, and no file of this folder
+            del settings["weights"]
         return self.replace(**{name: os.path.abspath(path) for name, path in settings.items() if path})
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,7 +168,7 @@ class TrainConfig(Section):
 
     def recipe_hash(self) -> str:
         """SHA-256 of the recipe: equal hashes on one device and one data set give equal runs."""
-        text = json.dumps(recipe_to_dict(self.recipe), sort_keys=True)
+        text = json.dumps(recipe_identity(self.recipe), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:
@@ -167,6 +187,18 @@ class TrainConfig(Section):
 PLACE_NAMES = frozenset(setting_names(Place))
 #: Files that decide a result: their content would have to be told, their path is nobody's business.
 PATH_NAMES = frozenset({"weights", "masks"})
+
+
+def preset_config(preset: str, method: str = Recipe.method) -> TrainConfig:
+    """What a preset and a method ask for, where the command line says nothing else.
+
+    Args:
+        preset: one of `presets`.
+        method: a method that needs no weights.
+    """
+    content = yaml.safe_load(presets()[preset].read_text(encoding="utf-8"))
+    chosen = {**content, "method": method, **get_method(method).settings_for(preset)}
+    return TrainConfig.from_dict(chosen)
 
 
 def presets() -> dict[str, Path]:

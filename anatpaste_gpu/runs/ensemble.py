@@ -54,20 +54,24 @@ def summarise(
 
     Returns:
         What summary.json holds of them; the ensemble's validation and test set; its calibration, which is
-        fitted to its validation scores as a single run's is.
+        fitted to its validation scores as a single run's is. None stands for figures that there are too few
+        images for.
 
     Raises:
         ValueError: the runs did not score the same images.
     """
     validation, test = mean_scores(runs, "validation"), mean_scores(runs, "test")
-    calibration = Calibration.fit(validation.labels, validation.scores)
-    intervals = mean_metric_intervals(
-        runs[0].labels,
-        [run.scores for run in runs],
-        [run.calibration.threshold for run in runs],
-        samples=bootstrap_samples,
-        seed=seed,
-    )
+    by_normals = not runs[0].config.recipe.is_labelled
+    calibration = Calibration.fit(validation.labels, validation.scores, by_normals=by_normals)
+    intervals: dict[str, Any] = dict.fromkeys(INTERVAL_METRICS)
+    if np.bincount(runs[0].labels, minlength=2).min() > 1:
+        intervals = mean_metric_intervals(
+            runs[0].labels,
+            [run.scores for run in runs],
+            [run.calibration.threshold for run in runs],
+            samples=bootstrap_samples,
+            seed=seed,
+        )
     content = {
         "runs": [_run_summary(run) for run in runs],
         "metrics": {name: _statistics(runs, name, intervals[name]) for name in INTERVAL_METRICS},
@@ -104,11 +108,14 @@ def _run_summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _statistics(runs: Sequence[Run], name: str, interval: tuple[float, float]) -> dict[str, Any]:
-    values = [float(run.metrics["test"][name]) for run in runs]
+def _statistics(runs: Sequence[Run], name: str, interval: tuple[float, float] | None) -> dict[str, Any]:
+    figures = [run.metrics["test"][name] for run in runs]
+    if None in figures:
+        return {"mean": None, "standard_deviation": None, "interval": None}
+    values = [float(figure) for figure in figures]
     return {
         "mean": float(np.mean(values)),
         # Of a sample: divided by one less than the number of seeds.
         "standard_deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "interval": list(interval),
+        "interval": interval and list(interval),
     }

@@ -32,6 +32,8 @@ from anatpaste_gpu.runs.config import TrainConfig
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.scorers.calibration import Calibration
 
+#: The data set whose images depend on the seed.
+MADE_BY_CODE = "demo"
 #: Columns of scores.csv.
 SCORE_COLUMNS = ("name", "label", "split", "score", "normalised_score", "decision")
 
@@ -117,6 +119,11 @@ class Run:
         return np.array([image.label for image in self.test], np.int64)
 
     @property
+    def has_abnormal(self) -> bool:
+        """Whether there are abnormal images in the test set; without them there is no AUC."""
+        return bool((self.labels == 1).any())
+
+    @property
     def scores(self) -> NDArray[np.float64]:
         """Of the test set, float64 (N,)."""
         return np.array([image.score for image in self.test], np.float64)
@@ -143,9 +150,16 @@ class Run:
         return self.manifest().notes if self.files.manifest.is_file() else ()
 
     @property
-    def test_set(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+    def image_source(self) -> tuple[str, int | None]:
+        """Data set, and the seed of images that are made by code, whose names do not tell them apart."""
+        dataset = str(self.metrics["dataset"])
+        known = dataset == MADE_BY_CODE and self.files.manifest.is_file()
+        return dataset, self.manifest().seed if known else None
+
+    @property
+    def test_set(self) -> tuple[tuple[str, int | None], tuple[tuple[str, int], ...]]:
         """Equal for runs whose scores can be compared image by image."""
-        return str(self.metrics["dataset"]), tuple((image.name, image.label) for image in self.test)
+        return self.image_source, tuple((image.name, image.label) for image in self.test)
 
     @property
     def calibration(self) -> Calibration:
@@ -232,12 +246,15 @@ def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
 
 
 def _title(recipe: Recipe, metrics: dict[str, Any]) -> str:
-    return f"{recipe.method}{recipe.scoring.suffix}, {metrics['dataset']}, seed {metrics['seed']}"
+    pasted = "" if recipe.is_labelled else ", validation pasted"
+    return f"{recipe.method}{recipe.scoring.suffix}, {metrics['dataset']}, seed {metrics['seed']}{pasted}"
 
 
 def _check(run: Run) -> None:
-    if {image.label for image in run.test} != {0, 1}:
-        raise ValueError("its test set lacks a class")
+    if run.metrics["test"]["auc"] is not None and not run.has_abnormal:
+        raise ValueError("its test set has no abnormal images, and metrics.json an AUC")
+    if 0 not in run.labels:
+        raise ValueError("its test set has no normal images")
     if not all(math.isfinite(value) for value in dataclasses.astuple(run.calibration)[:3]):
         raise ValueError("its threshold or normaliser is not finite")
     for name in ("auc", "auc_interval", "accuracy", "f1"):

@@ -20,7 +20,8 @@ class Calibration:
     """What the validation set says about scores; stored with the model.
 
     Attributes:
-        threshold: an image scored at least this is called abnormal; the best F1 on the validation set.
+        threshold: an image scored at least this is called abnormal; the best F1 on the validation set, or
+            `normal_threshold` where that has no abnormal images.
         minimum: lowest score of the validation set; normalised score 0.
         maximum: highest score of the validation set; normalised score 1.
         normal_threshold: the same from the validation set's normal images alone: `NORMAL_QUANTILE` of them
@@ -33,12 +34,14 @@ class Calibration:
     normal_threshold: float | None = None
 
     @classmethod
-    def fit(cls, labels: ArrayLike, scores: ArrayLike) -> Calibration:
+    def fit(cls, labels: ArrayLike, scores: ArrayLike, *, by_normals: bool = False) -> Calibration:
         """Takes threshold and extremes from labelled validation scores.
 
         Args:
             labels: (N,), 0 normal and 1 abnormal, both present.
             scores: (N,), higher is more abnormal.
+            by_normals: whether the threshold is `normal_threshold`, as where the images with label 1 only
+                stand for abnormal ones: how far they lie from normal ones says nothing about disease.
 
         Raises:
             ValueError: a class is missing, or all scores are equal.
@@ -48,12 +51,9 @@ class Calibration:
             raise ValueError(
                 f"validation scores must differ from one another, all {len(values)} are {values[0]}."
             )
-        return cls(
-            best_f1_threshold(truth, values),
-            float(values.min()),
-            float(values.max()),
-            normal_quantile_threshold(values[truth == 0]),
-        )
+        normal_threshold = normal_quantile_threshold(values[truth == 0])
+        threshold = normal_threshold if by_normals else best_f1_threshold(truth, values)
+        return cls(threshold, float(values.min()), float(values.max()), normal_threshold)
 
     def normalise(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Min-max by the validation set's extremes; not clipped, so a new image may fall outside [0, 1]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -16,6 +17,13 @@ from typing_extensions import Self
 from anatpaste_gpu.methods.protocol import Phase
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs.checkpoint import Progress as RunProgress
+from anatpaste_gpu.standard_streams import lasting
+
+
+def standard_console() -> Console:
+    """Standard output; a run goes on without it where its reader leaves or its disk is full."""
+    return Console(file=lasting(sys.stdout))
+
 
 # What a record of an epoch holds beside the means of its figures.
 _NOT_LEARNT = ("epoch", "phase", "learning_rate")

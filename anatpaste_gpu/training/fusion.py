@@ -113,8 +113,8 @@ def _check_runs(runs: Sequence[Run]) -> None:
             )
 
 
-def _scored(run: Run) -> set[tuple[str, str, int]]:
-    return {(image.split, image.name, image.label) for image in run.images}
+def _scored(run: Run) -> tuple[tuple[str, int | None], set[tuple[str, str, int]]]:
+    return run.image_source, {(image.split, image.name, image.label) for image in run.images}
 
 
 def _config(runs: Sequence[Run], shares: Sequence[float] | None) -> TrainConfig:
@@ -133,6 +133,8 @@ def _config(runs: Sequence[Run], shares: Sequence[float] | None) -> TrainConfig:
         split_seed=first.recipe.drawn_from,
         image_size=max(recipe.image_size for recipe in recipes),
         bootstrap_samples=first.recipe.bootstrap_samples,
+        validation=first.recipe.validation,
+        patient_pattern=first.recipe.patient_pattern,
         options=options,
         data_root=first.place.data_root,
     )

@@ -26,9 +26,10 @@ from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import save_scores, versions
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
-from anatpaste_gpu.training.display import Display
+from anatpaste_gpu.training.display import Display, standard_console
 from anatpaste_gpu.training.guards import check_device, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import share_of_batch
+from anatpaste_gpu.training.pasted import PASTED_NOTE, check_validation, validated_by
 from anatpaste_gpu.training.step import StepClock
 from anatpaste_gpu.training.trainer import Trainer, build_engine
 
@@ -44,10 +45,10 @@ class Pictures(Protocol):
         folder: RunFolder,
         test: ScoredSplit,
         calibration: Calibration,
-        auc_interval: tuple[float, float],
+        auc_interval: tuple[float, float] | None,
         title: str,
     ) -> None:
-        """Draws the scores of a finished run's test set."""
+        """Draws the scores of a finished run's test set; without an interval where a class has few images."""
 
 
 def train(
@@ -102,7 +103,7 @@ def _with_segmenter(config: TrainConfig, segmenter: Segmenter | None) -> TrainCo
         TypeError: the segmenter is not callable.
         ValueError: the config names another one.
     """
-    unused = segmenter is None or not config.method.segments(config.recipe)
+    unused = segmenter is None or not config.uses_masks
     name = None if unused or segmenter is None else segmenter_name(segmenter)
     stored = config.recipe.pasting.segmenter
     if stored is not None and stored != name:
@@ -126,6 +127,19 @@ def prepare_device(config: TrainConfig) -> tuple[torch.device, str]:
     return device, sentence
 
 
+def draw_split(config: TrainConfig) -> SplitManifest:
+    """The split that the config's seed draws; decodes no image."""
+    recipe, place = config.recipe, config.place
+    return plan_split(
+        recipe.dataset,
+        place.data_root,
+        seed=recipe.drawn_from,
+        labelled=recipe.is_labelled,
+        workers=place.workers,
+        **recipe.split_options,
+    )
+
+
 def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetSplits:
     """The config's data set, by a given split or by the one that its seed draws."""
     return load_dataset(
@@ -134,8 +148,10 @@ def load_images(config: TrainConfig, manifest: SplitManifest | None) -> DatasetS
         image_size=config.recipe.image_size,
         seed=config.recipe.drawn_from,
         manifest=manifest,
+        labelled=config.recipe.is_labelled,
         workers=config.place.workers,
         cache=config.place.cache,
+        **config.recipe.split_options,
     )
 
 
@@ -166,7 +182,7 @@ class OneRun:
         share = share_of_batch(config.recipe.schedule.batch_size, ranks.world)
         if ranks.world > 1:
             config.method.require(SEVERAL_RANKS)
-        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        console = (console or standard_console()) if ranks.leads else Console(quiet=True)
         with explain_out_of_memory(config, self.device):
             continued, manifest = ranks.from_leader(lambda: self.looked_up(splits))
             clock = StepClock(self.device)
@@ -175,9 +191,11 @@ class OneRun:
         if splits is None:
             with ranks.silence():
                 splits = load_images(config, manifest)
+        check_validation(config.recipe, splits)
         config.recipe.scoring.check(len(splits.train))
         with ranks.silence():
             masks = self.masks(splits)
+            loaded, splits = splits, validated_by(config, splits, self.segmenter, self.device)
         steps_per_epoch = config.recipe.schedule.steps_per_epoch
         with (
             explain_out_of_memory(config, self.device),
@@ -191,7 +209,9 @@ class OneRun:
             display.line(sentence)
             if ranks.world > 1:
                 display.line(f"{ranks.world} ranks share every batch: {share} images each.")
-            display.line(splits.summary())
+            display.line(loaded.summary())
+            if not config.recipe.is_labelled:
+                display.line(PASTED_NOTE)
             gallery = None if self.pictures is None else self.pictures.gallery
             trainer = Trainer(
                 config, learner, splits, folder, display, clock, masks=masks, draw_gallery=gallery
@@ -212,8 +232,7 @@ class OneRun:
         if splits is None and continued:
             return continued, self.folder.stored_manifest()
         if splits is None and self.ranks.world > 1:
-            drawn = plan_split(config.recipe.dataset, config.place.data_root, seed=config.recipe.drawn_from)
-            return continued, drawn
+            return continued, draw_split(config)
         return continued, None
 
     def masks(self, splits: DatasetSplits) -> Tensor | None:
@@ -250,7 +269,8 @@ class OneRun:
             "dataset": recipe.dataset,
             "seed": recipe.seed,
             **results,
-            "counts": _counts(splits, validation, test),
+            **({} if recipe.is_labelled else {"validation_note": PASTED_NOTE}),
+            "counts": _counts(splits, validation, test, recipe.is_labelled),
             "training": _training(progress),
             "device": {
                 "type": self.device.type,
@@ -272,16 +292,22 @@ class OneRun:
     def segmentation(self) -> str | None:
         """What metrics.json says about where masks came from."""
         recipe = self.config.recipe
-        if not self.config.method.segments(recipe):
+        if not self.config.uses_masks:
             return None
         if recipe.pasting.masks is not None:
             return f"masks from {recipe.pasting.masks}"
         return recipe.pasting.segmenter or "segment_lungs"
 
 
-def _counts(splits: DatasetSplits, validation: ScoredSplit, test: ScoredSplit) -> dict[str, Any]:
+def _counts(
+    splits: DatasetSplits, validation: ScoredSplit, test: ScoredSplit, labelled: bool
+) -> dict[str, Any]:
+    kinds = {"validation": "abnormal" if labelled else "pasted", "test": "abnormal"}
     scored = {
-        split.split: {"normal": int((split.labels == 0).sum()), "abnormal": int((split.labels == 1).sum())}
+        split.split: {
+            "normal": int((split.labels == 0).sum()),
+            kinds[split.split]: int((split.labels == 1).sum()),
+        }
         for split in (validation, test)
     }
     return {
@@ -319,15 +345,21 @@ def _timing(progress: Progress) -> dict[str, float]:
 
 
 def _show(display: Display, metrics: dict[str, Any], timing: dict[str, float]) -> None:
-    test = metrics["test"]
-    low, high = test["auc_interval"]
     trained = "nothing was trained"
     if "step_ms" in timing:
         trained = f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step"
         if "augmentation_ms_per_step" in timing:
             trained += f", {timing['augmentation_ms_per_step']:.1f} of them augmentation"
-    display.line(
-        f"test AUC {test['auc']:.4f} (95 % interval {low:.4f} to {high:.4f}) | "
-        f"accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f} | {trained}"
-    )
+    display.line(f"{_shown(metrics['test'])} | {trained}")
     display.line(NOT_FOR_CLINICAL_USE)
+
+
+def _shown(test: Mapping[str, Any]) -> str:
+    """The test set's figures in a line; what it has no images for is said and not shown."""
+    if test["auc"] is None:
+        share, count = test["specificity"], test["normal"]
+        return f"test: {share:.1%} of {count} normal images called normal; {test['why_null']}"
+    area = f"test AUC {test['auc']:.4f}"
+    if test["auc_interval"] is not None:
+        area += " (95 % interval {:.4f} to {:.4f})".format(*test["auc_interval"])
+    return f"{area} | accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f}"

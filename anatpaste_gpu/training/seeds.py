@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from anatpaste_gpu.data import DatasetSplits, SplitManifest, plan_split
+from anatpaste_gpu.data import DatasetSplits, SplitManifest
 from anatpaste_gpu.distributed import Ranks, joined
 from anatpaste_gpu.evaluation.bootstrap import INTERVAL_METRICS
 from anatpaste_gpu.files import write_atomically
@@ -18,7 +18,8 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import RunFolder, SeedsFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.ensemble import summarise
 from anatpaste_gpu.runs.records import save_scores, versions
-from anatpaste_gpu.training.run import Pictures, load_images, prepare_device, train
+from anatpaste_gpu.training.display import standard_console
+from anatpaste_gpu.training.run import Pictures, draw_split, load_images, prepare_device, train
 
 
 def train_seeds(
@@ -58,7 +59,7 @@ def train_seeds(
     configs = seed_configs(config, seeds)
     device, _ = prepare_device(config)
     with joined(device) as ranks, ranks.watched():
-        console = (console or Console()) if ranks.leads else Console(quiet=True)
+        console = (console or standard_console()) if ranks.leads else Console(quiet=True)
         waiting = ranks.from_leader(lambda: _unfinished(configs))
         if waiting and splits is None:
             manifest = ranks.from_leader(lambda: _common_split(configs))
@@ -114,8 +115,7 @@ def _common_split(configs: Sequence[TrainConfig]) -> SplitManifest:
         kept = not config.place.overwrite and folder.is_finished(config)
         if folder.manifest.exists() and (kept or folder.check(config)):
             return folder.stored_manifest()
-    first = configs[0]
-    return plan_split(first.recipe.dataset, first.place.data_root, seed=first.recipe.drawn_from)
+    return draw_split(configs[0])
 
 
 def _summarise(configs: Sequence[TrainConfig], console: Console, pictures: Pictures | None) -> dict[str, Any]:
@@ -163,12 +163,20 @@ def _table(summary: dict[str, Any]) -> Table:
         spread = "" if deviation is None else f" ± {deviation:.4f}"
         table.add_row(
             name.replace("_", " "),
-            f"{over_seeds['mean']:.4f}{spread}",
-            "{:.4f} to {:.4f}".format(*over_seeds["interval"]),
-            f"{ensemble[name]:.4f}",
-            "{:.4f} to {:.4f}".format(*ensemble["intervals"][name]),
+            f"{_figure(over_seeds['mean'])}{spread}",
+            _interval(over_seeds["interval"]),
+            _figure(ensemble[name]),
+            _interval(ensemble["intervals"][name]),
         )
     return table
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "none" if ends is None else "{:.4f} to {:.4f}".format(*ends)
 
 
 def _line(console: Console, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.data.corners import without_corners
 from anatpaste_gpu.devices import compute_dtype, peak_memory
 from anatpaste_gpu.distributed import Agreement, Engine, Ranks
 from anatpaste_gpu.methods import Learner
@@ -264,7 +266,10 @@ class Trainer:
         """Lets what the first images of the first step become be drawn."""
         if self.draw_gallery is None:
             return
-        examples = self.learner.examples(self.source.batch(0).rows(self.config.recipe.gallery_rows))
+        batch = self.source.batch(0).rows(self.config.recipe.gallery_rows)
+        # Before the augmentation, which may paste a corner into the middle.
+        shown = without_corners(batch.images, self.place.blank_corners)
+        examples = self.learner.examples(dataclasses.replace(batch, images=shown))
         if examples:
             self.draw_gallery(self.folder, examples)
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu.data import ImageSet
+from anatpaste_gpu.data.sets import NORMAL
 from anatpaste_gpu.evaluation.ranking import auc_by_ranks
 from anatpaste_gpu.methods import Detector, Learner
+from anatpaste_gpu.methods.heat_scale import normal_level
 from anatpaste_gpu.runs import RunFolder, TrainConfig
 from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.scorers.calibration import Calibration, check_scored
@@ -26,7 +28,7 @@ class Validator:
         config: the recipe.
         learner: prepared; its ranks share the work.
         training_images: uint8 (N, 1, S, S) on any device, which it is fitted to.
-        validation: both classes.
+        validation: both classes, or normal images and what stands for abnormal ones.
         folder: where the best detector is written.
 
     Raises:
@@ -64,8 +66,10 @@ class Validator:
         if (epochs_done > 0 or not self._config.total_steps) and area > progress.best_auc:
             progress.best_auc, progress.best_epoch = area, epochs_done
             if learner.engine.ranks.leads:
-                calibration = Calibration.fit(self._validation.labels.numpy(), scores.cpu().numpy())
-                progress.best_model = self._write(Detector(learner, calibration), epochs_done)
+                labels, by_normals = self._validation.labels.numpy(), not self._config.recipe.is_labelled
+                calibration = Calibration.fit(labels, scores.cpu().numpy(), by_normals=by_normals)
+                level = normal_level(learner, self._validation.images[self._validation.labels == NORMAL])
+                progress.best_model = self._write(Detector(learner, calibration, level), epochs_done)
         return area
 
     def _write(self, detector: Detector, epochs_done: int) -> str:

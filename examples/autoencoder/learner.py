@@ -43,6 +43,8 @@ def _network(settings: AutoencoderSettings) -> nn.Sequential:
 class Autoencoder(Learner):
     """Learns to redraw normal images; what it cannot redraw is abnormal."""
 
+    heat_title = "Reconstruction error"
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         if recipe.image_size % 8:

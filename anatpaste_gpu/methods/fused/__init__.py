@@ -27,6 +27,11 @@ METHODS = (
         family="fused",
         options=FusedSettings,
         defaults={"backbone": PRETRAINED_BACKBONE, "weights": PRETRAINED, "image_size": 224},
+        # On two cores the part that is trained keeps the preset's side.
+        presets={
+            name: {"fused.parts": f"anatpaste@{side},memory"}
+            for name, side in (("smoke", 64), ("demo", 64), ("cpu", 128))
+        },
         rebuild=rebuild,
     ),
 )

@@ -92,7 +92,7 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
             raise ValueError(
                 f"fused.parts must not be larger than image_size {recipe.image_size}, got {name}@{side}."
             )
-        own = {key: value for key, value in method.defaults.items() if key not in _SHARED}
+        own = {key: value for key, value in method.defaults.items() if key not in _SHARED and "." not in key}
         network = {"backbone": chosen.backbone, "weights": None}
         if method.weights == "required":
             network = {"backbone": recipe.network.backbone, "weights": recipe.network.weights}

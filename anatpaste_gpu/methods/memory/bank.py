@@ -15,6 +15,8 @@ from anatpaste_gpu.scorers.validation import full_precision
 
 _MEBIBYTE = 1 << 20
 _BYTES = 4
+# Normal images whose distances say what is usual; their mean then has a tenth of one image's spread or less.
+_USUAL = 128
 
 
 @dataclasses.dataclass
@@ -30,6 +32,8 @@ class PatchMemory:
         position: weight of the position, as `MemorySettings.position`.
         reach: as `MemorySettings.reach`.
         unit: whether features have length 1.
+        usual: float32 (h, h), the mean distance of normal images in each cell, an image's own patches not
+            being compared; 0 where they are all there are.
     """
 
     mean: Tensor
@@ -39,9 +43,12 @@ class PatchMemory:
     position: float
     reach: int | None
     unit: bool
+    usual: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, settings: MemorySettings, seed: int, budget: int) -> PatchMemory:
+    def of(
+        cls, features: Tensor, settings: MemorySettings, seed: int, budget: int, max_elements: int = 1 << 24
+    ) -> PatchMemory:
         """Remembers a coreset of normal patches.
 
         Where only patches within reach are compared, every cell has as many, chosen among its own; else they
@@ -52,13 +59,15 @@ class PatchMemory:
             settings: how.
             seed: of the projection and the first choices.
             budget: bytes that the patches may take.
+            max_elements: as `distances` takes it.
 
         Raises:
             ValueError: the budget does not hold a patch (or one a cell).
         """
         mean, matrix = scaling_of(features, settings.scaling, settings.shrinkage)
         count, side = len(features), features.shape[-1]
-        memory = cls(mean, matrix, features, side, settings.position, settings.reach, settings.unit)
+        usual = torch.zeros(side, side, device=features.device)
+        memory = cls(mean, matrix, features, side, settings.position, settings.reach, settings.unit, usual)
         points = memory.points(features)  # (N, cells, D)
         cells = points.shape[1]
         room = budget // (points.shape[2] * _BYTES)
@@ -76,6 +85,8 @@ class PatchMemory:
         chosen = chosen.sort(1).values
         kept = groups.gather(1, chosen[:, :, None].expand(-1, -1, groups.shape[2])).flatten(0, 1)
         memory.patches = kept.contiguous()
+        owners = (chosen if apart else chosen // cells).flatten()
+        memory.usual = memory._usual_distances(features, owners, max_elements)
         return memory
 
     def points(self, features: Tensor) -> Tensor:
@@ -104,34 +115,63 @@ class PatchMemory:
             float32 (B, h, h).
         """
         points = self.points(features)
-        if self.reach is None:
-            nearest = self._nearest_of_all(points, max_elements)
-        else:
-            nearest = self._nearest_within_reach(points, max_elements)
+        return self._distances_to(points, self._nearest(points, max_elements))
+
+    def _usual_distances(self, features: Tensor, owners: Tensor, max_elements: int) -> Tensor:
+        """float32 (h, h), mean distances of some normal images to the patches of the others.
+
+        Args:
+            features: float32 (N, C, h, h), of the normal images.
+            owners: int64 (M,), the image that each remembered patch is of.
+            max_elements: as `distances` takes it.
+        """
+        if not (owners != owners[0]).any():
+            return self.usual
+        some = torch.linspace(0, len(features) - 1, min(len(features), _USUAL), device=owners.device)
+        images = some.round().long()
+        points = self.points(features[images])
+        nearest = self._nearest(points, max_elements, (owners, images))
+        return self._distances_to(points, nearest).double().mean(0).float()
+
+    def _distances_to(self, points: Tensor, nearest: Tensor) -> Tensor:
         difference = points - self.patches[nearest]
-        return difference.square().sum(2).sqrt().view(len(features), self.side, self.side)
+        return difference.square().sum(2).sqrt().view(len(points), self.side, self.side)
 
-    def _nearest_of_all(self, points: Tensor, max_elements: int) -> Tensor:
-        norms = self.patches.square().sum(1)
-        rows = max(1, max_elements // len(self.patches))
-        found = [_nearest(block, self.patches, norms) for block in points.flatten(0, 1).split(rows)]
-        return torch.cat(found).view(points.shape[:2])
+    def _nearest(self, points: Tensor, max_elements: int, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Rows of the nearest patches, int64 (B, cells).
 
-    def _nearest_within_reach(self, points: Tensor, max_elements: int) -> Tensor:
+        Args:
+            points: float32 (B, cells, D).
+            max_elements: as `distances` takes it.
+            own: the patches' images (M,) and the points' (B,), which are not compared with their own patches
+                where there are others; None compares all.
+        """
         norms = self.patches.square().sum(1)
         numbers = torch.arange(len(self.patches), device=points.device)
+        whole = (self.patches, norms, numbers, *(own[:1] if own else ()))
         columns = []
-        for cell, runs in enumerate(self._within_reach()):
-            near, lengths, rows = (
-                torch.cat([whole[run] for run in runs]) for whole in (self.patches, norms, numbers)
+        # Without a reach all patches are near every cell.
+        runs_of_cells = self._within_reach() or [[slice(None)]] * points.shape[1]
+        for cell, runs in enumerate(runs_of_cells):
+            near, lengths, rows, *owners = (
+                part[runs[0]] if len(runs) == 1 else torch.cat([part[run] for run in runs]) for part in whole
             )
-            blocks = points[:, cell].split(max(1, max_elements // len(near)))
-            columns.append(torch.cat([rows[_nearest(block, near, lengths)] for block in blocks]))
+            size = max(1, max_elements // len(near))
+            images = own[1].split(size) if own else ()
+            blocks = [
+                _nearest(block, near, lengths, owners[0] == images[number][:, None] if own else None)
+                for number, block in enumerate(points[:, cell].split(size))
+            ]
+            columns.append(rows[torch.cat(blocks)])
         return torch.stack(columns, 1)
 
     def _within_reach(self) -> list[list[slice]]:
-        """For each cell the runs of remembered patches that are from the cells around it, a run a row."""
-        assert self.reach is not None, "called where there is a reach only"
+        """For each cell the runs of remembered patches that are from the cells around it, a run a row.
+
+        Nothing where there is no reach.
+        """
+        if self.reach is None:
+            return []
         side = self.side
         each = len(self.patches) // (side * side)  # as many of every cell
         runs = []
@@ -143,8 +183,9 @@ class PatchMemory:
         return runs
 
 
-def _nearest(points: Tensor, patches: Tensor, norms: Tensor) -> Tensor:
+def _nearest(points: Tensor, patches: Tensor, norms: Tensor, barred: Tensor | None) -> Tensor:
     with full_precision(points.device):
         products = points @ patches.T
     # The point's own length is the same for all of them.
-    return (norms - 2 * products).argmin(1)
+    distances = norms - 2 * products
+    return (distances if barred is None else distances.masked_fill(barred, torch.inf)).argmin(1)

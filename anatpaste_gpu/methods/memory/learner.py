@@ -25,7 +25,7 @@ _MEBIBYTE = 1 << 20
 # Images that go through the backbone together.
 _BLOCK = 32
 _PATCHES, _PRIOR = "memory", "prior"
-_PARTS = ("mean", "matrix", "patches")
+_PARTS, _USUAL = ("mean", "matrix", "patches"), "usual"
 
 
 class MemoryLearner(Learner):
@@ -41,6 +41,8 @@ class MemoryLearner(Learner):
         prior: float32 (h, h), the share of training images with lungs in each
             cell; ones where none is asked for.
     """
+
+    heat_title = "Patch distances"
 
     def __init__(self, recipe: Recipe, segmenter: Segmenter | None = None) -> None:
         super().__init__(recipe)
@@ -71,7 +73,8 @@ class MemoryLearner(Learner):
         self.memories = []
         for scale in range(self._scales):
             features = self.engine.rows(functools.partial(self._scale, number=scale), chosen, _BLOCK)
-            self.memories.append(PatchMemory.of(features, self.settings, self.recipe.seed, budget))
+            seed, limit = self.recipe.seed, elements_within(self.engine.memory_budget)
+            self.memories.append(PatchMemory.of(features, self.settings, seed, budget, limit))
         self.prior = self._lung_share(chosen)
 
     def score(self, images: Tensor) -> Tensor:
@@ -79,8 +82,16 @@ class MemoryLearner(Learner):
         return image_scores(self._distances(images)[:, 0], self.prior, self.settings)
 
     def heat_map(self, images: Tensor) -> Tensor:
-        """Distances to the nearest normal patches, weighted as the score is: float32 (B, 1, h, h)."""
-        return self._distances(images) * self._weights()
+        """How much farther patches are from normal ones than normal images' patches of the same place are.
+
+        Weighted as the score is: the mean of the maps is what the mean score is above the usual, but for
+        places that are nearer than usual, which are 0.
+
+        Returns:
+            float32 (B, 1, h, h).
+        """
+        usual = self._together([memory.usual[None, None] for memory in self.memories])
+        return (self._distances(images) - usual).clamp_min(0) * self._weights()
 
     def embed(self, images: Tensor) -> Tensor:
         """Means of the features over all patches, each scale's after the other: float32 (B, D)."""
@@ -97,7 +108,7 @@ class MemoryLearner(Learner):
         tensors = dict(self.state_dict())
         values = []
         for number, memory in enumerate(self.memories):
-            for name in _PARTS:
+            for name in (*_PARTS, _USUAL):
                 tensors[f"{_PATCHES}.{number}.{name}"] = getattr(memory, name)
             values.append({"side": memory.side})
         return State({**tensors, _PRIOR: self.prior}, {"scales": values})
@@ -115,7 +126,12 @@ class MemoryLearner(Learner):
                 state.tensors[f"{_PATCHES}.{number}.{name}"].to(device) for name in _PARTS
             )
             side, position, reach = int(scale["side"]), chosen.position, chosen.reach
-            self.memories.append(PatchMemory(mean, matrix, patches, side, position, reach, chosen.unit))
+            found = state.tensors.get(f"{_PATCHES}.{number}.{_USUAL}")
+            # Files of before it was looked for.
+            usual = torch.zeros(side, side) if found is None else found
+            self.memories.append(
+                PatchMemory(mean, matrix, patches, side, position, reach, chosen.unit, usual.to(device))
+            )
 
     @property
     def _scales(self) -> int:
@@ -151,18 +167,27 @@ class MemoryLearner(Learner):
     def _distances(self, images: Tensor) -> Tensor:
         """float32 (B, 1, h, h), the scales' distances added at the finest one's grid."""
         limit = elements_within(self.engine.memory_budget)
-        side = max(memory.side for memory in self.memories)
+        side = self._finest
         blocks = [torch.empty(0, 1, side, side, device=self.engine.device)]
         for block in images.split(_BLOCK):
             maps = [
                 memory.distances(features, limit)[:, None]
                 for memory, features in zip(self.memories, self._features(block), strict=True)
             ]
-            blocks.append(sum((at_side(one, side) for one in maps[1:]), at_side(maps[0], side)))
+            blocks.append(self._together(maps))
         return torch.cat(blocks)
 
+    @property
+    def _finest(self) -> int:
+        return max(memory.side for memory in self.memories)
+
+    def _together(self, maps: list[Tensor]) -> Tensor:
+        """The sum of the scales' maps at the finest one's grid."""
+        side = self._finest
+        return sum((at_side(one, side) for one in maps[1:]), at_side(maps[0], side))
+
     def _lung_share(self, normals: Tensor) -> Tensor:
-        side = max(memory.side for memory in self.memories)
+        side = self._finest
         if self.settings.prior == "none":
             return torch.ones(side, side, device=self.engine.device)
         segmenter = self._segmenter or lung_segmenter(self.recipe.pasting.augmentation)

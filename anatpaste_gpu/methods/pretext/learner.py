@@ -38,6 +38,9 @@ class PretextLearner(Learner):
         scorer: fitted to the normal images' embeddings.
     """
 
+    heat_title = "Grad-CAM"
+    heat_limit = 1.0
+
     def __init__(self, task: Task, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.task = task

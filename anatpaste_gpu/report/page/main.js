@@ -19,7 +19,9 @@ class CohortView {
     this.range = { low: low - edge, high: high + edge };
     Object.assign(this.slider, { min: this.range.low, max: this.range.high, step: (this.range.high - this.range.low) / 1000 });
     this.markHistogram = drawHistogram(this.find('histogram'), labels, this.run.scores, this.range, (score) => this.setThreshold(score));
-    this.markRoc = drawRoc(this.find('roc'), labels, this.run.scores);
+    // There is none where the test set has no abnormal images.
+    const roc = this.find('roc');
+    this.markRoc = roc ? drawRoc(roc, labels, this.run.scores) : () => {};
     this.presets = this.run.thresholds.map(([name, value]) => {
       const button = document.createElement('button');
       button.type = 'button';
@@ -45,7 +47,7 @@ class CohortView {
     this.find('rates').replaceChildren(...Object.entries(shares).flatMap(([name, share]) => {
       const term = document.createElement('dt'), value = document.createElement('dd');
       term.textContent = name;
-      value.textContent = name === 'F1' ? share.toFixed(3) : percent(share);
+      value.textContent = name === 'F1' && !Number.isNaN(share) ? share.toFixed(3) : percent(share);
       value.dataset.rate = name;
       return [term, value];
     }));

@@ -15,7 +15,7 @@ function rates({ tn, fp, fn, tp }) {
     'Sensitivity': tp / (tp + fn),
     'Specificity': tn / (tn + fp),
     'Accuracy': (tp + tn) / (tp + tn + fp + fn),
-    'F1': 2 * tp / Math.max(2 * tp + fp + fn, 1),
+    'F1': tp + fn ? 2 * tp / (2 * tp + fp + fn) : NaN,
     'Positive predictive value': tp + fp ? tp / (tp + fp) : NaN,
     'Negative predictive value': tn + fn ? tn / (tn + fn) : NaN,
   };
