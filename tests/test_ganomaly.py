@@ -356,13 +356,14 @@ class TestSettings:
 
 
 @pytest.mark.slow
-def test_it_finds_findings_on_phantoms(tmp_path: Path) -> None:
-    """Well above its untrained self: 0.72 against 0.46 with the preset cpu and seed 0."""
-    sizes = {"train_size": 400, "validation_size": 100, "test_size": 200}
-    splits = load_dataset("demo", image_size=32, seed=0, progress=False, **sizes)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_finds_findings_on_phantoms(seed: int, tmp_path: Path) -> None:
+    """Well above its untrained self: 0.75, 0.75 and 0.77 against 0.46, 0.41 and 0.45, in a minute each."""
+    splits = load_dataset("demo", image_size=32, seed=0, progress=False)
     words = ["--method", "ganomaly", "--preset", "cpu", "--gpu", "-1", "--threads", "1"]
-    chosen = parse([*words, "--ganomaly.width", "32", "--output", str(tmp_path / "run")])
-    untrained = chosen.method.learner(chosen.recipe).prepare(Engine())
+    words += ["--batch_size", "32", "--ganomaly.width", "16", "--seed", str(seed), "--split_seed", "0"]
+    chosen = parse([*words, "--output", str(tmp_path / "run")])
+    untrained = chosen.method.learner(chosen.recipe).prepare(Engine()).eval()
     before = float(auc_by_ranks(splits.test.labels, untrained.score(splits.test.images)))
     metrics = train(chosen, splits=splits, console=quiet())
-    assert metrics["test"]["auc"] > max(before, 0.5) + 0.1
+    assert metrics["test"]["auc"] > max(before, 0.5) + 0.15

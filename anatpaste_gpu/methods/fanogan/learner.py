@@ -55,6 +55,8 @@ class FanoganLearner(Learner):
         ValueError: the images' side is not a power of two, or there are too few epochs for two phases.
     """
 
+    heat_title = "Reconstruction error"
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.settings: FanoganSettings = recipe.options or FanoganSettings()
