@@ -120,6 +120,10 @@ class Learner(nn.Module):
         """What is left of the first learning rates in an epoch, counted from 0; by default a cosine."""
         return self.recipe.schedule.rate_share(epoch)
 
+    def rate_shares(self, epoch: int) -> Mapping[str, float]:
+        """By name, the same of optimisers that do not follow `rate_share`; by default of none."""
+        return {}
+
     def samples(self, images: int) -> int:
         """How many images, copies included, a step looks at that is given so many."""
         return images
