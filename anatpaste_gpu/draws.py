@@ -22,6 +22,10 @@ MODULE_PROCESS = 3
 MODULE_CHOICE = 4
 #: The seed of what is pasted into held-out normal images, to validate without abnormal ones.
 PASTED_VALIDATION = 5
+#: How SQUID moves a training image; keyed by its number.
+SQUID_AFFINE = 16
+#: Which pixels keep their features in SQUID's training; keyed by the image's number.
+SQUID_SHORTCUT = 17
 
 _NUMBER_BITS = 48
 

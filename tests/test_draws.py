@@ -20,6 +20,8 @@ DOMAINS = (
     draws.ZHANGLAB_SPLIT,
     draws.MODULE_PROCESS,
     draws.MODULE_CHOICE,
+    draws.SQUID_AFFINE,
+    draws.SQUID_SHORTCUT,
 )
 #: The first word of pass, or draw, 1 of seed 2024 in each domain.
 PINNED_WORDS = [
@@ -28,6 +30,8 @@ PINNED_WORDS = [
     11963376073955798008,
     2045058224127318722,
     7135786690089850057,
+    7515639305688713127,
+    1784709841422312086,
 ]
 PINNED_SPLIT = {"validation": ["11.png", "16.png"], "test": ["23.png", "15.png", "4.png", "6.png"]}
 PINNED_ZHANGLAB = [
@@ -40,7 +44,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 def test_domains_are_pinned():
-    assert DOMAINS == (0, 1, 2, 3, 4)
+    assert DOMAINS == (0, 1, 2, 3, 4, 16, 17)
 
 
 def test_words_are_pinned():

@@ -280,6 +280,19 @@ def test_several_trained_parts_have_metrics_and_optimisers_of_their_own(splits: 
     assert set(metrics) == {"loss", "anatpaste-accuracy", "cutpaste-scar-accuracy"}
 
 
+def test_every_part_keeps_its_schedule_of_rates() -> None:
+    options = FusedSettings(parts="anatpaste@32,ganomaly@32", backbone=BACKBONE)
+    learner = get_method("fused").learner(config(Path("unused"), options, epochs=4).recipe).prepare(Engine())
+    learner.optimizers()
+    assert learner.rate_shares(2) == {"0.network": 0.5, "1.generator": 1.0, "1.discriminator": 1.0}
+
+
+def test_a_part_with_phases_is_trained_apart() -> None:
+    recipe = config(Path("unused"), FusedSettings(parts="fanogan,untrained", backbone=BACKBONE)).recipe
+    with pytest.raises(ValueError, match="cannot train fanogan, whose training has phases; train it apart"):
+        get_method("fused").learner(recipe)
+
+
 class TestFusedRuns:
     @pytest.fixture(scope="class")
     @classmethod

@@ -139,6 +139,10 @@ class Learner(nn.Module):
         """
         return None
 
+    def rate_shares(self, epoch: int) -> Mapping[str, float]:
+        """By name, the same of optimisers that do not follow `rate_share`; by default of none."""
+        return {}
+
     def samples(self, images: int) -> int:
         """How many images, copies included, a step looks at that is given so many."""
         return images

@@ -1,6 +1,6 @@
 """Every method there is, one line a family."""
 
-from anatpaste_gpu.methods import fanogan, fused, ganomaly, memory, pretext
+from anatpaste_gpu.methods import fanogan, fused, ganomaly, memory, pretext, squid
 from anatpaste_gpu.methods.lookup import register
 
 register(*pretext.METHODS)
@@ -8,3 +8,4 @@ register(*memory.METHODS)
 register(*fused.METHODS)
 register(*ganomaly.METHODS)
 register(*fanogan.METHODS)
+register(*squid.METHODS)

@@ -107,16 +107,19 @@ class TrainingStep:
         """Lets steps be run by what `wrap` makes of `compute`."""
         self._run = wrap(self.compute)
 
-    def __call__(self, batch: Batch, number: int, rate_share: float) -> Metrics:
+    def __call__(
+        self, batch: Batch, number: int, rate_share: float, rate_shares: Mapping[str, float] | None = None
+    ) -> Metrics:
         """Does the step. The result's memory may be that of the next step's.
 
         Args:
             batch: this rank's images.
             number: of the step, from 0.
             rate_share: what is left of the first learning rates.
+            rate_shares: by an optimiser's name, what is left of its rates in place of that.
         """
         self.learner.train()
-        self._set_rates(rate_share)
+        self._set_rates(rate_share, rate_shares or {})
         self.clock.mark()  # the input is there
         metrics = self._run(batch, number)
         self.clock.mark()
@@ -131,8 +134,9 @@ class TrainingStep:
     def _timed(self, batch: Batch, number: int) -> Metrics:
         return self.compute(batch, number, True)
 
-    def _set_rates(self, share: float) -> None:
+    def _set_rates(self, rate_share: float, rate_shares: Mapping[str, float]) -> None:
         for name, optimizer in self.optimizers.items():
+            share = rate_shares.get(name, rate_share)
             held = zip(optimizer.param_groups, self._first_rates[name], self._rates[name], strict=True)
             for group, first, memory in held:
                 group["lr"] = first * share if memory is None else memory.fill_(first * share)

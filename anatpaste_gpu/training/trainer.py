@@ -147,8 +147,9 @@ class Trainer:
         step = self.progress.step
         self.clock.mark()
         batch = self.source.batch(step)
-        share = self.learner.rate_share(step // self.schedule.steps_per_epoch)
-        self.metrics.note(self.training_step(batch, step, share))
+        epoch = step // self.schedule.steps_per_epoch
+        share, shares = self.learner.rate_share(epoch), self.learner.rate_shares(epoch)
+        self.metrics.note(self.training_step(batch, step, share, shares))
         self.progress.step += 1
         if self.progress.step % self.place.log_every == 0:
             self.log()

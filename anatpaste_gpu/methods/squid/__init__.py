@@ -1,0 +1,31 @@
+"""SQUID: images in-painted from memories of normal ones, and a critic that rates the result."""
+
+from anatpaste_gpu.methods.protocol import BATCH_PARTS, CUDA_GRAPH, SEVERAL_RANKS, Method
+from anatpaste_gpu.methods.squid.learner import SquidLearner
+from anatpaste_gpu.methods.squid.settings import SquidSettings
+
+METHODS = (
+    Method(
+        "squid",
+        "SQUID",
+        lambda recipe, segmenter: SquidLearner(recipe),
+        weights="none",
+        limits={
+            BATCH_PARTS: "its queue takes a batch as a whole",
+            SEVERAL_RANKS: "its queue is not shared",
+            CUDA_GRAPH: "its generator does not learn in every step",
+        },
+        family="squid",
+        options=SquidSettings,
+        defaults={"image_size": 128, "batch_size": 16, "learning_rate": 1e-4},
+        presets={
+            # 85 batches are Zhanglab's 1,349 normal images once.
+            "paper": {"epochs": 200, "steps_per_epoch": 85},
+            "cpu": {"epochs": 20, "steps_per_epoch": 35, "validate_every": 5},
+            "demo": {"image_size": 64},
+            "smoke": {"image_size": 64},
+        },
+    ),
+)
+
+__all__ = ["METHODS", "SquidLearner", "SquidSettings"]
