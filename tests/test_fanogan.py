@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from anatpaste_gpu.cli.train import parse
-from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed import Engine, Ranks
+from anatpaste_gpu.evaluation.ranking import auc_by_ranks
 from anatpaste_gpu.methods import Batch, Detector, get_method, noise
 from anatpaste_gpu.methods.fanogan import FanoganLearner, FanoganSettings
 from anatpaste_gpu.methods.fanogan.network import Critic, gradient_penalty
@@ -471,3 +472,17 @@ class TestSettings:
         with pytest.raises(SystemExit):
             parse(["--method", "fanogan", "--fanogan.gan_share", "1"])
         assert "fanogan.gan_share" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_finds_findings_on_phantoms(seed: int, tmp_path: Path) -> None:
+    """Well above its untrained self."""
+    splits = load_dataset("demo", image_size=32, seed=0, progress=False)
+    words = ["--method", "fanogan", "--preset", "cpu", "--gpu", "-1", "--threads", "1", "--image_size", "32"]
+    words += ["--fanogan.width", "8", "--validate-every", "4", "--seed", str(seed), "--split_seed", "0"]
+    chosen = parse([*words, "--output", str(tmp_path / "run")])
+    untrained = chosen.method.learner(chosen.recipe).prepare(Engine()).eval()
+    before = float(auc_by_ranks(splits.test.labels, untrained.score(splits.test.images)))
+    metrics = train(chosen, splits=splits, console=quiet())
+    assert metrics["test"]["auc"] > before + 0.1
