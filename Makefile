@@ -66,8 +66,9 @@ demo: $(if $(HAS_GPU),$(BUILD),$(CPU_BUILD))  ## train and score on radiograph p
 # --- check ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup  ## the default tests
-	$(BIN)/python -m pytest
+# A file's tests stay together, as many share what the file made first.
+test: setup  ## the default tests, two processes at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: test-slow
 test-slow: setup  ## the tests that take minutes: whole data sets, every schedule of the executor

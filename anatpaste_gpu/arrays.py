@@ -45,8 +45,17 @@ def as_tensor(array: Any, name: str) -> tuple[Tensor, Restore]:
     )
 
 
-def in_layout_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """A result with its channels last in memory where those of the images (B,C,H,W) or (C,H,W) are."""
+def like_images(tensor: Tensor, images: Tensor) -> Tensor:
+    """A result as the images (B,C,H,W) or (C,H,W) are: a ``tv_tensors.Image``, channels last in memory."""
+    tensor = _in_layout_of(tensor, images)
+    if type(images) is Tensor:
+        return tensor
+    from torchvision import tv_tensors  # here, for it takes a while to import, and whoever has one has it
+
+    return tv_tensors.wrap(tensor, like=images) if isinstance(images, tv_tensors.Image) else tensor
+
+
+def _in_layout_of(tensor: Tensor, like: Tensor) -> Tensor:
     batch = like if like.dim() == 4 else like[None]
     if batch.is_contiguous() or not batch.is_contiguous(memory_format=torch.channels_last):
         return tensor

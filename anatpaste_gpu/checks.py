@@ -124,15 +124,13 @@ def check_same_device(tensor: Tensor, name: str, like: Tensor, like_name: str = 
         raise ValueError(f"{name} must be on the device of {like_name}, {like.device}, got {tensor.device}.")
 
 
-def check_lung_masks(lung_masks: Tensor, images: Tensor) -> None:
-    """Checks lung masks handed in beside images: bool (B,1,H,W) of the images' size and device."""
-    check_mask(lung_masks, "lung_masks")
+def check_given_masks(masks: Tensor, images: Tensor) -> None:
+    """Checks masks handed in beside images: bool (B,1,H,W) of the images' size and device."""
+    check_mask(masks, "masks")
     expected = (images.shape[0], 1, *images.shape[2:])
-    if tuple(lung_masks.shape) != expected:
-        raise ValueError(
-            f"lung_masks must have shape {expected} beside the images, got {tuple(lung_masks.shape)}."
-        )
-    check_same_device(lung_masks, "lung_masks", images)
+    if tuple(masks.shape) != expected:
+        raise ValueError(f"masks must have shape {expected} beside the images, got {tuple(masks.shape)}.")
+    check_same_device(masks, "masks", images)
 
 
 def check_index(index: Tensor, images: Tensor) -> None:

@@ -62,7 +62,7 @@ def compare(images: Tensor) -> dict[str, Any]:
     theirs, cpu_aux = anatpaste_gpu.batch_augment(images, seed=SEED, return_aux=True)
     scale = 255 if images.dtype == torch.uint8 else 1
     difference = (ours.cpu().float() - theirs.float()).abs().max().item() / scale
-    masks = torch.equal(aux.lung_masks.cpu(), cpu_aux.lung_masks)
+    masks = torch.equal(aux.masks.cpu(), cpu_aux.masks)
     drawn = all(torch.equal(a.cpu(), b) for a, b in zip(aux.params, cpu_aux.params, strict=True))
     jittered = anatpaste_gpu.image_jitter(images.cuda(), seed=SEED).cpu()
     jitter = (
@@ -184,7 +184,7 @@ def timed_calls(index: Tensor, masks: Tensor) -> dict[str, Callable[[Tensor], An
     """What is timed on a batch of those numbers and lung masks: what the roofline models, and more."""
     return {
         "segment_lungs": anatpaste_gpu.segment_lungs,
-        "anat_paste": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index, lung_masks=masks),
+        "anat_paste": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index, masks=masks),
         "batch_augment": lambda x: anatpaste_gpu.batch_augment(x, seed=SEED, index=index),
         "image_jitter": lambda x: anatpaste_gpu.image_jitter(x, seed=SEED, index=index),
         "cut_paste": lambda x: anatpaste_gpu.cut_paste(x, variant="union", seed=SEED, index=index),

@@ -20,7 +20,7 @@ def main() -> None:
     images = torch.stack([torch.from_numpy(picture) for picture in pictures])[:, None]
     results, aux = anatpaste_gpu.batch_augment(images, seed=SEED, return_aux=True)
     OUTPUT.parent.mkdir(exist_ok=True)
-    save_gallery(OUTPUT, images, aux.lung_masks, aux.figure_masks, results)
+    save_gallery(OUTPUT, images, aux.masks, aux.figure_masks, results)
 
 
 if __name__ == "__main__":

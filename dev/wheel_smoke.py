@@ -22,7 +22,7 @@ def main() -> None:
     assert augmented.shape == images.shape
     assert augmented.dtype == torch.uint8
     assert masks.any()
-    assert torch.equal(masks, aux.lung_masks)
+    assert torch.equal(masks, aux.masks)
     assert not torch.equal(augmented, images)
     assert "<!doctype html>" in render([]), "the report's template, style and scripts are in the wheel"
     print(f"anatpaste_gpu {anatpaste_gpu.__version__} from {installed.parent}: ok")

@@ -25,11 +25,11 @@ def test_segments_and_pastes(radiographs, backend):
     out, aux = batch_augment(images, seed=1, return_aux=True, backend=backend)
     assert out.dtype == images.dtype
     assert out.shape == images.shape
-    assert torch.equal(aux.lung_masks, segment_lungs(images))
+    assert torch.equal(aux.masks, segment_lungs(images))
     assert aux.figure_masks.shape == images.shape
     changed = out != images
     assert changed.any()
-    assert not (changed & ~aux.lung_masks)[aux.lung_masks.flatten(1).any(1)].any()
+    assert not (changed & ~aux.masks)[aux.masks.flatten(1).any(1)].any()
     assert torch.equal(out, batch_augment(images, seed=1, backend=backend))
 
 
@@ -38,7 +38,7 @@ def test_replay_is_exact(radiographs, backend):
     images = radiographs[:6]
     out, aux = batch_augment(images, return_aux=True, backend=backend)
     again, replayed = batch_augment(
-        images, params=aux.params, lung_masks=aux.lung_masks, return_aux=True, backend=backend
+        images, params=aux.params, masks=aux.masks, return_aux=True, backend=backend
     )
     assert torch.equal(again, out)
     assert same(replayed.params, aux.params)
@@ -115,9 +115,9 @@ def test_strides_do_not_matter(radiographs, backend):
 
 def test_outputs_share_no_memory_with_inputs(radiographs):
     masks = segment_lungs(radiographs)
-    for arguments in ({}, {"lung_masks": masks}):
+    for arguments in ({}, {"masks": masks}):
         out, aux = batch_augment(radiographs, seed=1, return_aux=True, **arguments)
-        pointers = {tensor.data_ptr() for tensor in (out, aux.lung_masks, aux.figure_masks, aux.params.cut_h)}
+        pointers = {tensor.data_ptr() for tensor in (out, aux.masks, aux.figure_masks, aux.params.cut_h)}
         assert not pointers & {radiographs.data_ptr(), masks.data_ptr()}
 
 
@@ -128,7 +128,7 @@ def test_empty_batch(dtype, channels):
     out, aux = batch_augment(empty, return_aux=True)
     assert out.shape == empty.shape
     assert out.dtype == dtype
-    assert aux.lung_masks.shape == aux.figure_masks.shape == (0, 1, 64, 80)
+    assert aux.masks.shape == aux.figure_masks.shape == (0, 1, 64, 80)
     assert all(field.shape == (0,) for field in aux.params)
     assert image_jitter(empty).shape == empty.shape
 
@@ -136,14 +136,14 @@ def test_empty_batch(dtype, channels):
 def test_ablations(radiographs):
     images = radiographs[:8]
     _, aux = batch_augment(images, seed=1, config=AnatPasteConfig.without_segmentation(), return_aux=True)
-    assert aux.lung_masks.all()
+    assert aux.masks.all()
     _, aux = batch_augment(images, seed=1, config=AnatPasteConfig.without_blur(), return_aux=True)
     assert (aux.params.sigma == 0).all()
     levels = [set(figure.unique().tolist()) for figure in aux.figure_masks]
     assert all(found <= {0.0, value} for found, value in zip(levels, aux.params.value.tolist(), strict=True))
     _, aux = batch_augment(images, seed=1, config=AnatPasteConfig.official(), return_aux=True)
     assert torch.equal(aux.params.sigma, aux.params.sigma.round())
-    assert torch.equal(aux.lung_masks, segment_lungs(images, AnatPasteConfig.official()))
+    assert torch.equal(aux.masks, segment_lungs(images, AnatPasteConfig.official()))
 
 
 @pytest.mark.slow
@@ -227,21 +227,21 @@ REFUSED = [
     ),
     (
         grey(),
-        {"lung_masks": torch.ones(2, 1, 32, 32)},
+        {"masks": torch.ones(2, 1, 32, 32)},
         TypeError,
-        "lung_masks must be bool, got torch.float32.",
+        "masks must be bool, got torch.float32.",
     ),
     (
         grey(),
-        {"lung_masks": torch.ones(1, 1, 32, 32, dtype=torch.bool)},
+        {"masks": torch.ones(1, 1, 32, 32, dtype=torch.bool)},
         ValueError,
-        "lung_masks must have shape (2, 1, 32, 32) beside the images, got (1, 1, 32, 32).",
+        "masks must have shape (2, 1, 32, 32) beside the images, got (1, 1, 32, 32).",
     ),
     (
         grey(),
-        {"lung_masks": torch.ones(2, 1, 32, 32, dtype=torch.bool, device="meta")},
+        {"masks": torch.ones(2, 1, 32, 32, dtype=torch.bool, device="meta")},
         ValueError,
-        "lung_masks must be on the device of images, cpu, got meta.",
+        "masks must be on the device of images, cpu, got meta.",
     ),
     (grey(), {"config": "paper"}, TypeError, "config must be an AnatPasteConfig, got str."),
     (grey(), {"backend": "fast"}, ValueError, "backend must be one of"),
@@ -320,7 +320,7 @@ def test_params_are_named_and_per_image(radiographs):
         assert field.shape == (len(radiographs),), name
         real = name in ("value", "sigma", "brightness", "contrast")
         assert field.dtype == (torch.float32 if real else torch.int32), name
-    centre = aux.lung_masks[
+    centre = aux.masks[
         torch.arange(len(radiographs)), 0, aux.params.centre_y.long(), aux.params.centre_x.long()
     ]
     assert centre.all()
@@ -333,8 +333,21 @@ def test_numpy_in_numpy_out(radiographs):
     assert isinstance(out, np.ndarray)
     assert out.dtype == np.uint8
     assert np.array_equal(out, expected.numpy())
-    assert isinstance(aux.lung_masks, np.ndarray)
+    assert isinstance(aux.masks, np.ndarray)
     assert isinstance(aux.params.cut_h, np.ndarray)
     assert np.array_equal(aux.figure_masks, expected_aux.figure_masks.numpy())
-    again = batch_augment(array, params=aux.params, lung_masks=aux.lung_masks)
+    again = batch_augment(array, params=aux.params, masks=aux.masks)
     assert np.array_equal(again, out)
+
+
+def test_the_earlier_name_of_masks_is_taken_and_warned_of() -> None:
+    images, masks = torch.rand(2, 1, 32, 32), torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    masks[..., 8:20, 8:20] = True
+    with pytest.warns(DeprecationWarning, match="lung_masks= of batch_augment is now masks=") as caught:
+        out, aux = batch_augment(images, seed=1, lung_masks=masks, return_aux=True)
+    assert caught[0].filename == __file__
+    assert torch.equal(out, batch_augment(images, seed=1, masks=masks))
+    with pytest.warns(DeprecationWarning, match="AugmentAux.lung_masks is now AugmentAux.masks"):
+        assert torch.equal(aux.lung_masks, masks)
+    with pytest.raises(TypeError, match="takes masks or, as they were called, lung_masks, got both"):
+        batch_augment(images, seed=1, masks=masks, lung_masks=masks)

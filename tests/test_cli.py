@@ -75,7 +75,7 @@ def test_score_and_report_of_a_run(
     assert exit_code("report", run, "-o", page, "--gpu", "-1", "--figures", figures) == DONE
     assert "Apache-2.0" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    expected = ["0-cases", "0-embeddings", "0-gradcam", "roc", "training"]
+    expected = ["0-cases", "0-embeddings", "0-heat", "roc", "training"]
     assert sorted(p.name for p in figures.iterdir()) == [f"demo-0-{name}.png" for name in expected]
 
 

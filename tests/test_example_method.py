@@ -126,6 +126,7 @@ def test_it_appears_in_the_report(finished: Path, tmp_path: Path, splits: Datase
     assert own.heatmaps is not None
     assert own.heatmaps.shape == (16, 32, 32)
     assert (own.heatmaps.max((1, 2)) == 255).all()
+    assert (own.heat_title, other.heat_title) == ("Reconstruction error", "Grad-CAM")
     assert own.embeddings is None, "it has none"
     assert other.embeddings is not None
 

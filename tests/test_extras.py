@@ -21,9 +21,11 @@ from .test_import_graph import imported, layer_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRA_OF = {"prepare": "data", "train": "train", "score": "train", "fuse": "train"} | dict.fromkeys(
-    ("report", "reproduce", "augment"), "report"
-)
+EXTRA_OF = {
+    "prepare": "data",
+    **dict.fromkeys(("train", "score", "fuse", "localise"), "train"),
+    **dict.fromkeys(("report", "reproduce", "augment"), "report"),
+}
 NEEDLESS = (
     *("jsonargparse", "yaml", "rich", "matplotlib", "jinja2", "pydicom", "tensorboard", "safetensors"),
     "PIL",

@@ -94,8 +94,11 @@ class TestScale:
     def test_weighted_mean(self) -> None:
         scores = torch.tensor([[3.0, 10.0], [1.0, 30.0]]).double()
         centre, spread = torch.tensor([1.0, 10.0]).double(), torch.tensor([2.0, 5.0]).double()
-        found = fuse(scores, centre, spread, torch.tensor([1.0, 3.0]).double())
+        shares = torch.tensor([1.0, 3.0]).double()
+        found = fuse(scores, centre, spread, shares, "none")
         assert found.tolist() == [(1 * 1 + 3 * 0) / 4, (1 * 0 + 3 * 4) / 4]
+        compressed = fuse(scores, centre, spread, shares, "asinh")
+        assert compressed.tolist() == pytest.approx([np.arcsinh(1) / 4, 3 * np.arcsinh(4) / 4])
 
 
 class TestSizes:
@@ -220,7 +223,7 @@ class TestTrained:
             held_out = part.score(images_at(normal, side)).numpy()
             scores = part.score(images_at(splits.test.images, side)).numpy()
             spread = scipy.stats.median_abs_deviation(held_out, scale="normal")
-            expected += (scores - np.median(held_out)) / spread / 2
+            expected += np.arcsinh((scores - np.median(held_out)) / spread) / 2
         # A score does not depend on the batch but by rounding.
         np.testing.assert_allclose(rows(finished, "test"), expected, rtol=1e-6)
 
@@ -275,6 +278,19 @@ def test_several_trained_parts_have_metrics_and_optimisers_of_their_own(splits: 
     assert list(learner.optimizers()) == ["0.network", "1.network"]
     metrics = learner.step(Batch(splits.train.images[:4], torch.arange(4)), 0)
     assert set(metrics) == {"loss", "anatpaste-accuracy", "cutpaste-scar-accuracy"}
+
+
+def test_every_part_keeps_its_schedule_of_rates() -> None:
+    options = FusedSettings(parts="anatpaste@32,ganomaly@32", backbone=BACKBONE)
+    learner = get_method("fused").learner(config(Path("unused"), options, epochs=4).recipe).prepare(Engine())
+    learner.optimizers()
+    assert learner.rate_shares(2) == {"0.network": 0.5, "1.generator": 1.0, "1.discriminator": 1.0}
+
+
+def test_a_part_with_phases_is_trained_apart() -> None:
+    recipe = config(Path("unused"), FusedSettings(parts="fanogan,untrained", backbone=BACKBONE)).recipe
+    with pytest.raises(ValueError, match="cannot train fanogan, whose training has phases; train it apart"):
+        get_method("fused").learner(recipe)
 
 
 class TestFusedRuns:

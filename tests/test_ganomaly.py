@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,24 @@ from anatpaste_gpu.methods.ganomaly import learner as learner_module
 from anatpaste_gpu.methods.redrawing import halvings, to_bytes, to_signed
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
-from anatpaste_gpu.training import train_seeds
+from anatpaste_gpu.training import train, train_seeds
 
 from .redrawing_ranks import on_two_ranks, trained
-from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, quiet, stop_at, tiny, train
+from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, quiet, stop_at, tiny
 
 SMALL = GanomalySettings(width=4, latent=6)
+# Drawn alike for every method, and not here.
+PICTURES = ("augmentation_gallery.png", "roc.png")
 CHANGES: dict[str, Any] = {"method": "ganomaly", "options": SMALL, "learning_rate": 0.002}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the runs have: networks this small gain nothing by more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +289,7 @@ class TestRun:
             train(settings, splits=splits, console=quiet())
         monkeypatch.undo()
         train(settings, splits=splits, console=quiet())
-        assert_same_run(tmp_path / "run", finished, without=("augmentation_gallery.png",))
+        assert_same_run(tmp_path / "run", finished, without=PICTURES)
 
     def test_its_file_scores_as_the_run_did(self, finished: Path, splits: DatasetSplits) -> None:
         detector = Detector.load(finished / "model.safetensors")
@@ -344,13 +356,14 @@ class TestSettings:
 
 
 @pytest.mark.slow
-def test_it_finds_findings_on_phantoms(tmp_path: Path) -> None:
-    """Well above its untrained self: 0.72 against 0.46 with the preset cpu and seed 0."""
-    sizes = {"train_size": 400, "validation_size": 100, "test_size": 200}
-    splits = load_dataset("demo", image_size=32, seed=0, progress=False, **sizes)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_finds_findings_on_phantoms(seed: int, tmp_path: Path) -> None:
+    """Well above its untrained self: 0.75, 0.75 and 0.77 against 0.46, 0.41 and 0.45, in a minute each."""
+    splits = load_dataset("demo", image_size=32, seed=0, progress=False)
     words = ["--method", "ganomaly", "--preset", "cpu", "--gpu", "-1", "--threads", "1"]
-    chosen = parse([*words, "--ganomaly.width", "32", "--output", str(tmp_path / "run")])
-    untrained = chosen.method.learner(chosen.recipe).prepare(Engine())
+    words += ["--batch_size", "32", "--ganomaly.width", "16", "--seed", str(seed), "--split_seed", "0"]
+    chosen = parse([*words, "--output", str(tmp_path / "run")])
+    untrained = chosen.method.learner(chosen.recipe).prepare(Engine()).eval()
     before = float(auc_by_ranks(splits.test.labels, untrained.score(splits.test.images)))
     metrics = train(chosen, splits=splits, console=quiet())
-    assert metrics["test"]["auc"] > max(before, 0.5) + 0.1
+    assert metrics["test"]["auc"] > max(before, 0.5) + 0.15

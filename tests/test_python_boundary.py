@@ -14,14 +14,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import tv_tensors
 
 import anatpaste_gpu
-from anatpaste_gpu import AnatPaste, AnatPasteConfig, CutPasteConfig, ops
+from anatpaste_gpu import (
+    AnatPaste,
+    AnatPasteConfig,
+    CutPasteConfig,
+    batch_augment,
+    cut_paste,
+    image_jitter,
+    ops,
+)
 from anatpaste_gpu.cli.score import load_detector, score_paths
-from anatpaste_gpu.data import load_dataset, plan_split
+from anatpaste_gpu.data import SplitManifest, load_dataset, plan_split, read_image
 from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.report.plots import save_plots
+from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import RunFolder, SeedsFolder, TrainConfig, load_runs
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -200,6 +211,55 @@ def test_files_are_named_by_paths_of_either_kind(detector: Detector, tmp_path: P
     assert SeedsFolder(str(folder)).run(2) == folder / "seed-2"
     with pytest.raises(ValueError, match=r"run: no metrics\.json here"):
         load_runs([str(folder)])
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_reports_are_named_by_paths_of_either_kind(
+    finished_runs: list[Path], kind: type, tmp_path: Path
+) -> None:
+    cohorts = write_report(load_runs(finished_runs[:1]), kind(tmp_path / "page.html"), images=False)
+    assert (tmp_path / "page.html").is_file()
+    written = save_plots(cohorts, kind(tmp_path / "figures"), data_root=kind(tmp_path))
+    assert written
+    assert all(path.is_file() for path in written)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int64, np.uint16])
+def test_numpy_integers_are_sizes_and_counts(kind: type, tmp_path: Path) -> None:
+    two, size = kind(2), kind(32)
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", size).shape == (1, 32, 32)
+    Image.fromarray(np.ones((40, 40), np.uint8)).save(tmp_path / "a.png")
+    assert load_masks(tmp_path, ["a.png"], size, progress=False).shape == (1, 1, 32, 32)
+    sizes = {"train_size": two, "validation_size": two, "test_size": two}
+    options = {"image_size": size, "seed": kind(1), "workers": two, "progress": False, **sizes}
+    splits = load_dataset("demo", cache=tmp_path / "cache", **options)
+    assert splits.train.images.shape == (2, 1, 32, 32)
+    splits.manifest.save(tmp_path / "split.json")
+    assert SplitManifest.load(tmp_path / "split.json") == splits.manifest
+    SplitManifest.build("demo", kind(1), []).save(tmp_path / "split.json")
+
+
+@pytest.mark.parametrize("wrong", [True, np.bool_(True), 32.0, np.float64(32), "32"])
+def test_what_is_no_integer_is_no_size(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"^image_size must be an int, got {type(wrong).__name__}"):
+        read_image(tmp_path / "a.png", wrong)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_torchvision_stay_its_images(channels: int) -> None:
+    plain = torch.rand(2, channels, 32, 32)
+    images = tv_tensors.Image(plain)
+    for augment in (batch_augment, image_jitter, cut_paste):
+        out = augment(images, seed=3)
+        assert type(out) is tv_tensors.Image
+        assert torch.equal(out.as_subclass(torch.Tensor), augment(plain, seed=3))
+        assert type(augment(plain, seed=3)) is torch.Tensor
+    for augment in (batch_augment, cut_paste):
+        out, aux = augment(images.to(memory_format=torch.channels_last), seed=3, return_aux=True)
+        assert type(out) is tv_tensors.Image
+        assert all(type(field) is torch.Tensor for field in (*aux[:-1], *aux.params))
+        assert torch.equal(augment(images, params=aux.params), out)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=str)

@@ -38,7 +38,7 @@ ENTRIES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "batch_augment": (lambda x: anatpaste_gpu.batch_augment(x, seed=1), "images"),
     "batch_augment, no segmentation": (lambda x: anatpaste_gpu.batch_augment(x, config=ONES), "images"),
     "batch_augment, masks given": (
-        lambda x: anatpaste_gpu.batch_augment(x, lung_masks=torch.ones_like(x[:, :1], dtype=torch.bool)),
+        lambda x: anatpaste_gpu.batch_augment(x, masks=torch.ones_like(x[:, :1], dtype=torch.bool)),
         "images",
     ),
     "image_jitter": (lambda x: anatpaste_gpu.image_jitter(x, seed=1), "images"),

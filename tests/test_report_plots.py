@@ -65,7 +65,7 @@ class TestRunExceptions:
             ("config.yaml", "!!python/object/apply:os.getcwd []", "could not determine a constructor"),
             ("scores.csv", "name,score\n", r"scores\.csv must have the columns"),
             ("scores.csv", HEADER + "a,0,test,nan,0,0\n", "not finite"),
-            ("scores.csv", HEADER + "a,0,test,1,0,0\n", "lacks a class"),
+            ("scores.csv", HEADER + "a,0,test,1,0,0\n", "has no abnormal images, and metrics.json an AUC"),
         ],
     )
     def test_damaged(

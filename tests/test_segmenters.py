@@ -109,7 +109,7 @@ def test_the_module_pastes_where_its_segmenter_says(channels: int) -> None:
     changed = AnatPaste(segmenter=left_half, seed=5)(images) != images
     assert changed.any()
     assert not changed[..., 16:].any()
-    expected = batch_augment(images, seed=5, lung_masks=left_half(images))
+    expected = batch_augment(images, seed=5, masks=left_half(images))
     assert torch.equal(AnatPaste(segmenter=left_half, seed=5)(images), expected)
 
 
@@ -131,7 +131,7 @@ def test_augment_writes_with_masks_from_files(tmp_path: Path) -> None:
     out = torch.stack(
         [torch.from_numpy(np.array(Image.open(tmp_path / "out" / f"{n}.png"))) for n in range(3)]
     )
-    assert torch.equal(out[:, None], batch_augment(images, seed=0, lung_masks=left_half(images)))
+    assert torch.equal(out[:, None], batch_augment(images, seed=0, masks=left_half(images)))
 
 
 def tiny(folder: Path, **changes: Any) -> TrainConfig:

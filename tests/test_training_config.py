@@ -11,6 +11,8 @@ import yaml
 
 from anatpaste_gpu import AnatPasteConfig
 from anatpaste_gpu.cli.train import main, parse, preset_names
+from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.runs.config import preset_config
 from anatpaste_gpu.training import TrainConfig
 
 
@@ -41,6 +43,14 @@ def test_presets_load_and_name_only_known_fields(name: str) -> None:
     file = Path(__file__).parent.parent / "anatpaste_gpu" / "runs" / "presets" / f"{name}.yaml"
     for field, value in yaml.safe_load(file.read_text()).items():
         assert config.to_dict()[field] == value
+
+
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize(
+    "method", [name for name in method_names() if get_method(name).weights != "required"]
+)
+def test_a_preset_of_a_method_is_what_the_command_line_makes_of_it(name: str, method: str) -> None:
+    assert preset_config(name, method) == parse(["--preset", name, "--method", method])
 
 
 def test_cpu_preset_is_a_thousand_steps_with_a_few_validations() -> None:

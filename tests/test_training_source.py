@@ -144,7 +144,7 @@ def test_masks_of_real_radiographs_are_those_of_the_images_before_jitter(radiogr
     jittered = image_jitter(radiographs, seed=0, index=index)
     once = twins(radiographs, index, packed)
     assert torch.equal(once[:24], jittered)
-    assert torch.equal(once[24:], batch_augment(jittered, seed=0, index=index, lung_masks=masks))
+    assert torch.equal(once[24:], batch_augment(jittered, seed=0, index=index, masks=masks))
     # The jitter moves some thresholds, so segmenting after it gives some other masks: they are two recipes.
     assert not torch.equal(once, twins(radiographs, index))
 

@@ -72,6 +72,6 @@ def cut_paste(
         batch, *sample, ints, reals, variant, config, return_mask=return_aux, backend=backend
     )
     if not return_aux:
-        return restore(arrays.in_layout_of(out, batch))
+        return restore(arrays.like_images(out, batch))
     drawn = CutPasteParams(*(restore(field) for field in (*ints.unbind(1), *reals.unbind(1))))
-    return restore(arrays.in_layout_of(out, batch)), CutPasteAux(restore(masks), drawn)
+    return restore(arrays.like_images(out, batch)), CutPasteAux(restore(masks), drawn)

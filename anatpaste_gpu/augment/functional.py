@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,11 +26,12 @@ def batch_augment(
     seed: int | Tensor | None = None,
     index: Any = None,
     step: int | Tensor = 0,
-    lung_masks: Any = None,
+    masks: Any = None,
     params: AnatPasteParams | None = None,
     config: AnatPasteConfig = _PAPER,
     return_aux: bool = False,
     backend: str = "auto",
+    lung_masks: Any = None,
 ) -> Any:
     """Pastes into the lungs of every image a patch of its own, through a blurred figure (AnatPaste).
 
@@ -46,18 +48,21 @@ def batch_augment(
             torch's default generator.
         index: int64 (B,), the samples' numbers, >= 0, on the images' device. Default: 0, 1, ..., B - 1.
         step: As `seed`, but never None and below 2**32; a CUDA graph can advance one on the device.
-        lung_masks: bool (B,1,H,W), in place of the segmentation. An empty mask counts as one of ones.
+        masks: bool (B,1,H,W) of where to paste, of whatever organ, in place of the segmentation of the lungs.
+            An empty mask counts as one of ones.
         params: What an earlier call drew, to replay it; `seed`, `index` and `step` then have no effect.
         config: What is drawn, and from where.
-        return_aux: Whether to return lung masks, figure masks and parameters too.
+        return_aux: Whether to return masks, figure masks and parameters too.
         backend: "auto", "native" or "torch".
+        lung_masks: The earlier name of `masks`, with a DeprecationWarning.
 
     Returns:
         The augmented images: same kind, shape, dtype, device, and channels last where theirs are; or, with
-        `return_aux`, those and an :class:`AugmentAux`. New memory always.
+        `return_aux`, those and an :class:`AugmentAux`, which holds plain tensors where the images are a
+        ``tv_tensors.Image``. New memory always.
 
     Raises:
-        TypeError: Wrong type or dtype.
+        TypeError: Wrong type or dtype, or masks under both names.
         ValueError: Wrong shape, size, range or device, or images that require grad.
         RuntimeError: backend="native" where there is no kernel for the device.
 
@@ -67,17 +72,19 @@ def batch_augment(
         >>> torch.equal(batch_augment(images, params=aux.params), augmented)
         True
     """
+    if lung_masks is not None:
+        masks = _renamed(masks, lung_masks)
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
     ints, reals = (None, None) if params is None else pack(params, batch)
-    masks = own_masks(batch, config, backend) if lung_masks is None else _given_masks(batch, lung_masks)
+    where = own_masks(batch, config, backend) if masks is None else _given_masks(batch, masks)
     out, ints, reals, figures = anat_paste(
-        batch, masks, *sample, ints, reals, config, return_figure=return_aux, backend=backend
+        batch, where, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
     if not return_aux:
-        return restore(arrays.in_layout_of(out, batch))
+        return restore(arrays.like_images(out, batch))
     drawn = AnatPasteParams(*(restore(field) for field in unpack(ints, reals)))
-    return restore(arrays.in_layout_of(out, batch)), AugmentAux(restore(masks), restore(figures), drawn)
+    return restore(arrays.like_images(out, batch)), AugmentAux(restore(where), restore(figures), drawn)
 
 
 def image_jitter(
@@ -113,7 +120,7 @@ def image_jitter(
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
     out = image_jitter_op(batch, *sample, config.image_jitter, backend=backend)
-    return restore(arrays.in_layout_of(out, batch))
+    return restore(arrays.like_images(out, batch))
 
 
 def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Tensor], Any]]:
@@ -125,10 +132,18 @@ def _checked(images: Any, config: AnatPasteConfig) -> tuple[Tensor, Callable[[Te
     return batch, restore
 
 
+def _renamed(masks: Any, lung_masks: Any) -> Any:
+    """The masks under their earlier name, which is warned of."""
+    if masks is not None:
+        raise TypeError("batch_augment takes masks or, as they were called, lung_masks, got both.")
+    warnings.warn("lung_masks= of batch_augment is now masks=.", DeprecationWarning, stacklevel=3)
+    return lung_masks
+
+
 def _given_masks(batch: Tensor, given: Any) -> Tensor:
     """The masks handed in."""
-    masks, _ = arrays.as_tensor(given, "lung_masks")
-    checks.check_lung_masks(masks, batch)
+    masks, _ = arrays.as_tensor(given, "masks")
+    checks.check_given_masks(masks, batch)
     return masks.clone()  # AugmentAux hands it out, and outputs share no memory with inputs
 
 

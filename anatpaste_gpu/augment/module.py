@@ -156,7 +156,7 @@ class AnatPaste(IntensityAugmentationBase2D):
             batch = self.transform_tensor(image)
             self.validate_tensor(batch)
             params = self._draw(tuple(batch.shape), _sample_numbers(index, len(batch)), _checked(step, batch))
-        return restore(arrays.in_layout_of(super().forward(image, params=params, **kwargs), image))
+        return restore(arrays.like_images(super().forward(image, params=params, **kwargs), image))
 
     def forward_parameters(self, batch_shape: tuple[int, ...]) -> dict[str, Tensor]:
         """What decides a call: sample numbers, seed, step and which images are chosen. (Kornia's hook.)"""

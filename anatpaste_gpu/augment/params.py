@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ class AnatPasteParams(NamedTuple):
     #: The figure has (2 half_h + 1) x (2 half_w + 1) pixels, and none if either is negative.
     half_h: Any
     half_w: Any
-    #: The lung pixel that patch and figure are centred on.
+    #: The pixel of the mask that patch and figure are centred on.
     centre_y: Any
     centre_x: Any
     #: Weight of the patch at the figure's core.
@@ -46,11 +47,17 @@ class AnatPasteParams(NamedTuple):
 class AugmentAux(NamedTuple):
     """What ``batch_augment`` returns beside the images when asked to."""
 
-    #: bool (B,1,H,W): the lungs as segmented or given. An empty one counted as a mask of ones.
-    lung_masks: Any
-    #: float32 (B,1,H,W) in [0, 1]: the blurred figure times its value, before the lung mask.
+    #: bool (B,1,H,W) of where to paste, as segmented or given. An empty one counted as a mask of ones.
+    masks: Any
+    #: float32 (B,1,H,W) in [0, 1]: the blurred figure times its value, before the mask.
     figure_masks: Any
     params: AnatPasteParams
+
+    @property
+    def lung_masks(self) -> Any:
+        """The earlier name of `masks`, with a DeprecationWarning."""
+        warnings.warn("AugmentAux.lung_masks is now AugmentAux.masks.", DeprecationWarning, stacklevel=2)
+        return self.masks
 
 
 class CutPasteParams(NamedTuple):

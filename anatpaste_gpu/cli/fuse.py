@@ -21,6 +21,7 @@ def run(arguments: Sequence[str]) -> int:
         options.runs,
         options.output,
         shares=options.shares,
+        compression=options.compression,
         data_root=options.data_root,
         gpu=options.gpu,
         threads=options.threads,
@@ -52,6 +53,12 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the new run folder")
     parser.add_argument(
         "--shares", type=float, nargs="+", help="how much each run counts, above 0; default: all alike"
+    )
+    parser.add_argument(
+        "--compression",
+        choices=("asinh", "none"),
+        default="asinh",
+        help="what is done to each standardised score: asinh, so that no run drowns the others, or nothing",
     )
     parser.add_argument(
         "--data-root", type=Path, help="where the data set is now; default: where the first run found it"

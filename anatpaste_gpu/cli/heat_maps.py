@@ -48,7 +48,7 @@ class HeatMapFiles:
         check_folder(folder)
         if folder.is_dir() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty; choose a new or an empty folder for heat maps.")
-        self._folder, self._scale = folder, checked_scale(detector)
+        self._folder, self._scale = folder, map_scale(detector, "score without --heat-maps")
 
     def write(self, number: int, name: str, path: Path, heat: NDArray[np.float32]) -> str:
         """Writes overlay and map of one image.
@@ -85,12 +85,20 @@ class HeatMapFiles:
             raise OSError(f"{self._folder / name} cannot be written: {error.strerror}.") from error
 
 
-def checked_scale(detector: Detector) -> HeatScale:
-    """The scale of the detector's heat maps; raises as `HeatMapFiles` does where it has none."""
+def map_scale(detector: Detector, remedy: str) -> HeatScale:
+    """The scale of the detector's heat maps.
+
+    Args:
+        detector: from a file.
+        remedy: what to do where it has none, as a clause.
+
+    Raises:
+        ValueError, MissingExtra: as `HeatMapFiles` does.
+    """
     blank = torch.zeros(1, 1, detector.image_size, detector.image_size, dtype=torch.uint8)
     method = detector.learner.recipe.method
     if detector.heat_map(blank) is None:
-        raise ValueError(f"method {method} has no heat maps; score without --heat-maps.")
+        raise ValueError(f"method {method} has no heat maps; {remedy}.")
     scale = detector.heat_scale
     if scale is None:
         raise ValueError(

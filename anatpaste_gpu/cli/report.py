@@ -53,7 +53,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anatpaste report",
         description="Makes one HTML page of finished runs that needs no network: metrics with intervals, "
-        "DeLong's test, every test case with its score and Grad-CAM, and a threshold to move. Runs that were "
+        "DeLong's test, every test case with its score and heat map, and a threshold to move. Runs that were "
         f"tested on the same images are compared. {NOT_FOR_CLINICAL_USE}",
         epilog="The page holds the test images: pass it on only as their licence allows. Exit status: 0 "
         "written, 1 it cannot be (a sentence says why), 2 wrong command line.",
@@ -70,9 +70,9 @@ def _build_parser() -> argparse.ArgumentParser:
         "--no-images",
         dest="images",
         action="store_false",
-        help="leave out pictures, Grad-CAM and embeddings, which need the data set; numbers alone do not",
+        help="leave out pictures, heat maps and embeddings, which need the data set; numbers alone do not",
     )
-    parser.add_argument("--no-heatmaps", dest="heatmaps", action="store_false", help="leave out Grad-CAM")
+    parser.add_argument("--no-heatmaps", dest="heatmaps", action="store_false", help="leave out heat maps")
     parser.add_argument(
         "--picture-size",
         type=int,

@@ -26,7 +26,7 @@ def write_folder(folder: Path, *, image_size: int = 256, seed: int = 0, **option
     Returns:
         The number of files written.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     manifest = plan(folder, seed, **options)  # type: ignore[arg-type]
     for entry in track(manifest.entries, description="Writing phantoms", transient=True):
         path = resolve_inside(folder, entry.path)

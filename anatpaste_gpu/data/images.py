@@ -51,13 +51,17 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
         ValueError: `image_size` is out of range.
         TypeError: `image_size` is not an int.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     return torch.from_numpy(read_pixels(Path(path), image_size))[None]
 
 
 def read_pixels(path: Path, image_size: int) -> NDArray[np.uint8]:
     """What `read_image` gives, as a NumPy array (S, S) and without a check of the size."""
-    grey = read_grey(path)
+    return squared(read_grey(path), image_size)
+
+
+def squared(grey: Image.Image, image_size: int) -> NDArray[np.uint8]:
+    """A picture of `read_grey` as `read_image` resizes it, uint8 (S, S)."""
     if grey.size != (image_size, image_size):
         grey = grey.resize((image_size, image_size), Image.Resampling.BICUBIC)
     return np.array(grey, dtype=np.uint8)
@@ -76,12 +80,13 @@ def read_grey(path: Path) -> Image.Image:
     return _read_pillow(path, content, kind)
 
 
-def check_image_size(image_size: int) -> None:
-    """Raise unless `image_size` is an int in 16..8192."""
-    if isinstance(image_size, bool) or not isinstance(image_size, int):
+def check_image_size(image_size: int) -> int:
+    """The size as Python's int; raises unless it is an int or a NumPy integer in 16..8192."""
+    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
         raise TypeError(f"image_size must be an int, got {type(image_size).__name__}.")
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise ValueError(f"image_size must be in {MIN_IMAGE_SIZE}..{MAX_IMAGE_SIZE}, got {image_size}.")
+    return int(image_size)
 
 
 def _content(path: Path) -> bytes:

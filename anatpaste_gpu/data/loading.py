@@ -66,7 +66,7 @@ def load_dataset(
             be written.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     seed = checked_seed(seed)
     source, folder = find_source(name, root)
     threads = worker_count(workers)
@@ -105,7 +105,7 @@ def prepare(
         DatasetError: the root is missing, the manifest is another data set's, or the cache cannot be written.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     source, folder = find_source(name, root)
     splits = get_manifest(name, folder, manifest.seed, manifest, source, {})
     request = _cache_request(Path(cache), folder, splits, image_size, source)
@@ -136,7 +136,7 @@ def read_entries(
         DatasetError: the root is missing, or the manifest is another data set's.
         ValueError, TypeError: an argument is out of range or of the wrong type.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     source, folder = find_source(name, root)
     splits = get_manifest(name, folder, manifest.seed, manifest, source, {})
     read = reader(folder, splits, image_size, source)

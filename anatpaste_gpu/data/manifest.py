@@ -68,7 +68,7 @@ class SplitManifest:
             DatasetError: an entry is invalid, a path occurs twice, or an abnormal image is in train.
         """
         ordered = sorted(entries, key=lambda entry: (SPLITS.index(_known_split(entry)), entry.path))
-        return cls(dataset, seed, tuple(ordered), tuple(notes))
+        return cls(dataset, int(seed), tuple(ordered), tuple(notes))
 
     def split(self, name: str) -> list[ManifestEntry]:
         """Entries of one split, in order."""

@@ -56,7 +56,7 @@ def load_masks(
         ValueError: a mask is missing, damaged, not 2-D or smaller than 16 x 16, or all of them are empty; the
             sentence names the file.
     """
-    check_image_size(image_size)
+    image_size = check_image_size(image_size)
     read = _reader(Path(path), names)
     masks = torch.empty((len(names), 1, image_size, image_size), dtype=torch.bool, device="cpu")
     with ThreadPoolExecutor(workers or min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:

@@ -161,7 +161,7 @@ def worker_count(workers: int | None) -> int:
         return min(_MAX_WORKERS, os.cpu_count() or 1)
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}.")
-    return workers
+    return int(workers)
 
 
 def _check_root(name: str, root: str | os.PathLike[str] | None, source: DatasetSource) -> Path:

@@ -100,7 +100,7 @@ def plan(
         if not (root / name).exists():
             raise DatasetError(f"Expected {root / name}, but it does not exist. {where_from(DATASET)}")
     kinds, all_ids, notes = _read_classes(root)
-    files = _files(root / IMAGES)
+    files = image_files(root / IMAGES)
     present = [image_id for image_id in sorted(kinds) if image_id in files]
     if len(present) < len(kinds):
         notes.append(f"{len(kinds) - len(present):,} images of {CLASS_INFO} have no file in {IMAGES}.")
@@ -154,7 +154,7 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
-def _files(folder: Path) -> dict[str, str]:
+def image_files(folder: Path) -> dict[str, str]:
     """File name by image."""
     files: dict[str, str] = {}
     for name in sorted(item.name for item in folder.iterdir() if not is_hidden(item.name)):

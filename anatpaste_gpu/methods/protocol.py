@@ -41,6 +41,18 @@ class Batch:
         return Batch(*(tensor[:count] for tensor in self.tensors()))
 
 
+class Phase(NamedTuple):
+    """A part of the training that follows another one, in whole epochs.
+
+    Attributes:
+        name: as log and records call it.
+        scores: whether the learner can score in it; else it is neither validated nor kept.
+    """
+
+    name: str
+    scores: bool = True
+
+
 class State(NamedTuple):
     """All of a fitted learner: what a model file holds of it.
 
@@ -119,6 +131,13 @@ class Learner(nn.Module):
     def rate_share(self, epoch: int) -> float:
         """What is left of the first learning rates in an epoch, counted from 0; by default a cosine."""
         return self.recipe.schedule.rate_share(epoch)
+
+    def phase(self, epoch: int) -> Phase | None:
+        """The part of the training that an epoch, counted from 0, belongs to; None where there is but one.
+
+        Steps of different phases may tell different figures. The last epoch must belong to one that scores.
+        """
+        return None
 
     def rate_shares(self, epoch: int) -> Mapping[str, float]:
         """By name, the same of optimisers that do not follow `rate_share`; by default of none."""

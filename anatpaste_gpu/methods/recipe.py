@@ -112,7 +112,7 @@ class Recipe(Section):
     CutPaste ("cutpaste-normal", "cutpaste-scar", "cutpaste-3way", "cutpaste-union"), or nothing at all:
     "untrained" (random weights) and "imagenet" (with --weights), which are scored alike, "memory" (normal
     patches on a frozen backbone; --memory.* are its settings), "fused" (several of them; --fused.*), or a
-    rival of the paper's Table I: "ganomaly" (--ganomaly.*), "squid" (--squid.*)."""
+    rival of the paper's Table I: "ganomaly" (--ganomaly.*), "fanogan" (--fanogan.*), "squid" (--squid.*)."""
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"

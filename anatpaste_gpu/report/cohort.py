@@ -173,6 +173,7 @@ def _run_data(run: Run, insight: Insight | None) -> dict[str, Any]:
     }
     if insight is not None and insight.heatmaps is not None:
         data["heatmaps"] = {
+            "title": insight.heat_title,
             "shape": insight.heatmaps.shape[1:],
             "bytes": packed(insight.heatmaps),
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anatpaste_gpu.data import ImageReadError, read_entries
-from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods import Detector, Learner
 from anatpaste_gpu.runs import Run
 
 _QUALITY = 80
@@ -28,13 +28,15 @@ class Insight:
         heatmaps: uint8 (N, h, w), in the order of `Run.test`, each scaled by its own maximum; None where none
             was asked for, or the method has none.
         embeddings: float32 (N, D); None where the method has none.
+        heat_title: what the heat maps are, as `Learner.heat_title`.
     """
 
     heatmaps: NDArray[np.uint8] | None
     embeddings: NDArray[np.float32] | None
+    heat_title: str = Learner.heat_title
 
 
-def test_images(run: Run, data_root: Path | None, image_size: int) -> torch.Tensor:
+def test_images(run: Run, data_root: str | os.PathLike[str] | None, image_size: int) -> torch.Tensor:
     """The run's test images, uint8 (N, 1, S, S) in the order of `Run.test`.
 
     Args:
@@ -77,6 +79,7 @@ def look_into(run: Run, images: torch.Tensor, device: torch.device, *, with_heat
     return Insight(
         None if maps is None else to_bytes(maps),
         None if embeddings is None else embeddings.cpu().numpy(),
+        detector.learner.heat_title,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,19 +22,25 @@ _COLUMNS = 6
 _SIDE = 256
 
 
-def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | None = None) -> list[Path]:
-    """Writes ROC and training curves of each test set, and cases, Grad-CAM and embeddings of each run.
+def save_plots(
+    cohorts: Sequence[Cohort],
+    folder: str | os.PathLike[str],
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+) -> list[Path]:
+    """Writes ROC and training curves of each test set, and cases, heat maps and embeddings of each run.
 
     A test set without abnormal images has no ROC curve.
 
     Args:
-        cohorts: from `write_report`; what was left out there (images, Grad-CAM, corners) is left out here.
+        cohorts: from `write_report`; what was left out there (images, heat maps, corners) is left out here.
         folder: made where it does not exist.
         data_root: as `write_report` takes it.
 
     Returns:
         The files.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for cohort in cohorts:
@@ -52,8 +59,8 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
             plain = [dataclasses.replace(case, heatmap=None) for case in chosen]
             drawn[f"{own}-cases"] = case_plot(plain, _COLUMNS), f"{title}, normalised scores"
             if insight.heatmaps is not None:
-                caption = f"{title}, normalised scores, Grad-CAM (each on its own scale)"
-                drawn[f"{own}-gradcam"] = case_plot(chosen, _COLUMNS), caption
+                caption = f"{title}, normalised scores, {insight.heat_title} (each on its own scale)"
+                drawn[f"{own}-heat"] = case_plot(chosen, _COLUMNS), caption
         for name, (figure, caption) in drawn.items():
             figure.supxlabel(f"{caption}\n{NOT_FOR_CLINICAL_USE}", fontsize=7, color="0.35")
             written.append(folder / f"{name}.png")
@@ -61,7 +68,9 @@ def save_plots(cohorts: Sequence[Cohort], folder: Path, *, data_root: Path | Non
     return written
 
 
-def _chosen(run: Run, insight: Insight, data_root: Path | None, corners: float) -> list[ScoredPicture]:
+def _chosen(
+    run: Run, insight: Insight, data_root: str | os.PathLike[str] | None, corners: float
+) -> list[ScoredPicture]:
     decisions = run.calibration.decide(run.scores)
     normalised = run.calibration.normalise(run.scores)
     images = without_corners(test_images(run, data_root, _SIDE), corners)[:, 0].numpy()

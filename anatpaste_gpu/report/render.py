@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,9 +28,9 @@ _SCRIPTS = ("numbers.js", "charts.js", "cases.js", "viewer.js", "main.js")
 
 def write_report(
     runs: Sequence[Run],
-    output: Path,
+    output: str | os.PathLike[str],
     *,
-    data_root: Path | None = None,
+    data_root: str | os.PathLike[str] | None = None,
     device: torch.device | None = None,
     images: bool = True,
     with_heatmaps: bool = True,
@@ -44,9 +45,9 @@ def write_report(
         runs: from `load_runs`.
         output: the HTML file.
         data_root: where the data set is now; None for where each run found it.
-        device: where Grad-CAM is computed; the CPU by default.
-        images: False leaves out all that needs the data set: pictures, Grad-CAM and embeddings.
-        with_heatmaps: False leaves out Grad-CAM.
+        device: where heat maps are computed; the CPU by default.
+        images: False leaves out all that needs the data set: pictures, heat maps and embeddings.
+        with_heatmaps: False leaves out heat maps.
         picture_size: side of the pictures on the page, in pixels.
         study: tables to show above the runs.
         shown: what the page calls an image, by its name.
@@ -63,6 +64,7 @@ def write_report(
         OSError: the page cannot be written; found out first.
         MissingExtra: Grad-CAM is asked for and the extra `report` is not installed.
     """
+    output = Path(output)
     if not runs:
         raise ValueError("a report needs at least one run, got none.")
     if not output.parent.is_dir():

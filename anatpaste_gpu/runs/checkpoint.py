@@ -42,7 +42,7 @@ class Progress:
     best_auc: float = -1.0
     best_epoch: int = 0
     best_model: str = ""
-    epochs: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     validations: list[dict[str, float]] = dataclasses.field(default_factory=list)
     step_ms: list[float] = dataclasses.field(default_factory=list)
     augmentation_ms: list[float] = dataclasses.field(default_factory=list)

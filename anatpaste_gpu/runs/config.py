@@ -197,8 +197,16 @@ def preset_config(preset: str, method: str = Recipe.method) -> TrainConfig:
         method: a method that needs no weights.
     """
     content = yaml.safe_load(presets()[preset].read_text(encoding="utf-8"))
-    chosen = {**content, "method": method, **get_method(method).settings_for(preset)}
-    return TrainConfig.from_dict(chosen)
+    known = get_method(method)
+    # A preset may hold settings of other methods too.
+    chosen = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    own = dict(content.get(known.family, {}))
+    for name, value in known.settings_for(preset).items():
+        family, _, field = name.rpartition(".")
+        (own if family else chosen)[field] = value
+    if known.options is not None:
+        chosen[known.family] = own
+    return TrainConfig.from_dict({**chosen, "method": method})
 
 
 def presets() -> dict[str, Path]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
+from anatpaste_gpu.methods.protocol import Phase
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs.checkpoint import Progress as RunProgress
 from anatpaste_gpu.standard_streams import lasting
@@ -22,6 +23,10 @@ from anatpaste_gpu.standard_streams import lasting
 def standard_console() -> Console:
     """Standard output; a run goes on without it where its reader leaves or its disk is full."""
     return Console(file=lasting(sys.stdout))
+
+
+# What a record of an epoch holds beside the means of its figures.
+_NOT_LEARNT = ("epoch", "phase", "learning_rate")
 
 
 class Display:
@@ -85,6 +90,7 @@ class Display:
         *,
         step: int,
         metrics: Mapping[str, float],
+        phase: Phase | None = None,
         learning_rate: float,
         images: int,
         step_ms: Sequence[float],
@@ -96,6 +102,7 @@ class Display:
         Args:
             step: steps done.
             metrics: means over the steps by name, the loss first.
+            phase: that the steps belong to, or None.
             learning_rate: of the last step.
             images: images and twins a step.
             step_ms: of each step, its input included.
@@ -110,8 +117,9 @@ class Display:
             augmentation = statistics.median(augmentation_ms)
             times["time/augmentation_ms"] = augmentation
             share = f", {augmentation:.1f} ({augmentation / median:.1%}) of them augmentation"
+        part = "" if phase is None else f"{phase.name} | "
         self.line(
-            f"step {step}/{self._total} | {_listed(metrics)} | "
+            f"step {step}/{self._total} | {part}{_listed(metrics)} | "
             f"lr {learning_rate:.5f} | {rate:.0f} images/s | {median:.0f} ms a step{share} | "
             f"{memory / 2**20:.0f} MiB"
         )
@@ -119,10 +127,10 @@ class Display:
         learnt["train/learning_rate"] = learning_rate
         self._scalars(step, {**learnt, **times})
 
-    def epoch(self, record: dict[str, float]) -> None:
+    def epoch(self, record: Mapping[str, Any]) -> None:
         """TensorBoard's scalars of a finished epoch."""
         step = int(record["epoch"]) * self._steps_per_epoch
-        own = {name: value for name, value in record.items() if name not in ("epoch", "learning_rate")}
+        own = {name: value for name, value in record.items() if name not in _NOT_LEARNT}
         self._scalars(step, {f"epoch/{name}": value for name, value in own.items()})
 
     def validation(self, epochs_done: int, auc: float) -> None:

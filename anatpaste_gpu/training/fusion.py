@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -27,6 +27,7 @@ def fuse_runs(
     output: str | os.PathLike[str],
     *,
     shares: Sequence[float] | None = None,
+    compression: Literal["asinh", "none"] = "asinh",
     data_root: str | os.PathLike[str] | None = None,
     gpu: int = 0,
     threads: int = 0,
@@ -38,13 +39,14 @@ def fuse_runs(
     """Fuses the detectors of finished runs; nothing is trained.
 
     The new detector's score is the mean of the runs' scores, each in robust standard deviations of the
-    validation set's normal images. Validation and test images are scored anew, by the one file that is
-    written, so that its scores.csv holds what that file gives.
+    validation set's normal images and then compressed. Validation and test images are scored anew, by the
+    one file that is written, so that its scores.csv holds what that file gives.
 
     Args:
         folders: at least two finished runs of one data set and one split.
         output: the new run folder.
         shares: how much each run's score counts, above 0; None lets all count alike.
+        compression: as `FusedSettings.compression`.
         data_root: where the data set is now; None is where the first run found it.
         gpu: index of the GPU, or -1.
         threads: CPU threads; 0 leaves the choice to torch.
@@ -64,7 +66,7 @@ def fuse_runs(
     runs = load_runs(folders)
     _check_runs(runs)
     console = console or Console()
-    config = _config(runs, shares).replace(
+    config = _config(runs, shares, compression).replace(
         output=os.fspath(output), overwrite=overwrite, gpu=gpu, threads=threads
     )
     config = config.replace(data_root=data_root or config.place.data_root).with_absolute_paths()
@@ -117,13 +119,16 @@ def _scored(run: Run) -> tuple[tuple[str, int | None], set[tuple[str, str, int]]
     return run.image_source, {(image.split, image.name, image.label) for image in run.images}
 
 
-def _config(runs: Sequence[Run], shares: Sequence[float] | None) -> TrainConfig:
+def _config(
+    runs: Sequence[Run], shares: Sequence[float] | None, compression: Literal["asinh", "none"]
+) -> TrainConfig:
     """The fused run's config: the parts by name and side, and the recipes that they came from."""
     first = runs[0].config
     recipes = [run.config.recipe for run in runs]
     options = FusedSettings(
         parts=",".join(f"{recipe.method}@{recipe.image_size}" for recipe in recipes),
         shares=None if shares is None else ",".join(str(float(share)) for share in shares),
+        compression=compression,
         runs=",".join(run.config.recipe_hash() for run in runs),
     )
     return TrainConfig.of(

@@ -156,7 +156,12 @@ class MetricBuffer:
         self._count = 0
 
     def note(self, metrics: Metrics) -> None:
-        """Keeps a step's metrics. Does not synchronise."""
+        """Keeps a step's metrics. Does not synchronise.
+
+        All steps between two looks must tell the same figures.
+        """
+        if not self._count and self._kept.keys() != metrics.keys():
+            self._kept = {}  # another phase tells others
         for name, value in metrics.items():
             if name not in self._kept:
                 dtype = torch.float64 if value.is_floating_point() else torch.int64

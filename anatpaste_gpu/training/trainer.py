@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -159,16 +160,20 @@ class Trainer:
     def end_epoch(self, epochs_done: int) -> None:
         """Notes the epoch's means, validates where it is time to, and writes a checkpoint."""
         self.collect()
-        record = {
+        phase, following = (self.learner.phase(epoch) for epoch in (epochs_done - 1, epochs_done))
+        record: dict[str, Any] = {
             "epoch": epochs_done,
+            **({} if phase is None else {"phase": phase.name}),
             **self.means(self.progress.sums, self.schedule.steps_per_epoch),
             "learning_rate": self.learning_rate(epochs_done - 1),
         }
         self.progress.epochs.append(record)
         self.display.epoch(record)
         self.progress.sums = {}
-        if self.schedule.validates_after(epochs_done - 1):
+        if self.schedule.validates_after(epochs_done - 1) and (phase is None or phase.scores):
             self.validate(epochs_done)
+        if phase != following and self.window:
+            self.log()  # a line has the figures of one phase
         self.save()
 
     def validate(self, epochs_done: int) -> None:
@@ -183,6 +188,7 @@ class Trainer:
         self.display.log(
             step=self.progress.step,
             metrics=self.means(sums, steps),
+            phase=self.learner.phase((self.progress.step - 1) // self.schedule.steps_per_epoch),
             learning_rate=self.learning_rate((self.progress.step - 1) // self.schedule.steps_per_epoch),
             images=self.samples,
             step_ms=self.progress.step_ms[-steps:],

@@ -33,7 +33,7 @@ def our_paste(inputs: Inputs) -> Call:
     masks = segment_lungs(inputs.batch)
     index = torch.arange(len(inputs.batch), device=inputs.batch.device)
     return synchronised(
-        lambda: batch_augment(inputs.batch, seed=1, index=index, lung_masks=masks), inputs.batch.device.type
+        lambda: batch_augment(inputs.batch, seed=1, index=index, masks=masks), inputs.batch.device.type
     )
 
 

@@ -58,6 +58,7 @@ class FusedLearner(Learner):
         # What is never trained is fitted once, not before every validation.
         self._settled = [fitted] * len(parts)
         self._widths: list[int] = []
+        self._optimizers: dict[int, dict[str, torch.optim.Optimizer]] = {}
         self.shares = settings_of(recipe).numbers
         for name in _SCALE:
             fill = torch.zeros if name == "centre" else torch.ones
@@ -79,10 +80,11 @@ class FusedLearner(Learner):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The trained parts' optimisers, NUMBER.NAME."""
+        self._optimizers = {number: self._part(number).optimizers() for number in self._trained}
         return {
             f"{number}.{name}": optimizer
-            for number in self._trained
-            for name, optimizer in self._part(number).optimizers().items()
+            for number, own in self._optimizers.items()
+            for name, optimizer in own.items()
         }
 
     def precompute(self, images: Tensor, masks: Tensor | None, track: Track) -> Tensor | None:
@@ -109,8 +111,18 @@ class FusedLearner(Learner):
         return {"loss": torch.stack(losses).sum(), **metrics}
 
     def rate_share(self, epoch: int) -> float:
-        """The trained parts', which all have the same."""
+        """The first trained part's."""
         return self._part(self._trained[0]).rate_share(epoch)
+
+    def rate_shares(self, epoch: int) -> dict[str, float]:
+        """Every trained part's own, by the names of its optimisers."""
+        shares = {}
+        for number in self._trained:
+            part = self._part(number)
+            own = part.rate_shares(epoch)
+            for name in self._optimizers[number]:
+                shares[f"{number}.{name}"] = own.get(name, part.rate_share(epoch))
+        return shares
 
     def samples(self, images: int) -> int:
         """As the first trained part counts."""
@@ -132,9 +144,10 @@ class FusedLearner(Learner):
         self.brightest = self._brightest(held_out)
 
     def score(self, images: Tensor) -> Tensor:
-        """Mean of the parts' scores, each in robust standard deviations of normal images, float64 (B,)."""
+        """Mean of the parts' scores on one scale, see `standard.fuse`: float64 (B,)."""
         shares = self.centre.new_tensor(self.shares)
-        return fuse(self._scores(images), self.centre, self.spread, shares)
+        compression = settings_of(self.recipe).compression
+        return fuse(self._scores(images), self.centre, self.spread, shares, compression)
 
     def heat_map(self, images: Tensor) -> Tensor | None:
         """The mean of the parts' maps at the finest side, float32 (B, 1, h, h).
@@ -252,15 +265,12 @@ class FusedLearner(Learner):
                 "method fused needs a part that is trained; fuse finished runs of others with anatpaste fuse."
             )
         trained = [self._part(number) for number in self._trained]
-        epochs = range(self.recipe.schedule.epochs)
-        if any(
-            part.rate_share(epoch) != trained[0].rate_share(epoch) for part in trained[1:] for epoch in epochs
-        ):
-            raise ValueError(
-                "fused.parts must have one schedule of learning rates, got "
-                f"{', '.join(part.recipe.method for part in trained)}; train them apart and fuse the runs "
-                "with anatpaste fuse."
-            )
+        for part in trained:
+            if part.phase(0) is not None:
+                raise ValueError(
+                    f"fused.parts cannot train {part.recipe.method}, whose training has phases; train it "
+                    "apart and fuse the runs with anatpaste fuse."
+                )
         if self.recipe.schedule.batch_parts > 1:
             for part in trained:
                 get_method(part.recipe.method).require(BATCH_PARTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 from anatpaste_gpu.methods.lookup import get_method
 from anatpaste_gpu.methods.recipe import Recipe
@@ -22,6 +23,11 @@ class FusedSettings(Section):
 
     shares: str | None = None
     """How much each part's score counts, numbers separated by commas; null lets all count alike."""
+
+    compression: Literal["asinh", "none"] = "asinh"
+    """What is done to a score of so many robust standard deviations before scores are added: "asinh" lets far
+    ones grow like their logarithm, so that no part whose normal scores have a long tail drowns the others;
+    "none" adds them as they are."""
 
     backbone: str = "resnet18"
     """Backbone of the parts that are trained, from scratch; --backbone and --weights are those of the parts

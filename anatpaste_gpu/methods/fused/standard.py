@@ -28,7 +28,7 @@ def robust_scale(scores: Tensor) -> tuple[Tensor, Tensor]:
     return centre, torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
-def fuse(scores: Tensor, centre: Tensor, spread: Tensor, shares: Tensor) -> Tensor:
+def fuse(scores: Tensor, centre: Tensor, spread: Tensor, shares: Tensor, compression: str) -> Tensor:
     """Weighted means of standardised scores, float64 (N,); shares need not add up to 1.
 
     Args:
@@ -36,5 +36,9 @@ def fuse(scores: Tensor, centre: Tensor, spread: Tensor, shares: Tensor) -> Tens
         centre: float64 (P,).
         spread: float64 (P,), above 0.
         shares: float64 (P,), above 0.
+        compression: "asinh", of each standardised score, or "none".
     """
-    return ((scores - centre) / spread * shares).sum(1) / shares.sum()
+    standard = (scores - centre) / spread
+    if compression == "asinh":
+        standard = standard.asinh()
+    return (standard * shares).sum(1) / shares.sum()

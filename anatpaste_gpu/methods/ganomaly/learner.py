@@ -52,6 +52,8 @@ class GanomalyLearner(Learner):
         ValueError: the images' side is not a power of two.
     """
 
+    heat_title = "Reconstruction error"
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.settings: GanomalySettings = recipe.options or GanomalySettings()

@@ -12,7 +12,7 @@ from anatpaste_gpu.augment import batch_augment, cut_paste
 from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter
 from anatpaste_gpu.settings import AnatPasteConfig
 
-#: (images, config=, seed=, index=, step=, lung_masks=) -> augmented images of the same shape and dtype.
+#: (images, config=, seed=, index=, step=, masks=) -> augmented images of the same shape and dtype.
 Paste = Callable[..., Tensor]
 
 
@@ -91,7 +91,7 @@ class Task:
         """
         draws: dict[str, Any] = {"seed": seed, "index": index, "step": step}
         chosen = self.masks(images, masks)
-        return [paste(images, config=self.config, lung_masks=chosen, **draws) for _, paste in self.pastes]
+        return [paste(images, config=self.config, masks=chosen, **draws) for _, paste in self.pastes]
 
     def masks(self, images: Tensor, given: Tensor | None = None) -> Tensor | None:
         """Masks that `augment` would use: those given, or the segmenter's; None leaves it to the paste."""
@@ -105,7 +105,7 @@ class Task:
 def _cut_paste(variant: str) -> Paste:
     """`cut_paste` as a task calls it: CutPaste knows no lungs, and its own settings are its paper's."""
 
-    def paste(images: Tensor, *, config: AnatPasteConfig, lung_masks: Tensor | None, **draws: Any) -> Tensor:
+    def paste(images: Tensor, *, config: AnatPasteConfig, masks: Tensor | None, **draws: Any) -> Tensor:
         pasted: Tensor = cut_paste(images, variant=variant, **draws)
         return pasted
 

@@ -61,11 +61,11 @@ class Twins:
         images = self._jitter(images, index)
         masks = self._task.masks(images, given)
         if self._task.is_anatpaste:
-            draws: dict[str, Any] = {"seed": self._seed, "index": index, "lung_masks": masks}
+            draws: dict[str, Any] = {"seed": self._seed, "index": index, "masks": masks}
             results, aux = batch_augment(images, config=self._task.config, return_aux=True, **draws)
             return {
                 "image": images,
-                "lung mask": aux.lung_masks,
+                "lung mask": aux.masks,
                 "figure mask": aux.figure_masks,
                 "result": results,
             }

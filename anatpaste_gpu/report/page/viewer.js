@@ -1,4 +1,4 @@
-// One case in a dialog: radiograph, Grad-CAM over it, score and decision.
+// One case in a dialog: radiograph, heat map over it, score and decision.
 // Stops of a colour map, violet to yellow: no stop is grey, and lightness grows with the value.
 const HEAT = [[60, 20, 140], [130, 20, 140], [200, 30, 110], [240, 70, 40], [255, 140, 0], [255, 225, 30]];
 
@@ -72,9 +72,9 @@ class Viewer {
     if (run.heatmaps) this.drawMap(run.heatmaps, index);
   }
 
-  drawMap({ shape: [height, width], bytes }, index) {
+  drawMap({ title, shape: [height, width], bytes }, index) {
     this.find('map-caption').textContent =
-      `Grad-CAM: what raised the score. ${height} × ${width} cells, enlarged; each map has its own scale.`;
+      `${title}: what raised the score. ${height} × ${width} cells, enlarged; each map has its own scale.`;
     this.decoded = this.decoded ?? new Map();
     if (!this.decoded.has(bytes)) this.decoded.set(bytes, Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)));
     const own = this.decoded.get(bytes).subarray(index * height * width, (index + 1) * height * width);

@@ -1,0 +1,473 @@
+"""f-AnoGAN: networks by hand-computed sizes, penalty and losses by references, both phases, refusals."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from anatpaste_gpu.cli.train import parse
+from anatpaste_gpu.data import DatasetSplits
+from anatpaste_gpu.distributed import Engine, Ranks
+from anatpaste_gpu.methods import Batch, Detector, get_method, noise
+from anatpaste_gpu.methods.fanogan import FanoganLearner, FanoganSettings
+from anatpaste_gpu.methods.fanogan.network import Critic, gradient_penalty
+from anatpaste_gpu.methods.fanogan.rmsprop import rmsprop
+from anatpaste_gpu.methods.redrawing import to_signed
+from anatpaste_gpu.report.render import write_report
+from anatpaste_gpu.runs import TrainConfig, load_runs
+from anatpaste_gpu.training import train, train_seeds
+
+from .redrawing_ranks import on_two_ranks, trained
+from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+
+SMALL = FanoganSettings(width=4, latent=6, critic_steps=2, gan_share=0.5)
+# Drawn alike for every method, and not here.
+PICTURES = ("augmentation_gallery.png", "roc.png")
+CHANGES: dict[str, Any] = {"method": "fanogan", "options": SMALL, "learning_rate": 0.001}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the runs have: networks this small gain nothing by more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def splits() -> DatasetSplits:
+    return phantoms()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
+    """Two epochs of three steps of the first phase, then as many of the second."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(config(folder), splits=splits, console=quiet())
+    return folder
+
+
+def config(folder: Path, **changes: Any) -> TrainConfig:
+    return tiny(folder, **{**CHANGES, **changes})
+
+
+def built(**changes: Any) -> FanoganLearner:
+    recipe = TINY.recipe.replace(**{**CHANGES, **changes})
+    learner = get_method("fanogan").learner(recipe).prepare(Engine())
+    assert isinstance(learner, FanoganLearner)
+    learner.optimizers()
+    return learner
+
+
+@pytest.fixture(scope="module")
+def published() -> FanoganLearner:
+    return built(options=FanoganSettings(), image_size=64)
+
+
+def parameters(layer: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in layer.parameters())
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+class TestArchitecture:
+    def test_generator(self, published: FanoganLearner) -> None:
+        generator = published.generator.eval()
+        assert parameters(generator.first) == 128 * 8192 + 8192
+        # Shortcut with biases, normalisation, convolution without, normalisation, convolution with biases.
+        assert [parameters(block) for block in generator.blocks] == [
+            262_656 + 1024 + 2_359_296 + 1024 + 2_359_808,  # 512 -> 512
+            131_328 + 1024 + 1_179_648 + 512 + 590_080,  # 512 -> 256
+            32_896 + 512 + 294_912 + 256 + 147_584,  # 256 -> 128
+            8256 + 256 + 73_728 + 128 + 36_928,  # 128 -> 64
+        ]
+        assert parameters(generator.norm) == 2 * 64
+        assert parameters(generator.last) == 64 * 9 + 1
+        # 1056768 + 4983808 + 1902592 + 476160 + 119296 + 128 + 577
+        assert parameters(generator) == 8_539_329
+        values = torch.zeros(2, 512, 4, 4)
+        shapes = [(values := block(values)).shape[1:] for block in generator.blocks]
+        assert shapes == [(512, 8, 8), (256, 16, 16), (128, 32, 32), (64, 64, 64)]
+        images = generator(torch.randn(2, 128, generator=torch.Generator().manual_seed(0)))
+        assert images.shape == (2, 1, 64, 64)
+        assert images.abs().max() <= 1
+
+    def test_critic(self, published: FanoganLearner) -> None:
+        critic = published.critic
+        first, *blocks, flatten = critic.body
+        assert parameters(first) == 1 * 64 * 9 + 64
+        assert [parameters(block) for block in blocks] == [
+            8320 + 128 + 36_864 + 128 + 73_856,  # 64 -> 128
+            33_024 + 256 + 147_456 + 256 + 295_168,  # 128 -> 256
+            131_584 + 512 + 589_824 + 512 + 1_180_160,  # 256 -> 512
+            262_656 + 1024 + 2_359_296 + 1024 + 2_359_808,  # 512 -> 512
+        ]
+        # 640 + 119296 + 476160 + 1902592 + 4983808, and 8192 + 1
+        assert (parameters(critic.body), parameters(critic)) == (7_482_496, 7_490_689)
+        values = first(torch.zeros(2, 1, 64, 64))
+        shapes = [(values := block(values)).shape[1:] for block in blocks]
+        assert shapes == [(128, 32, 32), (256, 16, 16), (512, 8, 8), (512, 4, 4)]
+        assert flatten(values).shape == (2, 8192)
+        assert not [layer for layer in critic.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def test_encoder(self, published: FanoganLearner) -> None:
+        encoder = published.encoder
+        # The critic's body, and 8192 * 128 + 128.
+        assert parameters(encoder) == 7_482_496 + 1_048_704
+        assert not [layer for layer in encoder.modules() if isinstance(layer, nn.GroupNorm)]
+        images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 200 - 100
+        codes = encoder.eval()(images)
+        assert codes.shape == (2, 128)
+        assert codes.abs().max() <= 1
+        linear = built(options=FanoganSettings(width=4, latent=6, code="linear")).encoder.eval()
+        assert linear(images[:, :, :32, :32]).abs().max() > 1
+
+    def test_another_side_has_as_many_blocks_as_halvings(self) -> None:
+        learner = built(image_size=16)
+        shape = learner.generator.blocks(torch.zeros(1, 16, 4, 4)).shape
+        assert (len(learner.generator.blocks), shape) == (2, (1, 4, 16, 16))
+
+    def test_first_weights(self, published: FanoganLearner) -> None:
+        block = published.critic.body[4]
+        plain, rectified = block.shortcut.weight.detach(), block.first.weight.detach()
+        # Uniform of variance 2 / (fan in + fan out), twice that after a ReLU; 262144 and 2359296 draws.
+        assert float(plain.var()) == pytest.approx(2 / 1024, rel=0.01)
+        assert float(rectified.var()) == pytest.approx(4 / 9216, rel=0.01)
+        assert float(rectified.abs().max()) <= (3 * 4 / 9216) ** 0.5
+        assert not block.second.bias.detach().any()
+
+    def test_layer_norm_is_over_all_of_an_image(self) -> None:
+        values = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 1
+        norm = Critic(2, 4).body[1].first_norm
+        image = values[1].double()
+        expected = (image - image.mean()) / (image.var(correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(norm(values)[1].double(), expected, rtol=1e-5, atol=1e-5)  # float32
+
+
+class TestPenalty:
+    @given(weights=st.lists(st.floats(-3, 3, width=32), min_size=8, max_size=8), seed=st.integers(0, 99))
+    def test_of_a_linear_critic_is_closed_form(self, weights: list[float], seed: int) -> None:
+        weight = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
+        images = torch.randn(5, 1, 2, 4, generator=torch.Generator().manual_seed(seed)).double()
+        penalty = gradient_penalty(lambda x: x.flatten(1) @ weight, images)
+        length = float(np.linalg.norm(weights))
+        assert float(penalty.detach()) == pytest.approx((length - 1) ** 2, rel=1e-12, abs=1e-12)
+        (slope,) = torch.autograd.grad(penalty, weight)
+        # The slope of a length has no value at 0, where torch takes 0.
+        expected = [2 * (length - 1) * w / length if length > 1e-30 else 0.0 for w in weights]
+        assert slope.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+    def test_of_the_critic_by_finite_differences(self) -> None:
+        torch.manual_seed(0)
+        critic = Critic(2, 2).double()
+        image = torch.randn(1, 1, 16, 16).double()
+        with torch.no_grad():
+            steps = torch.eye(256).double().view(256, 1, 16, 16) * 1e-6
+            slopes = [(critic(image + step) - critic(image - step)) / 2e-6 for step in steps]
+        expected = (torch.cat(slopes).norm() - 1) ** 2
+        # Central differences in float64 are good to about 1e-8, but for steps across a ReLU's edge.
+        assert float(gradient_penalty(critic, image).detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def reference_gan(learner: FanoganLearner, batches: list[Tensor]) -> list[dict[str, float]]:
+    """As the papers write it: every forward pass by itself, plain Adam, the generator every second step."""
+    generator, critic = copy.deepcopy(learner.generator), copy.deepcopy(learner.critic)
+    rate, seed = learner.recipe.schedule.learning_rate, learner.recipe.seed
+    adams = [torch.optim.Adam(network.parameters(), rate, (0.0, 0.9)) for network in (generator, critic)]
+    found = []
+    for number, images in enumerate(batches):
+        index = torch.arange(len(images)) + number * len(images)
+        drawn = generator(noise.normal(seed, noise.CRITIC_CODE, index, 6)).detach()
+        place = noise.uniform(seed, noise.BETWEEN, index, 1).float().view(-1, 1, 1, 1)
+        between = (place * drawn + (1 - place) * images).requires_grad_()
+        (slopes,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        penalty = ((slopes.square().sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
+        distance = critic(images).mean() - critic(drawn).mean()
+        loss = -distance + 10 * penalty
+        adams[1].zero_grad()
+        loss.backward()
+        adams[1].step()
+        if number % 2:
+            adams[0].zero_grad()
+            (-critic(generator(noise.normal(seed, noise.GENERATOR_CODE, index, 6))).mean()).backward()
+            adams[0].step()
+        told = {"loss": loss, "distance": distance, "penalty": penalty}
+        found.append({name: float(value.detach()) for name, value in told.items()})
+    return found
+
+
+def batch_of(images: Tensor, number: int) -> Batch:
+    return Batch(images, torch.arange(len(images)) + number * len(images))
+
+
+class TestSteps:
+    def test_first_phase(self, splits: DatasetSplits) -> None:
+        learner = built(options=FanoganSettings(**{**vars(SMALL), "flip": False}), steps_per_epoch=4)
+        images = [splits.train.images[start : start + 6] for start in (0, 6, 12, 18)]
+        expected = reference_gan(learner.train(), [to_signed(one) for one in images])
+        before = tensors(learner.encoder)
+        for number, (one, figures) in enumerate(zip(images, expected, strict=True)):
+            told = learner.step(batch_of(one, number), number)
+            assert told.keys() == figures.keys()
+            for name, value in figures.items():
+                # float32 sums in other orders, which Adam's division magnifies from step to step.
+                assert float(told[name]) == pytest.approx(value, rel=5e-3, abs=1e-4), (number, name)
+        assert same(before, tensors(learner.encoder)), "its turn comes later"
+
+    def test_the_generator_has_its_turn_by_the_steps_number(self, splits: DatasetSplits) -> None:
+        learner = built(options=FanoganSettings(width=4, latent=6, critic_steps=3), steps_per_epoch=9).train()
+        changed = []
+        for number in range(7):
+            before = [tensor.detach().clone() for tensor in learner.generator.parameters()]
+            learner.step(batch_of(splits.train.images[:4], number), number)
+            pairs = zip(before, learner.generator.parameters(), strict=True)
+            changed.append(not all(torch.equal(*pair) for pair in pairs))
+        assert changed == [False, False, True, False, False, True, False]
+
+    def test_second_phase(self, splits: DatasetSplits) -> None:
+        learner = built(options=FanoganSettings(**{**vars(SMALL), "kappa": 0.5, "flip": False}))
+        images = splits.train.images[:6]
+        encoder, generator, critic = (
+            copy.deepcopy(network) for network in (learner.encoder, learner.generator, learner.critic)
+        )
+        signed = to_signed(images)
+        copies = generator.eval()(encoder.train()(signed))
+        pixels = (signed - copies).square().mean()
+        features = (critic.body(signed) - critic.body(copies)).square().mean()
+        frozen = tensors(learner.generator), tensors(learner.critic)
+        before = tensors(learner.encoder)
+        told = {name: float(value) for name, value in learner.train().step(batch_of(images, 6), 6).items()}
+        expected = {"loss": pixels + 0.5 * features, "pixels": pixels, "features": features}
+        for name, value in expected.items():
+            assert told[name] == pytest.approx(float(value.detach()), rel=1e-4)  # float32
+        assert told.keys() == expected.keys()
+        assert same(frozen[0], tensors(learner.generator)), "running statistics too"
+        assert same(frozen[1], tensors(learner.critic))
+        assert not same(before, tensors(learner.encoder))
+
+    def test_half_of_the_images_are_mirrored(self) -> None:
+        learner = built()
+        images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(400, -1, -1, -1)
+        seen = learner._flipped(batch_of(images, 0))
+        mirrored = (seen != images).flatten(1).any(1)
+        assert torch.equal(seen[mirrored], images[mirrored].flip(3))
+        assert 160 < int(mirrored.sum()) < 240, "four standard deviations of 400 coins"
+        assert torch.equal(learner._flipped(batch_of(images[:40], 0)), seen[:40]), "by the image's number"
+
+    def test_phases_and_rates(self) -> None:
+        learner = built(epochs=10, options=FanoganSettings(width=4, latent=6, gan_share=0.34))
+        phases = [learner.phase(epoch) for epoch in range(10)]
+        assert [phase.name for phase in phases] == ["gan"] * 3 + ["encoder"] * 7
+        assert [phase.scores for phase in phases] == [False] * 3 + [True] * 7
+        rates = [learner.rate_share(epoch) * learner.recipe.schedule.learning_rate for epoch in (0, 2, 3, 9)]
+        assert rates == pytest.approx([1e-3, 1e-3, 5e-5, 5e-5])
+        for share, first in ((0.0, 1), (0.99, 9)):
+            learner = built(epochs=10, options=FanoganSettings(width=4, latent=6, gan_share=share))
+            assert [learner.phase(epoch).name for epoch in range(10)].count("gan") == first
+
+
+class TestRmsprop:
+    def test_is_tensorflows(self) -> None:
+        """ms <- 0.9 ms + 0.1 g^2 from ms = 1, w <- w - rate g / sqrt(ms)."""
+        layer = nn.Linear(3, 1, bias=False).double()
+        weights = layer.weight.detach().clone()
+        optimizer, mean = rmsprop(layer, 0.01, capturable=False), torch.ones(1, 3).double()
+        for gradient in (
+            torch.tensor([[3.0, -0.5, 0.0]]).double(),
+            torch.tensor([[1.0, 2.0, -4.0]]).double(),
+        ):
+            layer.weight.grad = gradient
+            optimizer.step()
+            mean = 0.9 * mean + 0.1 * gradient.square()
+            weights = weights - 0.01 * gradient / mean.sqrt()
+        # The 1e-10 that both add lies elsewhere.
+        torch.testing.assert_close(layer.weight.detach(), weights, rtol=1e-9, atol=0)
+
+    def test_its_state_is_restored(self) -> None:
+        layers = [nn.Linear(3, 1), nn.Linear(3, 1)]
+        layers[1].load_state_dict(layers[0].state_dict())
+        optimizers = [rmsprop(layer, 0.01, capturable=False) for layer in layers]
+
+        def step(number: int) -> None:
+            optimizers[number].zero_grad()
+            layers[number](torch.ones(2, 3)).square().sum().backward()
+            optimizers[number].step()
+
+        step(0)
+        layers[1].load_state_dict(layers[0].state_dict())
+        optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+        step(0)
+        step(1)
+        assert same(tensors(layers[0]), tensors(layers[1]))
+
+
+class TestScore:
+    def test_equals_a_slow_reference(self, splits: DatasetSplits) -> None:
+        learner = built(options=FanoganSettings(**{**vars(SMALL), "kappa": 0.25}))
+        with torch.no_grad():  # running statistics that are not the first ones
+            learner.train().encoder(to_signed(splits.train.images))
+            learner.generator(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
+        expected = []
+        learner.eval()
+        for image in splits.test.images:
+            with torch.no_grad():
+                signed = to_signed(image[None])
+                drawn = learner.generator(learner.encoder(signed))
+                of_image, of_drawn = learner.critic.body(signed), learner.critic.body(drawn)
+            parts = []
+            for pair in ((signed, drawn), (of_image, of_drawn)):
+                first, second = (values.flatten().tolist() for values in pair)
+                parts.append(sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / len(first))
+            expected.append(parts[0] + 0.25 * parts[1])
+        # float32 convolutions of one image and of sixteen.
+        np.testing.assert_allclose(learner.score(splits.test.images), expected, rtol=1e-4)
+
+    def test_heat_map_is_the_error_of_the_copy(self, splits: DatasetSplits) -> None:
+        learner = built()
+        maps = learner.heat_map(splits.test.images)
+        with torch.no_grad():
+            copies = learner.eval().generator(learner.encoder(to_signed(splits.test.images)))
+        expected = ((copies + 1) / 2 - splits.test.images / 255).abs()
+        assert (maps.shape, maps.dtype) == ((16, 1, 32, 32), torch.float32)
+        torch.testing.assert_close(maps, expected, rtol=0, atol=1e-5)  # float32 of values up to 1
+
+    def test_of_no_images(self) -> None:
+        learner = built()
+        none = torch.zeros(0, 1, 32, 32, dtype=torch.uint8)
+        assert (learner.score(none).shape, learner.score(none).dtype) == ((0,), torch.float64)
+        assert learner.heat_map(none).shape == (0, 1, 32, 32)
+        assert learner.embed(none).shape == (0, 6)
+
+
+class TestRun:
+    def test_both_phases_are_recorded_and_only_the_second_is_validated(self, finished: Path) -> None:
+        (run,) = load_runs([finished])
+        training = run.metrics["training"]
+        assert [epoch["phase"] for epoch in training["epochs"]] == ["gan", "gan", "encoder", "encoder"]
+        common = {"epoch", "phase", "loss", "learning_rate"}
+        own = [set(epoch) - common for epoch in training["epochs"]]
+        assert own == [{"distance", "penalty"}] * 2 + [{"features", "pixels"}] * 2
+        rates = [epoch["learning_rate"] for epoch in training["epochs"]]
+        assert rates == pytest.approx([1e-3, 1e-3, 5e-5, 5e-5])
+        assert [validation["epoch"] for validation in training["validations"]] == [4]
+        assert training["best_epoch"] == 4
+
+    def test_lines_have_the_figures_of_one_phase(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        console = quiet()
+        train(config(tmp_path / "run", log_every=4), splits=splits, console=console)
+        lines = [line for line in printed(console).splitlines() if line.startswith("step ")]
+        assert [line.split(" | ")[:2] for line in lines] == [
+            ["step 4/12", "gan"],
+            ["step 6/12", "gan"],
+            ["step 8/12", "encoder"],
+            ["step 12/12", "encoder"],
+        ]
+        assert ["distance" in line for line in lines] == [True, True, False, False]
+        assert ["pixels" in line for line in lines] == [False, False, True, True]
+
+    @pytest.mark.parametrize("step", [2, 6, 8])
+    def test_killed_and_resumed_is_the_same_in_both_phases(
+        self,
+        step: int,
+        tmp_path: Path,
+        splits: DatasetSplits,
+        finished: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        settings = config(tmp_path / "run", checkpoint_every=1)
+        stop_at(monkeypatch, step, kill)
+        with pytest.raises(Killed):
+            train(settings, splits=splits, console=quiet())
+        monkeypatch.undo()
+        train(settings, splits=splits, console=quiet())
+        assert_same_run(tmp_path / "run", finished, without=PICTURES)
+
+    def test_its_file_scores_as_the_run_did(self, finished: Path, splits: DatasetSplits) -> None:
+        detector = Detector.load(finished / "model.safetensors")
+        with open(finished / "scores.csv", newline="") as file:
+            told = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
+        assert detector.score(splits.test.images).tolist() == told
+
+    def test_it_appears_in_the_report(self, finished: Path, tmp_path: Path) -> None:
+        (cohort,) = write_report(load_runs([finished]), tmp_path / "report.html")
+        (insight,) = cohort.insights
+        assert insight.heatmaps is not None
+        assert insight.heatmaps.shape == (16, 32, 32)
+
+    def test_seeds(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        changes = {"epochs": 2, "steps_per_epoch": 1, "validate_every": 1}
+        summary = train_seeds(config(tmp_path / "s", **changes), [0, 1], splits=splits, console=quiet())
+        assert (summary["method"], summary["seeds"]) == ("fanogan", [0, 1])
+
+    def test_two_ranks_are_one_process_up_to_rounding(self, tmp_path: Path) -> None:
+        recipe = TINY.recipe.replace(**CHANGES, batch_size=8, precision="float32")
+        steps = [0, 1, 2, 6, 7]
+        first, second = on_two_ranks(recipe, steps, str(tmp_path))
+        told, _ = trained(Ranks(), recipe, steps)
+        assert same(first[1], second[1]), "to the bit"
+        for number, ours, theirs in zip(steps, told, first[0], strict=True):
+            for name, value in ours.items():
+                # float32 sums in another order, which Adam's division magnifies from step to step.
+                torch.testing.assert_close(theirs[name], value, rtol=5e-3, atol=1e-4, msg=f"{number} {name}")
+
+
+class TestSettings:
+    def test_presets(self) -> None:
+        paper, cpu, smoke, own = (
+            parse(["--method", "fanogan", "--gpu", "-1", *words]).recipe
+            for words in (
+                [],
+                ["--preset", "cpu"],
+                ["--preset", "smoke"],
+                ["--preset", "cpu", "--fanogan.width", "8"],
+            )
+        )
+        assert paper.options == FanoganSettings()
+        assert (paper.image_size, paper.schedule.batch_size, paper.schedule.learning_rate) == (64, 64, 1e-4)
+        learner = get_method("fanogan").learner(paper.replace(options=SMALL))
+        steps = [learner.phase(epoch) for epoch in range(paper.schedule.epochs)]
+        encoder = [phase.name for phase in steps].count("encoder") * paper.schedule.steps_per_epoch
+        assert encoder == pytest.approx(50_000, rel=0.3)
+        for recipe in (cpu, smoke):
+            assert recipe.options == FanoganSettings(width=16)
+            assert (recipe.image_size, recipe.schedule.batch_size) == (64, 16)
+        assert (cpu.schedule.epochs, cpu.schedule.steps_per_epoch) == (40, 25), "the preset's"
+        assert own.options == FanoganSettings(width=8), "flags come last"
+
+    def test_flags(self) -> None:
+        parsed = parse(["--method", "fanogan", "--fanogan.code", "linear", "--fanogan.gan_share=0.7"])
+        assert parsed.recipe.options == FanoganSettings(code="linear", gan_share=0.7)
+        assert TrainConfig.from_yaml(parsed.to_yaml()) == parsed
+
+    def test_refusals_are_sentences(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        method = get_method("fanogan")
+        with pytest.raises(ValueError, match="fanogan needs an image_size that is a power of two, got 48"):
+            method.learner(config(tmp_path, image_size=48).recipe)
+        with pytest.raises(ValueError, match="epochs of at least 2, one for the GAN and one for the e"):
+            method.learner(config(tmp_path, epochs=1).recipe)
+        with pytest.raises(ValueError, match="fanogan does not go with batch_parts above 1: its gradient"):
+            config(tmp_path, batch_parts=2)
+        with pytest.raises(ValueError, match="fanogan does not go with cuda_graph true: its steps differ"):
+            train(config(tmp_path / "run", cuda_graph=True), splits=phantoms(), console=quiet())
+        with pytest.raises(ValueError, match="code must be one of tanh, linear, got 'relu'"):
+            FanoganSettings(code="relu")  # type: ignore[arg-type]
+        with pytest.raises(SystemExit):
+            parse(["--method", "fanogan", "--fanogan.gan_share", "1"])
+        assert "fanogan.gan_share" in capsys.readouterr().err
