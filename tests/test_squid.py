@@ -324,6 +324,10 @@ class TestMemory:
         assert list(queue.parameters()) == []
         assert set(queue.state_dict()) == {"slots", "pointer"}
 
+    def test_what_the_queue_answers_lies_row_by_row(self) -> None:
+        """Else a linear layer behind it copies its weights for each image: half of a step's time."""
+        assert MemoryQueue(4, 6, 3, 2)(torch.randn(5, 4, 3)).is_contiguous()
+
     def test_matrix_recalls_quarters(self) -> None:
         torch.manual_seed(5)
         matrix = MemoryMatrix(7, 3 * 4, 2)

@@ -67,7 +67,9 @@ class MemoryQueue(nn.Module):
 
     def forward(self, queries: Tensor) -> Tensor:
         """float32 (B, memories, width) of queries (B, memories, width); nothing is learnt by the slots."""
-        return recall(queries.transpose(0, 1), self.slots.detach(), self.kept).transpose(0, 1)
+        found = recall(queries.transpose(0, 1), self.slots.detach(), self.kept)
+        # As rows lie in memory: a linear layer copies its weights for each of a transposed batch.
+        return found.transpose(0, 1).contiguous()
 
     @torch.no_grad()
     def push(self, features: Tensor) -> None:
