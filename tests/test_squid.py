@@ -694,6 +694,7 @@ class TestRuns:
         page = tmp_path / "report.html"
         (cohort,) = write_report(load_runs([finished]), page)
         assert "squid, demo" in page.read_text()
+        assert "Grad-CAM of the critic" in page.read_text()
         (own,) = cohort.insights
         assert own.heatmaps is not None
         assert own.heatmaps.shape == (16, 1, 1), "an image of 32 x 32 is one cell of the critic's last map"

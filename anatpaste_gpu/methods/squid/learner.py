@@ -51,6 +51,8 @@ class SquidLearner(Learner):
         ValueError: the images' side, or the batch, does not fit the networks.
     """
 
+    heat_title = "Grad-CAM of the critic"
+    heat_limit = 1.0
     mean: Tensor
     deviation: Tensor
 
