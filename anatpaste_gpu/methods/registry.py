@@ -14,7 +14,7 @@ from anatpaste_gpu.settings import AnatPasteConfig
 
 _METHODS: dict[str, Method] = {}
 # Settings that came after recipes had hashes, with the values that stand for how it was before.
-_BEFORE = {"validation": "labelled"}
+_BEFORE = {"validation": "labelled", "normalisation": None}
 
 
 def register(*methods: Method) -> None:
