@@ -527,7 +527,7 @@ class TestPretrained:
     def test_it_takes_the_tensors_in_their_order(self, package: Path) -> None:
         theirs = self.tensors()
         torch.save(theirs, package)
-        found = weights.read_weights("pretrained", "timm/tf_efficientnet_lite0")
+        found = weights.read_weights("pretrained", "timm/tf_efficientnet_lite0").tensors
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         network.load_state_dict(found)
         assert all(torch.equal(a, b) for a, b in zip(found.values(), theirs.values(), strict=True))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,11 +33,43 @@ class Normalisation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def values(self) -> dict[str, Any]:
+        """As a model file keeps it; `normalisation_of` reads it."""
+        return {"input_mean": self.mean, "input_std": self.std}
+
+
+def normalisation_of(values: Mapping[str, Any], default: Normalisation) -> Normalisation:
+    """What a model file says of its network's input; `default` where it says nothing.
+
+    Raises:
+        ValueError: it says what cannot be.
+    """
+    if "input_mean" not in values:
+        return default
+    mean, std = (tuple(values[name]) for name in ("input_mean", "input_std"))
+    numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (*mean, *std))
+    if not numbers or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"input_mean and input_std must be three numbers each, got {mean} and {std}")
+    return Normalisation(mean, std)
+
 
 #: The same for all channels: -1 to 1.
 GREY = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 #: Of most of the weights that were trained on ImageNet.
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+#: Of OpenAI's CLIP and of most that came after it, BiomedCLIP among them.
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+#: -1024 to 1024, as `torchxrayvision.datasets.normalize` makes them.
+TORCHXRAYVISION = Normalisation((0.5, 0.5, 0.5), (1 / 2048, 1 / 2048, 1 / 2048))
+#: By the names that settings have for them; the last two are of radiographs, as their publications state.
+NORMALISATIONS = {
+    "grey": GREY,
+    "imagenet": IMAGENET,
+    "clip": CLIP,
+    "torchxrayvision": TORCHXRAYVISION,
+    "rad-dino": Normalisation((0.5307, 0.5307, 0.5307), (0.2583, 0.2583, 0.2583)),
+    "chexzero": Normalisation((101.48761 / 255,) * 3, (83.43944 / 255,) * 3),
+}
 
 
 @dataclasses.dataclass(frozen=True)

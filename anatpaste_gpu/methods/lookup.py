@@ -13,7 +13,7 @@ from anatpaste_gpu.settings import AnatPasteConfig
 
 _METHODS: dict[str, Method] = {}
 # Settings that came after recipes had hashes, with the values that stand for how it was before.
-_BEFORE = {"patient_pattern": None, "validation": "labelled"}
+_BEFORE = {"normalisation": None, "patient_pattern": None, "validation": "labelled"}
 
 
 def register(*methods: Method) -> None:

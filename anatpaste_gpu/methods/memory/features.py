@@ -58,12 +58,14 @@ class PatchFeatures(nn.Module):
         self.requires_grad_(False)
 
     def load_weights(self, source: str) -> None:
-        """Puts in the backbone's weights; see `read_weights` for the source.
+        """Puts in the backbone's weights, with their normalisation; see `read_weights` for the source.
 
         Raises:
             ValueError: the file is missing, is not readable, or does not fit the network.
         """
-        load_backbone(self.backbone, read_weights(source, self._name), self._left_out, source)
+        weights = read_weights(source, self._name)
+        load_backbone(self.backbone, weights, self._left_out)
+        self.normalisation = weights.normalisation or self.normalisation
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of grey images.

@@ -10,7 +10,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
-from anatpaste_gpu.methods.backbones import published_normalisation
+from anatpaste_gpu.methods.backbones import NORMALISATIONS, normalisation_of, published_normalisation
 from anatpaste_gpu.methods.memory.bank import PatchMemory
 from anatpaste_gpu.methods.memory.contrast import adjust
 from anatpaste_gpu.methods.memory.features import PatchFeatures, at_side
@@ -51,6 +51,8 @@ class MemoryLearner(Learner):
         self.network = PatchFeatures(name, recipe.image_size, self.settings, published_normalisation(name))
         if recipe.network.weights is not None:
             self.network.load_weights(recipe.network.weights)
+        if recipe.network.normalisation is not None:
+            self.network.normalisation = NORMALISATIONS[recipe.network.normalisation]
         self.memories: list[PatchMemory] = []
         self.prior = torch.ones(1, 1)
         self._segmenter = segmenter
@@ -111,12 +113,16 @@ class MemoryLearner(Learner):
             for name in (*_PARTS, _USUAL):
                 tensors[f"{_PATCHES}.{number}.{name}"] = getattr(memory, name)
             values.append({"side": memory.side})
-        return State({**tensors, _PRIOR: self.prior}, {"scales": values})
+        stated = {}
+        if self.network.normalisation != published_normalisation(self.recipe.network.backbone):
+            stated = self.network.normalisation.values()
+        return State({**tensors, _PRIOR: self.prior}, {"scales": values, **stated})
 
     def load(self, state: State) -> None:
         """Puts back what `state` gave."""
         own = self.state_dict()
         self.load_state_dict({name: value for name, value in state.tensors.items() if name in own})
+        self.network.normalisation = normalisation_of(state.values, self.network.normalisation)
         device = self.engine.device
         self.prior = state.tensors[_PRIOR].to(device)
         chosen = self.settings

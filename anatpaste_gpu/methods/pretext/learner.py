@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.distributed.parts import mean_cross_entropy
-from anatpaste_gpu.methods.backbones import GREY, Normalisation, published_normalisation
+from anatpaste_gpu.methods.backbones import (
+    GREY,
+    NORMALISATIONS,
+    normalisation_of,
+    published_normalisation,
+)
 from anatpaste_gpu.methods.pretext.embedding import elements_within, embed, embedding_batch
 from anatpaste_gpu.methods.pretext.heat_map import grad_cam
 from anatpaste_gpu.methods.pretext.network import HEAD_WIDTHS, AnatPasteNet
@@ -54,6 +55,8 @@ class PretextLearner(Learner):
         )
         if network.weights is not None:
             self.network.load_weights(network.weights)
+        if network.normalisation is not None:
+            self.network.normalisation = NORMALISATIONS[network.normalisation]
         self.scorer = recipe.scoring.build()
         self._packed = False
 
@@ -138,14 +141,13 @@ class PretextLearner(Learner):
         """Network, scorer, and how the network's input is normalised."""
         tensors = dict(self.state_dict())
         tensors.update({_SCORER + name: tensor for name, tensor in self.scorer.state().items()})
-        normalisation = self.network.normalisation
-        return State(tensors, {"input_mean": normalisation.mean, "input_std": normalisation.std})
+        return State(tensors, self.network.normalisation.values())
 
     def load(self, state: State) -> None:
         """Puts back what `state` gave, and what earlier releases' files hold."""
         own = {name: value for name, value in state.tensors.items() if not name.startswith(_SCORER)}
         self.load_state_dict(own)
-        self.network.normalisation = _normalisation(state.values, self.network.normalisation)
+        self.network.normalisation = normalisation_of(state.values, self.network.normalisation)
         self.scorer.load_state(
             {
                 name.removeprefix(_SCORER): value.to(self.engine.device)
@@ -158,13 +160,3 @@ class PretextLearner(Learner):
 def build(name: str, recipe: Recipe, segmenter: Segmenter | None) -> PretextLearner:
     """The learner of one of `TASKS`."""
     return PretextLearner(TASKS[name].configured(recipe.pasting.augmentation, segmenter), recipe)
-
-
-def _normalisation(values: Mapping[str, Any], default: Normalisation) -> Normalisation:
-    if "input_mean" not in values:
-        return default
-    mean, std = (tuple(values[name]) for name in ("input_mean", "input_std"))
-    numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (*mean, *std))
-    if not numbers or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"input_mean and input_std must be three numbers each, got {mean} and {std}")
-    return Normalisation(mean, std)

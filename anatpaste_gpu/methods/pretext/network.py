@@ -74,9 +74,10 @@ class AnatPasteNet(nn.Module):
         return logits
 
     def load_weights(self, path: str | Path) -> None:
-        """Loads weights from a file: torchvision's or timm's state dict of the backbone, or the network's.
+        """Loads weights from a file: the network's, or the backbone's in any layout of `read_weights`.
 
         The classifier that was taken off may be in the file and is left out. Only tensors are unpickled.
+        `normalisation` becomes that of the weights where their layout says it.
 
         Args:
             path: `.safetensors`, anything `torch.load(weights_only=True)` reads, or "pretrained" (the extra).
@@ -84,9 +85,10 @@ class AnatPasteNet(nn.Module):
         Raises:
             ValueError: the file is missing, is not readable, or does not fit the network.
         """
-        state = read_weights(path, self._name)
-        whole = any(name.startswith("backbone.") for name in state)
-        load_backbone(self if whole else self.backbone, state, self._left_out, str(path))
+        weights = read_weights(path, self._name)
+        whole = any(name.startswith("backbone.") for name in weights.tensors)
+        load_backbone(self if whole else self.backbone, weights, self._left_out)
+        self.normalisation = weights.normalisation or self.normalisation
 
 
 def to_input(images: Tensor, *, normalisation: Normalisation = GREY) -> Tensor:
