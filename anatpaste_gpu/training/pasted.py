@@ -94,7 +94,7 @@ def with_twins(
         own = None if masks is None else masks[index]
         if own is None and segmenter is not None and config.use_segmentation:
             own = apply_segmenter(segmenter, images.to(device)).cpu()
-        twins.append(batch_augment(images, seed=seed, index=index, lung_masks=own, config=config))
+        twins.append(batch_augment(images, seed=seed, index=index, masks=own, config=config))
     labels = torch.full_like(normals.labels, ABNORMAL)
     return ImageSet(
         torch.cat([normals.images, *twins]),
