@@ -127,7 +127,7 @@ class TestTwins:
         given = with_twins(normals, self.RECIPE, masks=left).images
         called = with_twins(normals, self.RECIPE, segmenter=lambda images: left[: len(images)]).images
         assert torch.equal(given, called)
-        assert torch.equal(given[8:], batch_augment(normals.images, seed=seed, lung_masks=left))
+        assert torch.equal(given[8:], batch_augment(normals.images, seed=seed, masks=left))
         lungs = with_twins(normals, self.RECIPE, segmenter=segment_lungs).images
         assert torch.equal(lungs, self.twins(splits).images)
 
