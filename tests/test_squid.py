@@ -41,7 +41,7 @@ from .training_runs import CPU, assert_same_run, begun, phantoms, quiet, stop_at
 #: Small enough for a test: 32 x 32, so that a patch's innermost map is one pixel.
 SETTINGS = {
     "method": "squid",
-    "options": SquidSettings(width=4, slots=6),
+    "options": SquidSettings(width=4, slots=6, statistics="running"),
     "learning_rate": 1e-3,
     "precision": "float32",
 }
@@ -52,7 +52,7 @@ def config(folder: Path, **changes: Any) -> TrainConfig:
 
 
 def small(image_size: int = 32, **options: Any) -> SquidLearner:
-    chosen = {"width": 2, "slots": 6, **options}
+    chosen = {"width": 2, "slots": 6, "statistics": "running", **options}
     recipe = Recipe.of(
         method="squid",
         image_size=image_size,
@@ -723,9 +723,9 @@ class TestSettings:
             SquidLearner(recipe)
 
     def test_flags_and_yaml(self) -> None:
-        words = ["--method", "squid", "--squid.slots_kept", "4", "--squid.statistics=image", "--epochs=3"]
+        words = ["--method", "squid", "--squid.slots_kept", "4", "--squid.statistics=running", "--epochs=3"]
         parsed = parse([*words, "--gpu=-1"])
-        assert parsed.recipe.options == SquidSettings(slots_kept=4, statistics="image")
+        assert parsed.recipe.options == SquidSettings(slots_kept=4, statistics="running")
         assert parsed.recipe.schedule.epochs == 3
         assert TrainConfig.from_yaml(parsed.to_yaml()) == parsed
 

@@ -32,11 +32,12 @@ class SquidLearner(Learner):
     """SQUID: an image is as abnormal as its in-painted copy looks unlike an image to the critic.
 
     Networks, losses, rates and draws are those of the authors' code, which says more than the paper. Of its
-    peculiarities: the critic is never put into evaluation mode there, here it is unless
-    `SquidSettings.statistics` says otherwise; of five slots four are kept there, here five, as the paper has
-    it, unless `SquidSettings.slots_kept` says otherwise; the queue's pointer is not saved there, here it is
-    part of the state; the best epoch is chosen on a validation set with labels, here as for every method. One
-    pass of the generator serves both sides of a step, where the code draws other pixels to keep for each.
+    peculiarities: the critic is never put into evaluation mode, and so normalises each image by itself, here
+    too, as no image changes another's score, unless `SquidSettings.statistics` says otherwise; of five slots
+    four are kept there, here five, as the paper has it, unless `SquidSettings.slots_kept` says otherwise; the
+    queue's pointer is not saved there, here it is part of the state; the best epoch is chosen on a validation
+    set with labels, here as for every method. One pass of the generator serves both sides of a step, where
+    the code draws other pixels to keep for each.
 
     Args:
         recipe: what decides the result.

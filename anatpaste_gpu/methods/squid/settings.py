@@ -13,7 +13,7 @@ HEADS = 8
 
 @dataclasses.dataclass(frozen=True)
 class SquidSettings(Section):
-    """Networks, memories, losses and score. Defaults are those of the authors' code but for two faults."""
+    """Networks, memories, losses and score. Defaults are those of the authors' code but for one fault."""
 
     width: Count = 32
     """Channels of the first block; each of four halvings doubles them. An even number."""
@@ -25,10 +25,11 @@ class SquidSettings(Section):
     """How many slots, those that are most alike, answer a query. The paper says 5; the authors' code takes
     those above the fifth, which are 4."""
 
-    statistics: Literal["running", "image"] = "running"
-    """What the critic's batch normalisation uses when images are scored: "running" means and variances of the
-    training; or those of each "image" by itself, as the authors' code does, which never puts its critic into
-    evaluation mode and shows it one image at a time."""
+    statistics: Literal["image", "running"] = "image"
+    """What the critic's batch normalisation uses when images are scored: means and variances of each
+    "image" by itself, as the authors' code does, which never puts its critic into evaluation mode and shows
+    it one image at a time; or "running" ones of the training, part of which are of images that were not
+    redrawn."""
 
     generator_every: Count = 2
     """Steps between updates of generator and queue; the critic learns in every step."""
