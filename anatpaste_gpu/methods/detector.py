@@ -32,8 +32,6 @@ FORMAT = "anatpaste-detector-3"
 #: Files of these formats are read.
 READABLE_FORMATS = (*released.FORMATS, FORMAT)
 _METADATA = "detector"
-# Files of the user's machine, which a trained detector needs no more.
-_PATHS = {"weights": None, "masks": None, "segmenter": None}
 
 
 @dataclasses.dataclass
@@ -119,7 +117,7 @@ class Detector:
         content = {
             "format": FORMAT,
             "notice": NOT_FOR_CLINICAL_USE,
-            "recipe": recipe_identity(self.learner.recipe.replace(**_PATHS)),
+            "recipe": recipe_identity(self.learner.recipe.without_files()),
             "values": state.values,
             **dataclasses.asdict(self.calibration),
             "heat_level": self.heat_level,

@@ -172,6 +172,10 @@ class Recipe(Section):
         """Whether abnormal images take part in choosing checkpoint and threshold."""
         return self.validation == "labelled"
 
+    def without_files(self) -> Recipe:
+        """The same without what names files of the user's machine, which a trained detector needs no more."""
+        return self.replace(weights=None, masks=None, segmenter=None)
+
     @property
     def drawn_from(self) -> int:
         """The seed that the split is drawn from."""

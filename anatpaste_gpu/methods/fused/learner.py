@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
@@ -15,6 +14,7 @@ from anatpaste_gpu.methods.fused.settings import part_recipes, settings_of
 from anatpaste_gpu.methods.fused.sizes import images_at, masks_at
 from anatpaste_gpu.methods.fused.standard import fuse, robust_scale
 from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_to_dict
+from anatpaste_gpu.methods.memory.features import at_side
 from anatpaste_gpu.methods.protocol import (
     BATCH_PARTS,
     CUDA_GRAPH,
@@ -162,7 +162,7 @@ class FusedLearner(Learner):
         total = sum(self.shares[number] for number in maps)
         return sum(
             (
-                _map_at(one, side) * (self.shares[number] / total / float(self.brightest[number]))
+                at_side(one, side) * (self.shares[number] / total / float(self.brightest[number]))
                 for number, one in maps.items()
             ),
             torch.zeros(len(images), 1, side, side, device=self.engine.device),
@@ -195,7 +195,7 @@ class FusedLearner(Learner):
         for number, part in enumerate(self._learners):
             own = part.state()
             tensors.update({f"{number}.{name}": tensor for name, tensor in own.tensors.items()})
-            values.append({"recipe": recipe_to_dict(_without_files(part.recipe)), "values": own.values})
+            values.append({"recipe": recipe_to_dict(part.recipe.without_files()), "values": own.values})
         return State(tensors, {"parts": values})
 
     def load(self, state: State) -> None:
@@ -309,11 +309,3 @@ def _part_state(state: State, number: int) -> State:
     }
     values: dict[str, Any] = state.values["parts"][number]["values"]
     return State(tensors, values)
-
-
-def _without_files(recipe: Recipe) -> Recipe:
-    return recipe.replace(weights=None, masks=None, segmenter=None)
-
-
-def _map_at(one: Tensor, side: int) -> Tensor:
-    return functional.interpolate(one, size=(side, side), mode="bilinear", align_corners=False)
