@@ -25,6 +25,11 @@ def standard_console() -> Console:
     return Console(file=lasting(sys.stdout))
 
 
+def print_line(console: Console, text: str) -> None:
+    """A line as it is, however long."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
 # What a record of an epoch holds beside the means of its figures.
 _NOT_LEARNT = ("epoch", "phase", "learning_rate")
 
@@ -141,7 +146,7 @@ class Display:
 
     def line(self, text: str) -> None:
         """Prints a line above the bar, unwrapped."""
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        print_line(self._console, text)
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
         if self._writer is None:

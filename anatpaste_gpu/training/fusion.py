@@ -18,6 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import Run, RunFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import compare
+from anatpaste_gpu.training.display import print_line, standard_console
 from anatpaste_gpu.training.run import OneRun, Pictures, load_images, prepare_device
 from anatpaste_gpu.training.validation import Validator
 
@@ -65,7 +66,7 @@ def fuse_runs(
     """
     runs = load_runs(folders)
     _check_runs(runs)
-    console = console or Console()
+    console = console or standard_console()
     config = _config(runs, shares, compression).replace(
         output=os.fspath(output), overwrite=overwrite, gpu=gpu, threads=threads
     )
@@ -73,27 +74,29 @@ def fuse_runs(
     folder = RunFolder(config.run_dir)
     folder.check(config)
     device, sentence = prepare_device(config)
-    _line(console, sentence)
+    print_line(console, sentence)
     parts = [Detector.load(run.files.trained_model(), device).learner for run in runs]
     learner = FusedLearner(config.recipe, parts, fitted=True).prepare(Engine(device))
     splits = splits or load_images(config, runs[0].manifest())
-    _line(console, splits.summary())
+    print_line(console, splits.summary())
     folder.begin(config, splits.manifest)
     progress = Progress()
     validate = Validator(config, learner, splits.train.images, splits.validation, folder)
     area = validate(progress, 0)
     folder.keep_model()
-    _line(console, f"validation AUC {area:.4f} | {NOT_FOR_CLINICAL_USE}")
+    print_line(console, f"validation AUC {area:.4f} | {NOT_FOR_CLINICAL_USE}")
     metrics = OneRun(config, device, pictures=pictures).finish(splits, progress)
     metrics["parts"] = _parts(runs, learner, load_runs([folder.path])[0])
     write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
     for part in metrics["parts"]:
-        _line(
+        print_line(
             console,
             "{run}: test AUC {test_auc:.4f} | DeLong against the fused p = {delong_p:.3g}".format(**part),
         )
     low, high = metrics["test"]["auc_interval"]
-    _line(console, f"fused: test AUC {metrics['test']['auc']:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    print_line(
+        console, f"fused: test AUC {metrics['test']['auc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+    )
     return metrics
 
 
@@ -160,7 +163,3 @@ def _parts(runs: Sequence[Run], learner: FusedLearner, fused: Run) -> list[dict[
         }
         for number, run in enumerate(runs)
     ]
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

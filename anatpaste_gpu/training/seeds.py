@@ -18,7 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import RunFolder, SeedsFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.ensemble import summarise
 from anatpaste_gpu.runs.records import save_scores, versions
-from anatpaste_gpu.training.display import standard_console
+from anatpaste_gpu.training.display import print_line, standard_console
 from anatpaste_gpu.training.run import Pictures, draw_split, load_images, prepare_device, train
 
 
@@ -66,7 +66,7 @@ def train_seeds(
             with ranks.silence():
                 splits = load_images(configs[0], manifest)
         for place in waiting[ranks.rank :: ranks.world] if parallel else waiting:
-            _line(console, f"Seed {configs[place].recipe.seed}, {place + 1} of {len(configs)}:")
+            print_line(console, f"Seed {configs[place].recipe.seed}, {place + 1} of {len(configs)}:")
             sharing = Ranks() if parallel else ranks
             train(configs[place], splits=splits, console=console, ranks=sharing, pictures=pictures)
         ranks.wait()
@@ -145,8 +145,8 @@ def _summarise(configs: Sequence[TrainConfig], console: Console, pictures: Pictu
     text = json.dumps(summary, indent=2) + "\n"
     write_atomically(folder.summary, text)
     console.print(_table(summary))
-    _line(console, f"Written to {folder.summary} and {ensemble.scores}.")
-    _line(console, NOT_FOR_CLINICAL_USE)
+    print_line(console, f"Written to {folder.summary} and {ensemble.scores}.")
+    print_line(console, NOT_FOR_CLINICAL_USE)
     content: dict[str, Any] = json.loads(text)
     return content
 
@@ -177,7 +177,3 @@ def _figure(value: float | None) -> str:
 
 def _interval(ends: Sequence[float] | None) -> str:
     return "none" if ends is None else "{:.4f} to {:.4f}".format(*ends)
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
