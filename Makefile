@@ -24,7 +24,7 @@ $(SETUP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[all,test,dev,dicom]'
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[all,pretrained,test,dev,dicom]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)
@@ -61,7 +61,7 @@ HAS_GPU := $(shell nvidia-smi -L 2>/dev/null)
 
 .PHONY: demo
 demo: $(if $(HAS_GPU),$(BUILD),$(CPU_BUILD))  ## train and score on radiograph phantoms made by code (minutes, CPU or GPU)
-	$(BIN)/python train.py --dataset demo --preset demo --gpu 0 --output runs/demo --overwrite true
+	$(BIN)/python train.py --dataset demo --preset demo --method fused --gpu 0 --output runs/demo --overwrite true
 
 # --- check ----------------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,13 @@ def test_a_preset_of_a_method_is_what_the_command_line_makes_of_it(name: str, me
     assert preset_config(name, method) == parse(["--preset", name, "--method", method])
 
 
+def test_best_is_a_memory_with_its_own_defaults_unless_another_method_is_named() -> None:
+    assert parse(["--preset", "best"]) == parse(["--method", "memory"]) == preset_config("best")
+    assert parse(["--preset", "best"]).recipe.network.weights == "pretrained"
+    assert parse(["--preset", "best", "--image-size", "256"]).recipe.image_size == 256
+    assert parse(["--preset", "best", "--method", "anatpaste"]) == parse([])
+
+
 def test_cpu_preset_is_a_thousand_steps_with_a_few_validations() -> None:
     config = parse(["--preset", "cpu"])
     schedule = config.recipe.schedule

@@ -18,7 +18,7 @@ from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import get_method, method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import RunFolder, TrainConfig
-from anatpaste_gpu.runs.config import PLACE_NAMES, presets
+from anatpaste_gpu.runs.config import PLACE_NAMES, preset_method, presets
 from anatpaste_gpu.setting_types import RESTRICTED, sections, setting_names
 from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.standard_streams import lasting_streams
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "paper"
 _PROGRAM = "train.py"
 _EPILOG = (
-    "Presets: smoke (about a minute on two CPU cores), demo (minutes, phantoms), cpu (ten minutes) and paper "
-    "(256 epochs of 256 steps, for a GPU). The run folder holds config.yaml, split_manifest.json, "
-    "model.safetensors, metrics.json, timing.json, scores.csv, pictures and TensorBoard's log; metrics.json "
+    "Presets: best (what detects best, nothing trained, minutes on two CPU cores), smoke (about a minute), demo "
+    "(minutes, phantoms), cpu (ten minutes) and paper (256 epochs of 256 steps, for a GPU). The run folder holds "
+    "config.yaml, split_manifest.json, model.safetensors, metrics.json, timing.json, scores.csv, pictures and TensorBoard's log; metrics.json "
     "comes last. Exit status: 0 finished, 1 it cannot be done (a sentence on standard error says why), 2 "
     "wrong command line, 128+n stopped by signal n (130 is Ctrl-C): the same command goes on."
 )
@@ -221,7 +221,7 @@ class _Parser(ArgumentParser):
 def _defaults_of_method(words: Sequence[str]) -> list[str]:
     """Flags that a method takes in place of the preset's; those that are given override them."""
     scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    scout.add_argument("--method")
+    scout.add_argument("--method", default=preset_method(_preset_of(words)))
     name = scout.parse_known_args(words)[0].method
     if name not in method_names():  # the real parser refuses it
         return []

@@ -189,14 +189,15 @@ PLACE_NAMES = frozenset(setting_names(Place))
 PATH_NAMES = frozenset({"weights", "masks"})
 
 
-def preset_config(preset: str, method: str = Recipe.method) -> TrainConfig:
+def preset_config(preset: str, method: str | None = None) -> TrainConfig:
     """What a preset and a method ask for, where the command line says nothing else.
 
     Args:
         preset: one of `presets`.
-        method: a method that needs no weights.
+        method: a method that finds its weights by itself, where it needs any; None is the preset's.
     """
-    content = yaml.safe_load(presets()[preset].read_text(encoding="utf-8"))
+    content = _preset_content(preset)
+    method = preset_method(preset) if method is None else method
     known = get_method(method)
     # A preset may hold settings of other methods too.
     chosen = {name: value for name, value in content.items() if not isinstance(value, dict)}
@@ -207,6 +208,17 @@ def preset_config(preset: str, method: str = Recipe.method) -> TrainConfig:
     if known.options is not None:
         chosen[known.family] = own
     return TrainConfig.from_dict({**chosen, "method": method})
+
+
+def preset_method(preset: str) -> str:
+    """The method that a preset stands for where none is named."""
+    name: str = _preset_content(preset).get("method", Recipe.method)
+    return name
+
+
+def _preset_content(preset: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(presets()[preset].read_text(encoding="utf-8"))
+    return content
 
 
 def presets() -> dict[str, Path]:
