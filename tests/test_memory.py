@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -22,9 +24,10 @@ from anatpaste_gpu.cli.train import parse
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.distributed import Engine
 from anatpaste_gpu.methods import Detector, get_method, weights
+from anatpaste_gpu.methods.lookup import recipe_from_dict, recipe_identity
 from anatpaste_gpu.methods.memory import MemoryLearner, MemorySettings
 from anatpaste_gpu.methods.memory.bank import PatchMemory
-from anatpaste_gpu.methods.memory.contrast import adjust
+from anatpaste_gpu.methods.memory.contrast import adjust, smoothed
 from anatpaste_gpu.methods.memory.coreset import k_centre_greedy, project
 from anatpaste_gpu.methods.memory.reduce import image_scores
 from anatpaste_gpu.report.render import write_report
@@ -225,6 +228,44 @@ class TestScore:
         weighted = MemorySettings(score="max", prior="weighted")
         assert image_scores(self.DISTANCES, prior, weighted).tolist() == [2]
         assert image_scores(self.DISTANCES, torch.zeros(4, 5), inside).tolist() == [0], "no lungs anywhere"
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5])
+def test_smoothing_is_scipys_gaussian(sigma: float) -> None:
+    images = torch.randint(
+        0, 256, (3, 1, 40, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    reach = math.ceil(4 * sigma)
+    expected = ndimage.gaussian_filter(
+        images.double().numpy(), (0, 0, sigma, sigma), mode="mirror", radius=(0, 0, reach, reach)
+    )
+    found = smoothed(images, sigma)
+    assert found.dtype == torch.uint8
+    # Rounded to whole grey values; a float32 sum may fall on the other side of a half.
+    assert np.abs(found.numpy() - expected).max() < 0.501
+    assert smoothed(images, 0) is images
+
+
+def test_smoothing_changes_the_recipe_and_the_scores(splits: DatasetSplits) -> None:
+    plain, soft = (learner(splits, smoothing=sigma) for sigma in (0.0, 1.0))
+    assert "smoothing" not in recipe_identity(plain.recipe)["memory"], "recipes of before keep their hash"
+    assert recipe_identity(soft.recipe)["memory"]["smoothing"] == 1
+    assert recipe_from_dict(recipe_identity(soft.recipe)) == soft.recipe
+    images = splits.validation.images
+    blurred = smoothed(images, 1.0)
+    assert torch.equal(soft.score(images), learner(splits, smoothing=1.0).score(images))
+    # An image that is blurred already is nearer to what such a memory remembers.
+    moved = [
+        (one.score(blurred) - one.score(images)).abs().mean() / one.score(images).std()
+        for one in (plain, soft)
+    ]
+    assert moved[1] < moved[0]
+
+
+def test_smoothing_beyond_the_image_is_refused(splits: DatasetSplits) -> None:
+    message = r"memory.smoothing must be less than a quarter of image_size 32, got 8\."
+    with pytest.raises(ValueError, match=message):
+        learner(splits, smoothing=8.0)
 
 
 def test_contrast() -> None:

@@ -12,8 +12,14 @@ from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.settings import AnatPasteConfig
 
 _METHODS: dict[str, Method] = {}
-# Settings that came after recipes had hashes, with the values that stand for how it was before.
-_BEFORE = {"normalisation": None, "patient_pattern": None, "validation": "labelled"}
+# Settings that came after recipes had hashes, with the values that stand for how it was before; those of a
+# family under its name.
+_BEFORE = {
+    "normalisation": None,
+    "patient_pattern": None,
+    "validation": "labelled",
+    "memory": {"smoothing": 0.0},
+}
 
 
 def register(*methods: Method) -> None:
@@ -54,7 +60,14 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     `recipe_to_dict` without settings that came later and are as it was before them.
     """
     content = recipe_to_dict(recipe)
-    return {name: value for name, value in content.items() if name not in _BEFORE or value != _BEFORE[name]}
+    for family in _BEFORE.keys() & content.keys():
+        if isinstance(content[family], dict):
+            content[family] = _without(content[family], _BEFORE[family])
+    return _without(content, _BEFORE)
+
+
+def _without(settings: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in before or value != before[name]}
 
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:

@@ -1,14 +1,48 @@
-"""One contrast for all images, before the backbone sees them."""
+"""One sharpness and one contrast for all images, before the backbone sees them."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
 
 from anatpaste_gpu.ops.clahe import clahe
 
 # Mean and deviation of grey values in [0, 1] as ImageNet's pictures have them.
 _MEAN, _DEVIATION = 0.45, 0.225
+# How far the blur's window reaches, in standard deviations.
+_SIGMAS = 4
+
+
+def check_smoothing(sigma: float, image_size: int) -> None:
+    """Refuses a blur that reaches beyond the images.
+
+    Raises:
+        ValueError: it does.
+    """
+    if math.ceil(_SIGMAS * sigma) >= image_size:
+        raise ValueError(
+            f"memory.smoothing must be less than a quarter of image_size {image_size}, got {sigma:g}."
+        )
+
+
+def smoothed(images: Tensor, sigma: float) -> Tensor:
+    """Images blurred by a Gaussian, reflected at the border.
+
+    Args:
+        images: uint8 (B, 1, H, W).
+        sigma: standard deviation in pixels; 0 returns the images.
+
+    Returns:
+        uint8 (B, 1, H, W), rounded. Does not synchronise.
+    """
+    if sigma == 0:
+        return images
+    side = 2 * math.ceil(_SIGMAS * sigma) + 1
+    blurred: Tensor = transforms.gaussian_blur(images, [side, side], [sigma, sigma])
+    return blurred
 
 
 def adjust(images: Tensor, contrast: str) -> Tensor:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods.backbones import NORMALISATIONS, normalisation_of, published_normalisation
 from anatpaste_gpu.methods.memory.bank import PatchMemory
-from anatpaste_gpu.methods.memory.contrast import adjust
+from anatpaste_gpu.methods.memory.contrast import adjust, check_smoothing, smoothed
 from anatpaste_gpu.methods.memory.features import PatchFeatures, at_side
 from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of
 from anatpaste_gpu.methods.memory.settings import MemorySettings
@@ -47,6 +47,7 @@ class MemoryLearner(Learner):
     def __init__(self, recipe: Recipe, segmenter: Segmenter | None = None) -> None:
         super().__init__(recipe)
         self.settings: MemorySettings = recipe.options or MemorySettings()
+        check_smoothing(self.settings.smoothing, recipe.image_size)
         name = recipe.network.backbone
         self.network = PatchFeatures(name, recipe.image_size, self.settings, published_normalisation(name))
         if recipe.network.weights is not None:
@@ -165,7 +166,8 @@ class MemoryLearner(Learner):
         # cuDNN would use TF32 by default, and distances would differ from the CPU's in the third digit.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for block in images.split(_BLOCK):
-                shown = adjust(block.to(self.engine.device, non_blocking=True), self.settings.contrast)
+                block = smoothed(block.to(self.engine.device, non_blocking=True), self.settings.smoothing)
+                shown = adjust(block, self.settings.contrast)
                 blocks.append(self.network(shown))
         return [torch.cat(scale) for scale in zip(*blocks, strict=True)]
 

@@ -38,6 +38,10 @@ class MemorySettings(Section):
     """What is done to each image's grey values first: nothing, CLAHE as the lung segmentation does it, its
     histogram made flat, or one mean and deviation for all."""
 
+    smoothing: NotNegative = 0.0
+    """Standard deviation, in pixels, of a Gaussian blur before the contrast; 0 for none. Features tell how
+    sharp an image is, and images that came another way are sharper or softer without being ill."""
+
     budget: Count = 64
     """Mebibytes that the remembered patches may take in all, in float32."""
 
