@@ -34,9 +34,9 @@ _EPILOG = (
     "Presets: best (detects best, trains nothing, minutes on two CPU cores), smoke (about a minute), demo "
     "(minutes, phantoms), cpu (ten minutes) and paper (256 epochs of 256 steps, for a GPU). The run folder "
     "holds config.yaml, split_manifest.json, model.safetensors, metrics.json, timing.json, scores.csv, "
-    "pictures and TensorBoard's log; metrics.json comes last. Exit status: 0 finished, 1 it cannot be done (a "
-    "sentence on standard error says why), 2 "
-    "wrong command line, 128+n stopped by signal n (130 is Ctrl-C): the same command goes on."
+    "pictures and TensorBoard's log; metrics.json comes last. Exit status: 0 finished, 1 it cannot be done "
+    "(a sentence on standard error says why), 2 wrong command line, 128+n stopped by signal n "
+    "(130 is Ctrl-C): the same command goes on."
 )
 _MOVABLE = PLACE_NAMES - {"output", "overwrite"}
 # Their settings have flags with a prefix.
