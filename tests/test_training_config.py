@@ -53,10 +53,12 @@ def test_a_preset_of_a_method_is_what_the_command_line_makes_of_it(name: str, me
     assert preset_config(name, method) == parse(["--preset", name, "--method", method])
 
 
-def test_best_is_a_memory_with_its_own_defaults_unless_another_method_is_named() -> None:
-    assert parse(["--preset", "best"]) == parse(["--method", "memory"]) == preset_config("best")
-    assert parse(["--preset", "best"]).recipe.network.weights == "pretrained"
-    assert parse(["--preset", "best", "--image-size", "256"]).recipe.image_size == 256
+def test_best_is_a_memory_unless_another_method_is_named() -> None:
+    best = parse(["--preset", "best"])
+    assert best == preset_config("best") == parse(["--preset", "best", "--method", "memory"])
+    assert best == parse(["--method", "memory", "--image-size", "256", "--memory.smoothing", "1"])
+    assert best.recipe.network.weights == "pretrained"
+    assert parse(["--preset", "best", "--image-size", "224"]).recipe.image_size == 224
     assert parse(["--preset", "best", "--method", "anatpaste"]) == parse([])
 
 

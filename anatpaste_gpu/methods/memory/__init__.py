@@ -22,6 +22,7 @@ METHODS = (
         family="memory",
         options=MemorySettings,
         defaults={"backbone": PRETRAINED_BACKBONE, "weights": PRETRAINED, "image_size": 224},
+        presets={"best": {"image_size": 256, "memory.smoothing": 1.0}},
     ),
 )
 
