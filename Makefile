@@ -92,6 +92,10 @@ gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, ti
 kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels against their written budgets
 	$(BIN)/python -m dev.kernel_gates
 
+.PHONY: floor-headers
+floor-headers: $(BUILD)  ## does it all compile with the oldest torch's headers, and load there? (fetches 146 MB once)
+	$(BIN)/python -m dev.floor_headers
+
 .PHONY: instruction-counts
 instruction-counts: $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower
 	$(BIN)/python -m dev.instruction_counts
