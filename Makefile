@@ -85,12 +85,16 @@ roofline: setup  ## count the CUDA kernels' work and model their time on an RTX 
 
 # On a GPU machine the Python at hand may be all there is: .venv if it was made, else PYTHON with its own torch.
 .PHONY: gpu-check
-gpu-check:  ## on a machine with an NVIDIA GPU: build, test, sanitise, train, time; JSON into bench/results/
-	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m dev.gpu_check
+gpu-check:  ## on a machine with an NVIDIA GPU: build, test, time, sanitise, train (CHECK="--stages parity step" and so on)
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m dev.gpu_check $(CHECK)
 
 .PHONY: kernel-gates
 kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels against their written budgets
 	$(BIN)/python -m dev.kernel_gates
+
+.PHONY: floor-headers
+floor-headers: $(BUILD)  ## does it all compile with the oldest torch's headers, and load there? (fetches 146 MB once)
+	$(BIN)/python -m dev.floor_headers
 
 .PHONY: instruction-counts
 instruction-counts: $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anatpaste_gpu.cuda_arrays import from_cuda_array, to_cuda_array
+
 #: Turns a tensor into the kind of array that came in.
 Restore = Callable[[Tensor], Any]
 
 
 def as_tensor(array: Any, name: str) -> tuple[Tensor, Restore]:
-    """A tensor on the array's own device, and the way back.
+    """A tensor on the array's own device, whichever GPU that is, and the way back.
 
-    No copy is made where the memory can be shared. Nothing synchronises beyond what
-    the array's own protocol does.
+    No copy is made where the memory can be shared. Work is ordered as the array's own protocol says: on the
+    GPU, by the streams that it names.
 
     Args:
         array: A torch tensor (passed through), a NumPy array, or an object with ``__dlpack__`` or
@@ -38,7 +40,8 @@ def as_tensor(array: Any, name: str) -> tuple[Tensor, Restore]:
     if hasattr(array, "__dlpack__"):
         return torch.utils.dlpack.from_dlpack(array), _dlpack_restore(array)
     if hasattr(array, "__cuda_array_interface__"):
-        return torch.as_tensor(array, device="cuda"), _cuda_interface_restore(array)
+        restore = _cuda_interface_restore(array)
+        return from_cuda_array(array), restore
     raise TypeError(
         f"{name} must be a torch.Tensor, a NumPy array, or an array with __dlpack__ or "
         f"__cuda_array_interface__, got {type(array).__name__}."
@@ -97,5 +100,4 @@ def _cuda_interface_restore(array: Any) -> Restore:
             f"an array of type {type(array).__name__} has __cuda_array_interface__ but no __dlpack__, "
             "so its own kind cannot be made again; pass torch.as_tensor(array) instead."
         )
-    cuda = importlib.import_module("numba.cuda")
-    return lambda tensor: cuda.as_cuda_array(tensor.detach())
+    return lambda tensor: to_cuda_array(tensor, array)

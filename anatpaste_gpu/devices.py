@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anatpaste_gpu import _extension
 
@@ -40,6 +41,21 @@ def select_device(gpu: int) -> tuple[torch.device, str]:
     device = torch.device("cuda", int(gpu))
     kernels = "CUDA kernels" if _extension.has_cuda_kernels() else "the plain-torch kernels"
     return device, f"Running on GPU {gpu} ({torch.cuda.get_device_name(device)}) with {kernels}."
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; the host never waits for what the device has to do before the copy.
+
+    A copy to a GPU goes through pinned memory: one from pageable memory is staged by the driver, for which
+    the host waits. torch keeps that memory and gives it out again once the copies from it are done.
+
+    Args:
+        tensor: on any device; it is handed back as it is where it lies on `device` already.
+        device: where it is wanted.
+    """
+    if device.type == "cuda" and tensor.is_cpu:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

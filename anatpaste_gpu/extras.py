@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 
 _DATA = ("PIL", "rich", "safetensors")
-_TRAIN = (*_DATA, "jsonargparse", "scipy", "yaml")
+#: What runs and training need below the command line.
+TRAINING = (*_DATA, "scipy", "yaml")
+_TRAIN = (*TRAINING, "jsonargparse")
 #: Extra -> modules without which nothing of it works. What a single feature needs, pydicom for a DICOM file
 #: say, is asked for where that feature is.
 MODULES = {

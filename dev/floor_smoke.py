@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +28,22 @@ def core() -> None:
     points = np.random.default_rng(0).normal(size=(50, 8))
     for scorer in (anatpaste_gpu.KernelDensity, anatpaste_gpu.Mahalanobis, anatpaste_gpu.NearestNeighbours):
         assert np.isfinite(scorer().fit(points).score_samples(points)).all()
-    print(f"torch {torch.__version__}, numpy {np.__version__}")
+    print(f"torch {torch.__version__}, numpy {np.__version__}; {cuda_kernels()}")
+
+
+def cuda_kernels() -> str:
+    """Loads `_CUDA`, built with the newest torch, and says so.
+
+    Its CUDA may be another than this torch's, so that the package itself would leave it alone; but all that
+    it wants of torch is looked up when it is loaded. CUDA's runtime is the one that dev/floors.py installed.
+    """
+    if importlib.util.find_spec("anatpaste_gpu._CUDA") is None:
+        return "no CUDA kernels were built"
+    for folder in map(Path, sys.path):
+        for runtime in folder.glob("nvidia/cu*/lib/libcudart.so.*"):
+            ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
+    importlib.import_module("anatpaste_gpu._CUDA")
+    return "the CUDA kernels load"
 
 
 def data() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import tomllib
 from packaging.requirements import Requirement
 
-from . import REPOSITORY
+from . import REPOSITORY, cuda_toolkit
 from .floor_smoke import PARTS
 
 CORE = "core"
@@ -59,7 +59,7 @@ def try_floors(folder: Path, extras: list[str]) -> bool:
     """Installs and tries core and extras, one after the other; whether all of them worked."""
     venv.create(folder, with_pip=True)
     python, project = folder / "bin" / "python", declared()
-    pins: list[str] = []
+    pins = cuda_runtime()
     good = True
     for extra in (CORE, *extras):
         own = floors(project, extra)
@@ -71,6 +71,13 @@ def try_floors(folder: Path, extras: list[str]) -> bool:
         pins += own
         good &= _run(f"tried: {PARTS[extra].__doc__}", [python, "-m", "dev.floor_smoke", extra])
     return good
+
+
+def cuda_runtime() -> list[str]:
+    """The runtime of `_CUDA`'s own CUDA, where it was built: a torch of another CUDA does not bring it."""
+    major = cuda_toolkit.torch_cuda_major()
+    built = any((REPOSITORY / "anatpaste_gpu").glob("_CUDA*.so"))
+    return [f"nvidia-cuda-runtime=={major}.*"] if built and major else []
 
 
 def _run(what: str, command: list[str | Path]) -> bool:

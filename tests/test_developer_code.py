@@ -22,7 +22,10 @@ ALLOWED = {
     "tests": {"anatpaste_gpu", "dev", "bench", "tests"},
 }
 #: The tests of the benchmarks themselves.
-OF_BENCH = {"test_cv_cuda_peer.py", "test_operators.py", "test_roofline.py", "test_scoreboard.py"}
+OF_BENCH = {
+    *("test_cv_cuda_peer.py", "test_gpu_programs.py", "test_operators.py"),
+    *("test_roofline.py", "test_scoreboard.py"),
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from dev import cuda_toolkit
+from dev import floors as floors_module
 from dev.floor_smoke import PARTS
-from dev.floors import CORE, EXTRAS, declared, floors
+from dev.floors import CORE, EXTRAS, cuda_runtime, declared, floors
 
 #: Extras for developers and for the benchmarks, or made of the others.
 NOT_TRIED = {"all", "test", "dev", "peers", "peers-cuda12"}
@@ -36,3 +40,16 @@ def test_floors_are_the_lowest_versions() -> None:
 def test_a_requirement_without_a_floor() -> None:
     with pytest.raises(ValueError, match=r"^torch<3 must have one lowest version \(>=\)\.$"):
         floors({"name": "ours", "dependencies": ["torch<3"]}, CORE)
+
+
+def test_cuda_kernels_that_were_built_get_their_own_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(floors_module, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(cuda_toolkit, "torch_cuda_major", lambda: "13")
+    assert cuda_runtime() == []
+    (tmp_path / "anatpaste_gpu").mkdir()
+    (tmp_path / "anatpaste_gpu" / "_CUDA.abi3.so").touch()
+    assert cuda_runtime() == ["nvidia-cuda-runtime==13.*"]
+    monkeypatch.setattr(cuda_toolkit, "torch_cuda_major", lambda: None)
+    assert cuda_runtime() == []

@@ -18,6 +18,7 @@ LAYERS = (
         "_extension",
         "arrays",
         "checks",
+        "cuda_arrays",
         "devices",
         "draws",
         "extras",

@@ -143,6 +143,12 @@ def test_every_kernel_in_the_sources_has_a_budget() -> None:
     assert [name for name in budgets if name not in declared] == [], "budgets without a kernel"
 
 
+def test_what_racecheck_calls_a_hazard_is_not_used() -> None:
+    """A volatile store that races makes NVIDIA's racecheck fail, harmless or not; an atomic does not."""
+    using = [path.name for path in gates.CSRC.glob("cuda/*.cu*") if "relaxed_store(" in path.read_text()]
+    assert using == []
+
+
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 def test_launches_stay_within_the_budgets() -> None:
     """Threads and dynamic shared memory are asked for at launch: no compiler sees them, the executor does."""

@@ -11,7 +11,8 @@ import tomllib
 import torch
 
 from anatpaste_gpu import ops
-from bench import gpu_kernels
+from bench.gpu import parity, timings
+from bench.gpu.images import Radiographs
 from bench.roofline import __main__ as roofline
 from bench.roofline import compiled, counting, evaluate
 from dev import (
@@ -91,7 +92,7 @@ def test_nothing_is_listed_that_is_no_operator() -> None:
 
 
 def test_what_the_roofline_models_is_timed_on_a_gpu() -> None:
-    assert set(evaluate.MINIMUM) - set(gpu_kernels.timed_calls(torch.arange(1), IMAGES)) == set()
+    assert set(evaluate.MINIMUM) - set(timings.timed_calls(torch.arange(1), IMAGES)) == set()
 
 
 def test_kernels_of_the_roofline_have_budgets() -> None:
@@ -130,11 +131,30 @@ def instead_of_cuda(backend: str, name: str) -> Callable[..., Any]:
 
 
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
-@pytest.mark.parametrize("dtype", gpu_kernels.DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", parity.DTYPES, ids=str)
 def test_parity_covers_every_operator(dtype: torch.dtype) -> None:
-    found = gpu_kernels.compare_operators(gpu_kernels.as_dtype(IMAGES, dtype), instead_of_cuda)
+    found = parity.compare_operators(parity.as_dtype(IMAGES, dtype), instead_of_cuda)
     assert names(found) == set(ON_IMAGES)
     assert [name for name, equal in found.items() if not equal] == []
+
+
+def test_parity_takes_every_type_in_grey_in_colour_and_misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the CPU in the GPU's place."""
+    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.clone)
+    monkeypatch.setattr(parity, "COMPARED", ())
+    monkeypatch.setattr(Radiographs, "batch", lambda *_: IMAGES[:, :, :64, :64].contiguous())
+    found = [parity.compare(*batch) for batch in parity.batches(Radiographs())]
+    assert all(row["passed"] for row in found)
+    channels = {(row["dtype"], row["shape"][1]) for row in found}
+    types = {str(dtype).removeprefix("torch.") for dtype in parity.DTYPES}
+    assert channels == {(dtype, count) for dtype in types for count in (1, 3)}
+    assert {row["dtype"] for row in found if not row["aligned"]} == types
+
+
+def test_parity_notices_a_wrong_pixel_whatever_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.clone)
+    found = parity.compare(IMAGES, lambda images: parity.offset(images.clamp(max=100)))
+    assert not found["passed"]
 
 
 def test_parity_notices_a_wrong_result() -> None:
@@ -144,5 +164,5 @@ def test_parity_notices_a_wrong_result() -> None:
             return right
         return lambda mask: ~right(mask)
 
-    found = gpu_kernels.compare_operators(IMAGES, wrong)
+    found = parity.compare_operators(IMAGES, wrong)
     assert [name for name, equal in found.items() if not equal] == ["binary_dilation"]

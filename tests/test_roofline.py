@@ -265,9 +265,13 @@ def test_a_missed_target_is_said_plainly() -> None:
 
 def test_measured_times_come_from_gpu_check(tmp_path: Path) -> None:
     row = {"name": "segment_lungs", "batch": 64, "height": 256, "graph": {"median_ms": 0.2}}
-    steps = {"build": {"status": "passed"}, "kernels": {"result": {"timings": [row]}}}
-    (tmp_path / "gpu-check-x.json").write_text(json.dumps({"machine": {"device": "X"}, "steps": steps}))
+    report = {"machine": {"device": "X"}, "status": "passed", "result": {"timings": [row]}}
+    file = tmp_path / "gpu-check-x" / "timings.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(report))
     assert sheet.measured(tmp_path) == ({("segment_lungs", 64, 256): 0.2}, "X")
+    file.write_text(json.dumps({"machine": {"device": "X"}, "status": "skipped"}))
+    assert sheet.measured(tmp_path) == ({}, "X")
     assert sheet.measured(tmp_path / "none") == ({}, "")
 
 

@@ -23,6 +23,7 @@ from anatpaste_gpu.methods.pretext import AnatPasteNet
 from anatpaste_gpu.methods.pretext.embedding import elements_within, embed, embedding_batch
 from anatpaste_gpu.methods.protocol import CUDA_GRAPH
 from anatpaste_gpu.training import TrainConfig
+from anatpaste_gpu.training.capture import why_not_captured
 from anatpaste_gpu.training.guards import OutOfMemory, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import ResidentImages, TrainingStream
 from anatpaste_gpu.training.step import (
@@ -145,6 +146,60 @@ class TestGraph:
             ValueError, match=r"cannot be captured in a CUDA graph .* leave --cuda_graph out\."
         ):
             strict(batch, WARM_UP)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "CUDA error: operation not permitted when stream is capturing\nCompile with ...",
+            "segment_lungs: operation not permitted when stream is capturing (grid 4x1x1, block 1024x1x1)",
+            "CUDA error: operation failed due to a previous error during capture",
+            "Cannot call CUDAGeneratorImpl::current_seed during CUDA graph capture. If you need this call",
+        ],
+    )
+    def test_what_means_that_it_cannot_be_captured(self, words: str) -> None:
+        assert why_not_captured(RuntimeError(words)) == words.partition("\n")[0]
+
+    def test_the_runtimes_code_is_enough(self) -> None:
+        error = RuntimeError("CUDA error: words of another release")
+        assert why_not_captured(error) is None
+        error.error_code = 904  # type: ignore[attr-defined]
+        assert why_not_captured(error) == "CUDA error: words of another release"
+
+    @pytest.mark.parametrize("strict", [False, True])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+            RuntimeError("CUDA error: an illegal memory access was encountered"),
+            KeyError("loss"),
+        ],
+        ids=["shapes", "memory", "address", "key"],
+    )
+    def test_a_step_that_fails_is_not_one_that_cannot_be_captured(
+        self, error: Exception, strict: bool
+    ) -> None:
+        """Though the capture, which it spoils, ends with an error that says so."""
+
+        class Spoilt(Replayer):
+            def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+                try:
+                    work()
+                finally:
+                    raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+        def compute(batch: Batch, number: int, timed: bool) -> Metrics:
+            if number == WARM_UP:
+                raise error
+            return {"loss": torch.ones(())}
+
+        batch = Batch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.arange(2))
+        step = GraphedStep(compute, Spoilt(), strict=strict, say=pytest.fail)
+        for number in range(WARM_UP):
+            step(batch, number)
+        with pytest.raises(type(error)) as raised:
+            step(batch, WARM_UP)
+        assert raised.value is error
 
     def test_who_gets_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         ordinary, insisting = TrainConfig.of(), TrainConfig.of(cuda_graph=True)

@@ -1,8 +1,8 @@
 """A run from outside: its config, folder, records, checkpoints and ensembles; nobody else knows its files."""
 
-from anatpaste_gpu.extras import require
+from anatpaste_gpu.extras import TRAINING, require
 
-require("anatpaste_gpu.runs", "train")
+require("anatpaste_gpu.runs", "train", *TRAINING)
 
 from anatpaste_gpu.runs.config import Place, TrainConfig
 from anatpaste_gpu.runs.folder import RunFolder, SeedsFolder

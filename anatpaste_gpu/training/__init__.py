@@ -1,8 +1,8 @@
 """Training: the trainer, its input and steps, runs of one or several seeds, their fusion. Draws nothing."""
 
-from anatpaste_gpu.extras import require
+from anatpaste_gpu.extras import TRAINING, require
 
-require("anatpaste_gpu.training", "train")
+require("anatpaste_gpu.training", "train", *TRAINING)
 
 from anatpaste_gpu.runs import TrainConfig
 from anatpaste_gpu.training.fusion import fuse_runs

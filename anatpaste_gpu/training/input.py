@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anatpaste_gpu.devices import sent
 from anatpaste_gpu.draws import TRAINING_ORDER, permutation, philox
 from anatpaste_gpu.methods import Batch
 
@@ -137,7 +138,7 @@ class ResidentImages:
 
     def batch(self, step: int) -> Batch:
         """The images of one step. Does not synchronise."""
-        rows, index = (part.to(self._device, non_blocking=True) for part in self._stream.batch(step))
+        rows, index = (sent(part, self._device) for part in self._stream.batch(step))
         return Batch(self.images[rows], index, None if self._companions is None else self._companions[rows])
 
     def close(self) -> None:
@@ -232,9 +233,7 @@ class StreamedImages:
         if self._copies is None:
             return Batch(*gathered), None
         with torch.cuda.stream(self._copies):
-            # torch gives pinned memory to nobody else before the copies from it are done.
-            sent = [part.pin_memory().to(self._device, non_blocking=True) for part in gathered]
-            return Batch(*sent), self._copies.record_event()
+            return Batch(*(sent(part, self._device) for part in gathered)), self._copies.record_event()
 
     def _gather(self, tensor: Tensor, rows: Tensor) -> Tensor:
         shape = (len(rows), *tensor.shape[1:])

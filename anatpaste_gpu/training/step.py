@@ -15,6 +15,7 @@ from anatpaste_gpu import _extension
 from anatpaste_gpu.methods import Batch, Learner
 from anatpaste_gpu.methods.protocol import CUDA_GRAPH
 from anatpaste_gpu.runs import TrainConfig
+from anatpaste_gpu.training.capture import why_not_captured
 
 #: Steps done in the ordinary way first: cuDNN chooses its algorithms and the optimiser makes its buffers.
 WARM_UP = 3
@@ -205,7 +206,7 @@ class CudaRecorder:
 
     def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
         """Does the work on the stream of the capture, in turn with the current one."""
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             metrics = work()
@@ -216,7 +217,7 @@ class CudaRecorder:
         """Captures the work. Synchronises.
 
         Raises:
-            RuntimeError: something in the work cannot be captured.
+            RuntimeError: something in the work cannot be captured, or it failed.
         """
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -259,6 +260,7 @@ class GraphedStep:
 
         Raises:
             ValueError: it cannot be captured, and `strict` was asked for.
+            RuntimeError: the step itself failed while it was captured.
         """
         self._done += 1
         if self._done <= WARM_UP:
@@ -274,15 +276,28 @@ class GraphedStep:
 
     def _capture(self, batch: Batch, number: int) -> None:
         static = Batch(*(tensor.clone() for tensor in batch.tensors()))
+        raised: list[BaseException] = []
+
+        def work() -> Metrics:
+            try:
+                return self._compute(static, number, False)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
         try:
-            replay, self._figures = self._recorder.record(lambda: self._compute(static, number, False))
+            replay, self._figures = self._recorder.record(work)
             self._replay, self._static = replay, static
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            # What went wrong in the work also spoils the capture, whose end then raises an error of its own.
+            first = raised[0] if raised else error
+            reason = why_not_captured(first)
+            if reason is None:
+                raise first from None
             if self._strict:
                 raise ValueError(
                     f"the step cannot be captured in a CUDA graph ({reason}); leave --cuda_graph out."
-                ) from error
+                ) from first
             self._refused = True
             self._say(f"The step runs without a CUDA graph, as it cannot be captured ({reason}).")
 

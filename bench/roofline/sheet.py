@@ -64,13 +64,11 @@ def measured(folder: Path) -> tuple[dict[tuple[str, int, int], float], str]:
     """Milliseconds by op, images and side from gpu-check's reports, and the device; empty without any."""
     times: dict[tuple[str, int, int], float] = {}
     device = ""
-    for path in sorted(folder.glob("gpu-check-*.json")):
+    for path in sorted(folder.glob("gpu-check-*/timings.json")):
         report = json.loads(path.read_text())
         device = report["machine"]["device"]
-        for step in report["steps"].values():
-            result = step.get("result")
-            for row in result.get("timings", []) if isinstance(result, dict) else []:
-                times[row["name"], row["batch"], row["height"]] = row["graph"]["median_ms"]
+        for row in report.get("result", {}).get("timings", []):
+            times[row["name"], row["batch"], row["height"]] = row["graph"]["median_ms"]
     return times, device
 
 

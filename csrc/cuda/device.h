@@ -18,7 +18,8 @@
 //                   point: its sum would depend on the order of arrival.
 //   intended races  relaxed_load(p) relaxed_store(p, v)            1, 2, 4 or 8 bytes
 //                   BOTH sides of an intended race must be marked (relaxed or atomic): the race build reports
-//                   a plain access that races with a marked one.
+//                   a plain access that races with a marked one. NVIDIA's racecheck takes a relaxed_store that
+//                   races for a hazard, but no atomic: kernels of the package store by those.
 //   fences          fence_block() fence_device()
 //   bits            popc ffs (1-based, 0 for none) clz brev (unsigned, 32 or 64 bits)
 //                   funnel_left(low, high, n) funnel_right(low, high, n) mulhi(a, b) bit_cast<T>(value)

@@ -54,14 +54,27 @@ inline int device_attribute(cudaDeviceAttr attribute) {
   return device_attribute(attribute, current_device());
 }
 
-// What has to be done once for each kernel on each device. Those who come while it is done wait for it; where
-// it throws, the next one does it.
+// While it lives, this thread may call what could spoil a capture of a CUDA graph, its own or another
+// thread's: for calls that touch no stream, and so spoil none.
+class AnyCallWithinCapture {
+ public:
+  AnyCallWithinCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~AnyCallWithinCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  AnyCallWithinCapture(const AnyCallWithinCapture&) = delete;
+  AnyCallWithinCapture& operator=(const AnyCallWithinCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// What has been done for each kernel on each device. Those who come while it is done wait for it; where it
+// throws, the next one does it.
 class OnceAKernel {
  public:
   template <typename Action>
-  void run(const void* kernel, int device, const Action& action) {
+  void run(const void* kernel, int device, bool shares, const Action& action) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const std::pair<const void*, int> key(kernel, device);
+    const std::tuple<const void*, int, bool> key(kernel, device, shares);
     if (done_.count(key) > 0) return;
     action();
     done_.insert(key);
@@ -69,19 +82,24 @@ class OnceAKernel {
 
  private:
   std::mutex mutex_;
-  std::set<std::pair<const void*, int>> done_;
+  std::set<std::tuple<const void*, int, bool>> done_;
 };
 
+// Before a kernel's first launch on a device: loads it, which the runtime would put off until that launch, in
+// whose place a capture may be; and lets it have all of the device's shared memory if it `shares` any.
+//
 // Without asking, a kernel gets 48 KB of static and dynamic shared memory together. The limit belongs to the
 // kernel and not to the launch: set to what one launch needs, it would fail a larger one of another host
 // thread that comes in between. So it is set to all that the device has, and never again.
 template <typename Describe>
-void allow_all_shared_memory(const void* kernel, const char* name, const Describe& configuration) {
-  static OnceAKernel raised;
+void prepare(const void* kernel, bool shares, const char* name, const Describe& configuration) {
+  static OnceAKernel prepared;
   const int device = current_device();
-  raised.run(kernel, device, [&] {
+  prepared.run(kernel, device, shares, [&] {
+    const AnyCallWithinCapture allowed;
     cudaFuncAttributes attributes;
     check(cudaFuncGetAttributes(&attributes, kernel), name, configuration);
+    if (!shares) return;
     const int most = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                most - static_cast<int>(attributes.sharedSizeBytes)),
@@ -109,7 +127,7 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_
            std::to_string(shared_bytes) + " bytes of shared memory";
   };
   const void* entry = reinterpret_cast<const void*>(kernel);
-  if (shared_bytes > 0) detail::allow_all_shared_memory(entry, name, configuration);
+  detail::prepare(entry, shared_bytes > 0, name, configuration);
   // The launch's own result: cudaGetLastError after <<<>>> would blame this kernel for an earlier error of
   // another library.
   std::tuple<std::decay_t<P>...> values(static_cast<P>(args)...);

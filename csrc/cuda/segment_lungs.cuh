@@ -362,7 +362,9 @@ __device__ __forceinline__ void measure_areas(const FusedPlan& plan, const Fused
   for_each_block(plan, [&](const BlockLane& lane) {
     const uint32_t pixels = lane.inside ? block_pixels(memory.mask, plan.mask, lane) : 0u;
     const uint32_t root = pixels != 0 ? find_root<kLabelMask>(memory.labels, lane.node) : 0u;
-    if (pixels != 0 && root != lane.node) relaxed_store(memory.labels + lane.node, root);
+    // Others may be on their way through this node, and get to the root by either parent: a plain store would
+    // do, but no tool could know that. A parent is larger than its root, and only roots hold areas.
+    if (pixels != 0 && root != lane.node) atomic_min(memory.labels + lane.node, root);
     for_each_key(pixels != 0, root, [&](uint32_t key, bool member) {
       const uint32_t area = reduce_add(kFullMask, member ? static_cast<uint32_t>(popc(pixels)) : 0u);
       if (lane_id() == 0) atomic_add(memory.labels + key, area << kLabelBits);

@@ -83,6 +83,27 @@ std::string a_launch_without_dynamic_shared_memory_sets_nothing() {
   return expect(limit_of(kernel, 0).times_set == 0, "the limit was set");
 }
 
+// Both modes in which torch captures; kernels with and without dynamic shared memory.
+std::string a_first_launch_within_a_capture() {
+  for (auto mode : {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal}) {
+    fake::current_device = mode;
+    fake::capturing = true;
+    fake::mode = mode;
+    const std::string failed = thrown([] { run(kernel, kLarge); }) + thrown([] { run(other_kernel, 0); });
+    fake::capturing = false;
+    if (!failed.empty()) return "threw: " + failed;
+    if (fake::mode != mode) return "the thread's mode was left relaxed";
+  }
+  return "";
+}
+
+std::string the_mode_is_put_back_where_a_limit_is_refused() {
+  fake::runtime().refuse_limits = cudaErrorNotSupported;
+  const std::string refused = thrown([] { run(kernel, kLarge); });
+  if (refused.empty()) return "nothing was thrown";
+  return expect(fake::mode == cudaStreamCaptureModeGlobal, "the thread's mode was left relaxed");
+}
+
 std::string a_limit_that_was_refused_is_tried_again() {
   fake::runtime().refuse_limits = cudaErrorNotSupported;
   const std::string refused = thrown([] { run(kernel, kLarge); });
@@ -136,6 +157,8 @@ CASE(a_smaller_launch_of_another_thread_in_between)
 CASE(many_threads_of_different_sizes)
 CASE(the_limit_is_set_once_a_kernel_and_device)
 CASE(a_launch_without_dynamic_shared_memory_sets_nothing)
+CASE(a_first_launch_within_a_capture)
+CASE(the_mode_is_put_back_where_a_limit_is_refused)
 CASE(a_limit_that_was_refused_is_tried_again)
 CASE(an_earlier_error_is_neither_blamed_nor_cleared)
 CASE(our_own_error_is_told_and_left_to_nobody)

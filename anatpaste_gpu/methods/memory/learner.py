@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import Self
 
+from anatpaste_gpu.devices import sent
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods.backbones import NORMALISATIONS, normalisation_of, published_normalisation
 from anatpaste_gpu.methods.memory.bank import PatchMemory
@@ -166,7 +167,7 @@ class MemoryLearner(Learner):
         # cuDNN would use TF32 by default, and distances would differ from the CPU's in the third digit.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for block in images.split(_BLOCK):
-                block = smoothed(block.to(self.engine.device, non_blocking=True), self.settings.smoothing)
+                block = smoothed(sent(block, self.engine.device), self.settings.smoothing)
                 shown = adjust(block, self.settings.contrast)
                 blocks.append(self.network(shown))
         return [torch.cat(scale) for scale in zip(*blocks, strict=True)]

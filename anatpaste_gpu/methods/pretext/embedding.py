@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anatpaste_gpu.devices import sent
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET
 from anatpaste_gpu.methods.pretext.network import AnatPasteNet
 from anatpaste_gpu.scorers.validation import BYTES_PER_ELEMENT, MAX_ELEMENTS
@@ -37,7 +38,7 @@ def embed(
     empty = torch.empty(0, network.embedding_size, device=device)
     # cuDNN would use TF32 by default, and scores would differ from the CPU's in the fourth digit.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        batches = [network.embed(batch.to(device, non_blocking=True)) for batch in images.split(size)]
+        batches = [network.embed(sent(batch, device)) for batch in images.split(size)]
     return functional.normalize(torch.cat([empty, *batches]))
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatpaste_gpu.devices import sent
 from anatpaste_gpu.draws import SQUID_AFFINE, SQUID_SHORTCUT, philox
 
 # torchvision's RandomAffine(0, translate=(0.05, 0.05), scale=(0.95, 1.05)) of the authors' code.
@@ -51,7 +52,7 @@ def draw_move(seed: int, numbers: Sequence[int], size: int, device: torch.device
         device: where the images are.
     """
     sources = np.stack([_sources(_uniform(seed, SQUID_AFFINE, number, 3), size) for number in numbers])
-    rows, columns = (sent(part, device) for part in sources.swapaxes(0, 1))
+    rows, columns = (_sent(part, device) for part in sources.swapaxes(0, 1))
     return Move(rows, columns)
 
 
@@ -70,13 +71,12 @@ def draw_keep(
     counts = [patches * side**2 for side in sides]
     drawn = np.stack([_uniform(seed, SQUID_SHORTCUT, number, sum(counts)) for number in numbers]) < _KEPT
     parts = np.split(drawn, np.cumsum(counts)[:-1], axis=1)
-    return [sent(part.reshape(-1, 1, side, side), device) for part, side in zip(parts, sides, strict=True)]
+    return [_sent(part.reshape(-1, 1, side, side), device) for part, side in zip(parts, sides, strict=True)]
 
 
-def sent(values: NDArray[np.generic], device: torch.device) -> Tensor:
+def _sent(values: NDArray[np.generic], device: torch.device) -> Tensor:
     """A host's array as a tensor on a device. Does not synchronise."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    return sent(torch.from_numpy(np.ascontiguousarray(values)), device)
 
 
 def _uniform(seed: int, domain: int, number: int, count: int) -> NDArray[np.float64]:
