@@ -22,6 +22,7 @@ LAYERS = (
         "draws",
         "extras",
         "files",
+        "lazy",
         "notice",
         "operator_settings",
         "setting_checks",
