@@ -7,6 +7,7 @@ Exit status: 0 all images were scored, 1 none could be, 2 the command line is wr
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,9 @@ from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.data import ImageReadError, discover_images, read_image
+from anatpaste_gpu.data import Discovery, ImageReadError, discover_images, read_image
+from anatpaste_gpu.data.ahead import computed_ahead
+from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     """The command as `anatpaste` calls it: everything that can be refused is, before an image is read."""
     options = _build_parser().parse_args(list(arguments))
+    worker_count(options.workers)
     device, sentence = select_device(options.gpu)
     detector = load_detector(options.run_dir, device)
     _choose_threshold(detector, options.threshold)
@@ -57,7 +61,9 @@ def run(arguments: Sequence[str]) -> int:
             say("score", NOT_FOR_CLINICAL_USE)
         said = 0
         try:
-            for result in score_paths(detector, options.images, skipped, notes, names, maps):
+            for result in score_paths(
+                detector, options.images, skipped, notes, names, maps, workers=options.workers
+            ):
                 output.add(result)
                 said = _say_new(skipped, said)
         except KeyboardInterrupt as stop:
@@ -107,8 +113,9 @@ def score_paths(
     notes: list[str] | None = None,
     called: Names | None = None,
     maps: HeatMapFiles | None = None,
+    workers: int | None = None,
 ) -> Iterator[ImageScore]:
-    """Scores files, and all images below folders.
+    """Scores files, and all images below folders; the next ones are decoded meanwhile.
 
     Args:
         detector: from `load_detector`.
@@ -117,19 +124,25 @@ def score_paths(
         notes: the same for what was left out of a folder because it is no image.
         called: how files are called; None is by their paths.
         maps: writes each image's heat map before its score is given; None writes none.
+        workers: decoding threads, which change no result; None for one a core.
 
     Yields:
         Results in the order of the paths, a folder's images sorted by path.
     """
     called = called or Names()
+    notes = [] if notes is None else notes
     batch: list[tuple[Path, torch.Tensor]] = []
     first = 1
-    for path in _files([Path(path) for path in paths], skipped, [] if notes is None else notes, called):
-        try:
-            batch.append((path, read_image(path, detector.image_size)))
-        except ImageReadError as error:
-            skipped.append(called.hidden(str(error), path))
+    read = functools.partial(_read, image_size=detector.image_size)
+    found = _found([Path(path) for path in paths])
+    for path, content in computed_ahead(read, found, worker_count(workers), 2 * _BATCH):
+        if isinstance(content, ImageReadError):
+            skipped.append(called.hidden(str(content), path))
             continue
+        if isinstance(content, Discovery):
+            _tell(path, content, skipped, notes, called)
+            continue
+        batch.append((path, content))
         called.shown(str(path))  # numbered in the order of the paths, whatever is said of it later
         if len(batch) == _BATCH:
             yield from _score_batch(detector, batch, first, skipped, called, maps)
@@ -138,18 +151,37 @@ def score_paths(
         yield from _score_batch(detector, batch, first, skipped, called, maps)
 
 
-def _files(paths: Sequence[Path], skipped: list[str], notes: list[str], called: Names) -> Iterator[Path]:
+def _found(paths: Sequence[Path]) -> Iterator[tuple[Path, Discovery | None]]:
+    """Files, and before those of a folder the folder, whose turn it then is to be told of."""
     for path in paths:
         if not path.is_dir():
-            yield path
+            yield path, None
             continue
         found = discover_images(path)
-        skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
-        if found.files:
-            notes += [called.hidden(note, path, *found.back) for note in found.notes()]
-        elif not found.troubles:
-            skipped.append(called.hidden(found.why_empty(), path))
-        yield from found.files
+        yield path, found
+        yield from ((file, None) for file in found.files)
+
+
+def _read(
+    item: tuple[Path, Discovery | None], image_size: int
+) -> tuple[Path, torch.Tensor | ImageReadError | Discovery]:
+    """A file's image, or the reason why there is none; a folder as it is."""
+    path, folder = item
+    if folder is not None:
+        return path, folder
+    try:
+        return path, read_image(path, image_size)
+    except ImageReadError as error:
+        return path, error
+
+
+def _tell(path: Path, found: Discovery, skipped: list[str], notes: list[str], called: Names) -> None:
+    """Says what of a folder cannot be used."""
+    skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
+    if found.files:
+        notes += [called.hidden(note, path, *found.back) for note in found.notes()]
+    elif not found.troubles:
+        skipped.append(called.hidden(found.why_empty(), path))
 
 
 def _score_batch(
@@ -208,6 +240,12 @@ def _build_parser() -> argparse.ArgumentParser:
         "map's name",
     )
     add_option(parser, "the scores and in every sentence")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding threads (default: one a core); no score depends on it",
+    )
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
     return parser
 
