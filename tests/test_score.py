@@ -15,6 +15,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 
 from anatpaste_gpu.cli import score
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.data.demo import write_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -185,7 +186,7 @@ def test_damaged_file_in_a_folder_is_named_and_skipped(
 
 
 def test_more_images_than_a_batch(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "_BATCH", 2)
+    monkeypatch.setattr(ScoringPlan, "of", lambda *args, **options: ScoringPlan(2, 2, 1))
     for number in range(5):
         as_png(tmp_path / f"{number}.png", some_pixels(30 + number))
     detector = score.load_detector(run_dir)

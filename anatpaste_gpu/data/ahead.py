@@ -10,7 +10,11 @@ Result = TypeVar("Result")
 
 
 def computed_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    ahead: int,
+    begin: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
     """What a function makes of items, in their order, whatever the workers.
 
@@ -21,12 +25,13 @@ def computed_ahead(
         items: taken from by the caller's thread, up to `ahead` before the results are asked for.
         workers: threads.
         ahead: the most results that are held or computed at once.
+        begin: called by each thread before its first item.
 
     Raises:
         Exception: whatever the function raises, in its item's turn.
     """
     pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers, "ahead")
+    pool = ThreadPoolExecutor(workers, "ahead", begin)
     try:
         for item in items:
             pending.append(pool.submit(function, item))

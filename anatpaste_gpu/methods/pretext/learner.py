@@ -41,6 +41,7 @@ class PretextLearner(Learner):
 
     heat_title = "Grad-CAM"
     heat_limit = 1.0
+    scores_in_threads = True
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
         super().__init__(recipe)
