@@ -7,8 +7,9 @@ lungs = anatpaste_gpu.segment_lungs(images)       # bool (B,1,H,W)
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import ops
@@ -56,29 +57,24 @@ _HOMES = {
     **dict.fromkeys(("AnatPasteParams", "AugmentAux", "CutPasteAux", "CutPasteParams"), "augment"),
     **dict.fromkeys(("batch_augment", "cut_paste", "image_jitter"), "augment"),
     **dict.fromkeys(("AnatPasteConfig", "CutPasteConfig"), "settings"),
-    **dict.fromkeys(("KernelDensity", "Mahalanobis", "NearestNeighbours"), "scorers"),
+    **dict.fromkeys(("KernelDensity", "Mahalanobis", "NearestNeighbours"), "scorers.estimators"),
     **dict.fromkeys(("has_cuda_kernels", "why_no_cuda_kernels"), "_extension"),
     "segment_lungs": "segment",
 }
-#: Modules that are attributes without an import of their own.
-_MODULES = ("augment", "ops", "scorers", "segment", "settings")
+# Modules that are attributes without an import of their own.
+_HOMES.update({name: name for name in ("augment", "ops", "scorers", "segment", "settings")})
+_find, _names = lazy_names(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
-    elif name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+        globals()[name] = version = _version()
+        return version
+    return _find(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES, "__version__"})
+    return sorted({*_names(), "__version__"})
 
 
 def _version() -> str:

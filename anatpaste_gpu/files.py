@@ -46,7 +46,7 @@ def check_folder(path: Path) -> None:
         raise OSError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def write_atomically(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+def write_atomically(path: Path, content: bytes | memoryview | str, *, durable: bool = True) -> None:
     """Writes a file whole or not at all: a temporary file beside it, renamed over it when it is complete.
 
     Where the path is a link, the file that it leads to is written; a device or a pipe is written into.

@@ -19,7 +19,7 @@ RESULTS = REPOSITORY / "bench" / "results"
 PACKAGES = (
     "torch", "numpy", "scikit-image", "scipy", "scikit-learn", "opencv-python-headless", "pillow", "kornia",
     "albumentations", "torchvision", "cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13",
-    "cvcuda-cu12", "cvcuda-cu13",
+    "cvcuda-cu12", "cvcuda-cu13", "kornia_rs", "onnxruntime", "openvino",
 )  # fmt: skip
 
 

@@ -135,13 +135,17 @@ def one_by_one(function: Callable[[Any], Any]) -> Callable[[Inputs], Call]:
     """For libraries that take one image: a loop, or a pool of threads where more than one may be used."""
 
     def prepare(inputs: Inputs) -> Call:
-        planes = inputs.planes()
-        if inputs.threads == 1:
-            return lambda: [function(plane) for plane in planes]
-        pool = ThreadPoolExecutor(inputs.threads)
-        return lambda: list(pool.map(function, planes))
+        return each(function, inputs.planes(), inputs.threads)
 
     return prepare
+
+
+def each(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Call:
+    """The function of each item, by so many threads."""
+    if threads == 1:
+        return lambda: [function(item) for item in items]
+    pool = ThreadPoolExecutor(threads)
+    return lambda: list(pool.map(function, items))
 
 
 def batched(function: Callable[[Tensor], Any]) -> Callable[[Inputs], Call]:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import load_dataset
+from anatpaste_gpu.methods import resnet
 from anatpaste_gpu.methods.backbones import (
     GREY,
     IMAGENET,
@@ -103,7 +104,8 @@ def test_timm_models_give_embeddings_at_the_size_of_the_images(name: str) -> Non
 @timm
 def test_a_plain_name_is_torchvisions_first() -> None:
     with torch.device("meta"):
-        assert type(build_backbone("resnet18").module).__module__.startswith("torchvision.")
+        assert type(build_backbone("resnet50").module).__module__.startswith("torchvision.")
+        assert type(build_backbone("resnet18").module) is resnet.ResNet, "torchvision's to the bit"
         assert type(build_backbone("timm/resnet18").module).__module__.startswith("timm.")
         assert type(build_backbone("resnet10t").module).__module__.startswith("timm.")
 
@@ -290,3 +292,24 @@ class TestExceptions:
         with pytest.raises(ValueError, match=r"weights\.pth do not fit the network"):
             train(config, console=Console(file=io.StringIO()))
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", list(resnet.STAGES))
+def test_our_resnets_are_torchvisions_to_the_bit(name: str) -> None:
+    """Names, random weights and their order, outputs and gradients."""
+    torch.manual_seed(3)
+    ours: Any = resnet.ResNet(name)
+    torch.manual_seed(3)
+    theirs: Any = torchvision.models.get_model(name, weights=None)
+    assert [key for key, _ in ours.named_modules()] == [key for key, _ in theirs.named_modules()]
+    own, other = ours.state_dict(), theirs.state_dict()
+    assert list(own) == list(other)
+    assert all(torch.equal(own[key], other[key]) for key in own)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for training in (True, False):
+        found, expected = ours.train(training)(images), theirs.train(training)(images)
+        assert torch.equal(found, expected)
+        found.square().sum().backward()
+        expected.square().sum().backward()
+    for (key, mine), peer in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine.grad, peer.grad), key

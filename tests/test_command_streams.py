@@ -18,6 +18,8 @@ from PIL import Image
 
 from anatpaste_gpu.cli import main, score
 from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, STOPPED
+from anatpaste_gpu.cli.score_output import ImageScore, ScoreOutput
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import SplitManifest
 from dev import REPOSITORY
 
@@ -352,15 +354,15 @@ class TestSignals:
         (tmp_path / "in").mkdir()
         for i in range(6):
             Image.fromarray(RAMP8).save(tmp_path / "in" / f"{i}.png")
-        read = score.read_image
+        add = ScoreOutput.add
 
-        def stop_at_the_sixth(path: Path, size: int) -> object:
-            if path.name == "5.png":
+        def stop_at_the_fifth(self: ScoreOutput, result: ImageScore) -> None:
+            if self.count == 4:
                 signal.raise_signal(sent)
-            return read(path, size)
+            add(self, result)
 
-        monkeypatch.setattr(score, "_BATCH", 2)
-        monkeypatch.setattr(score, "read_image", stop_at_the_sixth)
+        monkeypatch.setattr(ScoringPlan, "of", lambda *args, **options: ScoringPlan(2, 2, 1))
+        monkeypatch.setattr(ScoreOutput, "add", stop_at_the_fifth)
         output = tmp_path / f"scores.{suffix}"
         assert scored(finished_runs[0], tmp_path / "in", "--output", output) == 128 + sent
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from anatpaste_gpu.cli.heat_maps import (
     sixteen_bits,
 )
 from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, WRONG_USAGE
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import Detector
@@ -273,20 +275,20 @@ class TestHowItEnds:
         folder.mkdir()
         for number in range(6):
             Image.fromarray(ramp(40, 40)).save(folder / f"{number}.png")
-        monkeypatch.setattr(score, "_BATCH", 2)
+        monkeypatch.setattr(ScoringPlan, "of", lambda *args, **options: ScoringPlan(2))
         return folder
 
     def test_a_signal_leaves_whole_files_of_the_rows(
         self, memory_run: Path, six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read = score.read_image
+        write = HeatMapFiles.write
 
-        def stop_at_the_fifth(path: Path, size: int) -> torch.Tensor:
-            if path.name == "4.png":
+        def stop_at_the_fifth(self: HeatMapFiles, number: int, *rest: Any) -> str:
+            if number == 5:
                 signal.raise_signal(signal.SIGINT)
-            return read(path, size)
+            return write(self, number, *rest)
 
-        monkeypatch.setattr(score, "read_image", stop_at_the_fifth)
+        monkeypatch.setattr(HeatMapFiles, "write", stop_at_the_fifth)
         out, maps = tmp_path / "scores.csv", tmp_path / "maps"
         assert scored(memory_run, six, "--output", out, "--heat-maps", maps) == 128 + signal.SIGINT
         assert len(rows_of(out)) == 4

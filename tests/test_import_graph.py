@@ -23,6 +23,7 @@ LAYERS = (
         "draws",
         "extras",
         "files",
+        "lazy",
         "notice",
         "operator_settings",
         "setting_checks",

@@ -15,6 +15,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 
 from anatpaste_gpu.cli import score
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.data.demo import write_folder
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -185,12 +186,39 @@ def test_damaged_file_in_a_folder_is_named_and_skipped(
 
 
 def test_more_images_than_a_batch(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "_BATCH", 2)
+    monkeypatch.setattr(ScoringPlan, "of", lambda *args, **options: ScoringPlan(2, 2, 1))
     for number in range(5):
         as_png(tmp_path / f"{number}.png", some_pixels(30 + number))
     detector = score.load_detector(run_dir)
     rows = list(score.score_paths(detector, [tmp_path], []))
     assert [Path(row.name).name for row in rows] == [f"{number}.png" for number in range(5)]
+
+
+def test_workers_change_nothing(run_dir: Path, phantoms: Path, tmp_path: Path) -> None:
+    """Scores and their order, what is skipped and what is noted, and the order of that."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        as_png(tmp_path / folder / "a.png", some_pixels())
+        empty(tmp_path / folder / "b.png")
+        (tmp_path / folder / "notes.txt").write_text("left out")
+    (tmp_path / "none").mkdir()
+    paths = [tmp_path / "one", phantoms, tmp_path / "gone.png", tmp_path / "none", tmp_path / "two"]
+    results = []
+    for workers in (1, 4, None):
+        skipped: list[str] = []
+        notes: list[str] = []
+        detector = score.load_detector(run_dir)
+        rows = list(score.score_paths(detector, paths, skipped, notes, workers=workers))
+        results.append((rows, skipped, notes))
+    assert results[0] == results[1] == results[2]
+    _, skipped, notes = results[0]
+    # In the order of the paths, a folder before its files.
+    said = [str(tmp_path / name) for name in ("one/b.png", "gone.png", "none", "two/b.png")]
+    assert [sentence.partition(":")[0] for sentence in skipped] == said
+    assert [sentence.partition(":")[0] for sentence in notes] == [
+        str(tmp_path / "one"),
+        str(tmp_path / "two"),
+    ]
 
 
 class TestExceptions:
@@ -230,6 +258,10 @@ class TestExceptions:
         as_png(tmp_path / "a.png", some_pixels())
         words = (str(run_dir), str(tmp_path / "a.png"), "--output", str(tmp_path / "no" / "o.csv"))
         assert "cannot be written: No such file or directory" in self.complaint(capsys, *words)
+
+    def test_no_workers(self, capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
+        complaint = self.complaint(capsys, str(run_dir), "x.png", "--workers", "0")
+        assert "workers must be at least 1, got 0." in complaint
 
     def test_wrong_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:

@@ -22,6 +22,7 @@ from sklearn.utils import validation
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from anatpaste_gpu.scorers import KernelDensity, Mahalanobis, NearestNeighbours, Scorer
+from anatpaste_gpu.scorers.nearest_neighbours import NeighbourScorer
 from anatpaste_gpu.scorers.registry import ScorerSettings
 from anatpaste_gpu.setting_types import setting_names
 
@@ -387,15 +388,15 @@ class TestSettings:
 
     def test_every_name_has_a_section_that_builds_it(self) -> None:
         built = {name: ScorerSettings.of(scorer=name).build(max_elements=99) for name in self.NAMES}
-        assert {name: type(scorer) for name, scorer in built.items()} == {
-            kind.name: kind for kind in EXPECTED_TO_FAIL
-        }
+        estimators = {kind.name: kind for kind in EXPECTED_TO_FAIL}
+        assert built.keys() == estimators.keys()
+        assert all(issubclass(estimators[name], type(scorer)) for name, scorer in built.items())
         assert {scorer.max_elements for scorer in built.values()} == {99}
 
     def test_settings_reach_their_scorer(self) -> None:
-        assert ScorerSettings.of(bandwidth=0.5).build().get_params()["bandwidth"] == 0.5
+        assert ScorerSettings.of(bandwidth=0.5).build().bandwidth == 0.5  # type: ignore[attr-defined]
         nearest = ScorerSettings.of(scorer="knn", neighbours=3, neighbour_distance="kth").build()
-        assert isinstance(nearest, NearestNeighbours)
+        assert isinstance(nearest, NeighbourScorer)
         assert (nearest.n_neighbors, nearest.neighbour_distance, nearest.least_samples) == (3, "kth", 3)
 
     def test_flags_stand_side_by_side_in_their_order(self) -> None:
@@ -409,3 +410,26 @@ class TestSettings:
     def test_a_title_names_what_was_asked_for(self) -> None:
         suffixes = {name: ScorerSettings.of(scorer=name).suffix for name in self.NAMES}
         assert suffixes == {"kde": "", "mahalanobis": " with mahalanobis", "knn": " with knn"}
+
+
+class TestWithoutScikitLearn:
+    """What a detector scores by: the same results, of tensors alone."""
+
+    NAMES = get_args(get_type_hints(ScorerSettings)["scorer"])
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_scores_are_the_estimators(self, name: str) -> None:
+        scorer = ScorerSettings.of(scorer=name).build()
+        estimator = {kind.name: kind for kind in EXPECTED_TO_FAIL}[name]()
+        train, queries = points(20, 3, 0), points(5, 3, 1)
+        expected = estimator.fit(train).score_samples(queries)
+        assert torch.equal(scorer.fit(train).score_samples(queries), expected)
+        assert torch.equal(estimator.load_state(scorer.state()).score_samples(queries), expected)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_arrays_are_refused(self, name: str) -> None:
+        scorer = ScorerSettings.of(scorer=name).build()
+        with pytest.raises(TypeError, match="X must be a floating-point tensor, got ndarray"):
+            scorer.fit(np.ones((9, 2)))
+        with pytest.raises(NotFittedError, match="is not fitted yet; call fit first"):
+            scorer.score_samples(torch.ones(2, 2))

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from anatpaste_gpu.runs.checkpoint import (
     previous_of,
     read_checkpoint,
     restore_checkpoint,
-    save_checkpoint,
+    state_of,
+    write_checkpoint,
 )
 from anatpaste_gpu.runs.folder import RunFolder
+from anatpaste_gpu.runs.step_times import StepTimes
 from anatpaste_gpu.training import Interrupted, TrainConfig
 
 from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny, train
@@ -76,13 +79,13 @@ class TestCheckpoint:
                     parameter.fill_(sign * step)
             network(torch.full((1, 2), float(step))).sum().backward()
             optimizers[name].step()
-        progress = Progress(step=step, epochs=[{"loss": 0.1}], step_ms=[1.5], sums={"loss": 0.5, "right": 3})
+        progress = Progress(step=step, epochs=[{"loss": 0.1}], sums={"loss": 0.5, "right": 3})
         return networks, optimizers, progress, torch.amp.GradScaler("cpu", enabled=True)
 
     def test_round_trip(self, tmp_path: Path) -> None:
         networks, optimizers, progress, scaler = self.state(3)
         scaler.scale(torch.ones(()))  # it makes its state when it is first used
-        save_checkpoint(tmp_path / "checkpoint.pt", networks, optimizers, progress, scaler)
+        write_checkpoint(tmp_path / "checkpoint.pt", state_of(networks, optimizers, progress, scaler))
         content = read_checkpoint(tmp_path / "checkpoint.pt", pytest.fail)
         assert content is not None
         others, other_optimizers, _, other_scaler = self.state(7)
@@ -101,7 +104,7 @@ class TestCheckpoint:
     def test_a_flipped_bit_anywhere_or_a_cut_brings_back_the_state_before(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
         for step in (1, 2, 3):
-            save_checkpoint(path, *self.state(step))
+            write_checkpoint(path, state_of(*self.state(step)))
         whole = path.read_bytes()
         generator = random.Random(0)
         places = [0, 30, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(20))]
@@ -125,7 +128,7 @@ class TestCheckpoint:
 
     def test_killed_between_the_two_renames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "checkpoint.pt"
-        save_checkpoint(path, *self.state(1))
+        write_checkpoint(path, state_of(*self.state(1)))
         original = os.replace
 
         def replace(source: Any, target: Any) -> None:
@@ -135,7 +138,7 @@ class TestCheckpoint:
 
         monkeypatch.setattr(os, "replace", replace)
         with pytest.raises(Killed):
-            save_checkpoint(path, *self.state(2))
+            write_checkpoint(path, state_of(*self.state(2)))
         monkeypatch.undo()
         content = read_checkpoint(path, pytest.fail)
         assert content is not None
@@ -188,7 +191,7 @@ class TestContinuation:
         self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Killed after a validation wrote its network, before or after the checkpoint that knows of it."""
-        for name in ("save_checkpoint", "keep_model"):
+        for name in ("write_checkpoint", "keep_model"):
             folder = RunFolder(tmp_path / name)
             target = RunFolder if name == "keep_model" else "anatpaste_gpu.training.trainer"
 
@@ -197,8 +200,8 @@ class TestContinuation:
             ) -> None:
                 if folder.next_model.exists():
                     raise Killed
-                if name == "save_checkpoint":
-                    save_checkpoint(*args, **options)
+                if name == "write_checkpoint":
+                    write_checkpoint(*args, **options)
 
             with monkeypatch.context() as patch:
                 if isinstance(target, str):
@@ -209,9 +212,55 @@ class TestContinuation:
                     train(tiny(folder.path), splits=splits, console=quiet())
             assert folder.next_model.exists()
             assert not folder.model.exists()
-            step = 3 if name == "save_checkpoint" else 6
+            step = 3 if name == "write_checkpoint" else 6
             assert f"Continuing at step {step}" in continued(folder.path, splits)
             assert_same_run(folder.path, finished)
+
+    def test_training_goes_on_while_a_state_is_written(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The state within the first epoch is written when two more steps are done."""
+        folder = RunFolder(tmp_path / "run")
+        done, order = threading.Event(), []
+
+        def write(path: Path, state: Any) -> None:
+            if state["progress"]["step"] == 1:
+                assert done.wait(60)
+            order.append(state["progress"]["step"])
+            write_checkpoint(path, state)
+
+        monkeypatch.setattr("anatpaste_gpu.training.trainer.write_checkpoint", write)
+        stop_at(monkeypatch, 2, lambda: (order.append("second step"), done.set()))
+        train(tiny(folder.path, checkpoint_every=1), splits=splits, console=quiet())
+        assert order[:4] == [0, "second step", 1, 2]
+        assert_same_run(folder.path, finished)
+
+    def test_times_of_all_steps_are_kept(
+        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counts = []
+        summary = StepTimes.summary
+        folder = tmp_path / "run"
+        killed_after(8, folder, splits, monkeypatch)
+        monkeypatch.setattr(
+            StepTimes, "summary", lambda times: (counts.append(len(times.step_ms)), summary(times))[1]
+        )
+        continued(folder, splits)
+        assert counts == [12]
+        assert not RunFolder(folder).step_times.exists()
+
+    def test_states_of_before_times_had_a_file_are_continued(
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = RunFolder(tmp_path / "run")
+        killed_after(8, folder.path, splits, monkeypatch)
+        state = read_checkpoint(folder.checkpoint, pytest.fail)
+        assert state is not None
+        state["progress"] |= {"step_ms": [1.5] * 6, "augmentation_ms": [0.5] * 6}
+        write_checkpoint(folder.checkpoint, state)
+        folder.step_times.unlink()
+        assert "Continuing at step 6" in continued(folder.path, splits)
+        assert_same_run(folder.path, finished)
 
     def test_killed_while_the_folder_was_made(self, tmp_path: Path, splits: DatasetSplits) -> None:
         folder = RunFolder(tmp_path)

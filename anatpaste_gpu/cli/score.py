@@ -7,18 +7,24 @@ Exit status: 0 all images were scored, 1 none could be, 2 the command line is wr
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.data import ImageReadError, discover_images, read_image
+from anatpaste_gpu.cli.scoring_plan import Batch, ScoringPlan
+from anatpaste_gpu.data import Discovery, ImageReadError, discover_images, read_image
+from anatpaste_gpu.data.ahead import computed_ahead
+from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -29,7 +35,6 @@ __all__ = ["COLUMNS", "ImageScore", "load_detector", "main", "run", "score_paths
 
 BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 STATUS_OK, STATUS_NOTHING_SCORED, STATUS_SOME_SKIPPED = 0, 1, 3
-_BATCH = 64  # images in memory at once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     """The command as `anatpaste` calls it: everything that can be refused is, before an image is read."""
     options = _build_parser().parse_args(list(arguments))
+    worker_count(options.workers)
     device, sentence = select_device(options.gpu)
     detector = load_detector(options.run_dir, device)
     _choose_threshold(detector, options.threshold)
@@ -57,7 +63,9 @@ def run(arguments: Sequence[str]) -> int:
             say("score", NOT_FOR_CLINICAL_USE)
         said = 0
         try:
-            for result in score_paths(detector, options.images, skipped, notes, names, maps):
+            for result in score_paths(
+                detector, options.images, skipped, notes, names, maps, workers=options.workers
+            ):
                 output.add(result)
                 said = _say_new(skipped, said)
         except KeyboardInterrupt as stop:
@@ -107,8 +115,9 @@ def score_paths(
     notes: list[str] | None = None,
     called: Names | None = None,
     maps: HeatMapFiles | None = None,
+    workers: int | None = None,
 ) -> Iterator[ImageScore]:
-    """Scores files, and all images below folders.
+    """Scores files, and all images below folders; the next ones are decoded and scored meanwhile.
 
     Args:
         detector: from `load_detector`.
@@ -117,55 +126,93 @@ def score_paths(
         notes: the same for what was left out of a folder because it is no image.
         called: how files are called; None is by their paths.
         maps: writes each image's heat map before its score is given; None writes none.
+        workers: threads that decode, and on a CPU score; they change no result. None for one a core.
 
     Yields:
         Results in the order of the paths, a folder's images sorted by path.
     """
-    called = called or Names()
-    batch: list[tuple[Path, torch.Tensor]] = []
+    called, threads = called or Names(), worker_count(workers)
+    plan = ScoringPlan.of(detector, threads, alone=maps is not None)
+    read = functools.partial(_read, image_size=detector.image_size)
+    found = _found([Path(path) for path in paths])
+    contents = computed_ahead(read, found, threads, plan.batch * (plan.streams + 1))
+    batches = _batches(contents, plan.batch, skipped, [] if notes is None else notes, called)
     first = 1
-    for path in _files([Path(path) for path in paths], skipped, [] if notes is None else notes, called):
-        try:
-            batch.append((path, read_image(path, detector.image_size)))
-        except ImageReadError as error:
-            skipped.append(called.hidden(str(error), path))
-            continue
-        called.shown(str(path))  # numbered in the order of the paths, whatever is said of it later
-        if len(batch) == _BATCH:
-            yield from _score_batch(detector, batch, first, skipped, called, maps)
-            first, batch = first + len(batch), []
-    if batch:
-        yield from _score_batch(detector, batch, first, skipped, called, maps)
+    for batch, scores in plan.scored(detector, batches):
+        yield from _results(detector, batch, scores, first, skipped, called, maps)
+        first += len(batch)
 
 
-def _files(paths: Sequence[Path], skipped: list[str], notes: list[str], called: Names) -> Iterator[Path]:
+def _found(paths: Sequence[Path]) -> Iterator[tuple[Path, Discovery | None]]:
+    """Files, and before those of a folder the folder, whose turn it then is to be told of."""
     for path in paths:
         if not path.is_dir():
-            yield path
+            yield path, None
             continue
         found = discover_images(path)
-        skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
-        if found.files:
-            notes += [called.hidden(note, path, *found.back) for note in found.notes()]
-        elif not found.troubles:
-            skipped.append(called.hidden(found.why_empty(), path))
-        yield from found.files
+        yield path, found
+        yield from ((file, None) for file in found.files)
 
 
-def _score_batch(
+def _read(
+    item: tuple[Path, Discovery | None], image_size: int
+) -> tuple[Path, torch.Tensor | ImageReadError | Discovery]:
+    """A file's image, or the reason why there is none; a folder as it is."""
+    path, folder = item
+    if folder is not None:
+        return path, folder
+    try:
+        return path, read_image(path, image_size)
+    except ImageReadError as error:
+        return path, error
+
+
+def _tell(path: Path, found: Discovery, skipped: list[str], notes: list[str], called: Names) -> None:
+    """Says what of a folder cannot be used."""
+    skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
+    if found.files:
+        notes += [called.hidden(note, path, *found.back) for note in found.notes()]
+    elif not found.troubles:
+        skipped.append(called.hidden(found.why_empty(), path))
+
+
+def _batches(
+    contents: Iterator[tuple[Path, torch.Tensor | ImageReadError | Discovery]],
+    size: int,
+    skipped: list[str],
+    notes: list[str],
+    called: Names,
+) -> Iterator[Batch]:
+    """Images in batches; what is none is told of in its turn."""
+    batch: Batch = []
+    for path, content in contents:
+        if isinstance(content, ImageReadError):
+            skipped.append(called.hidden(str(content), path))
+        elif isinstance(content, Discovery):
+            _tell(path, content, skipped, notes, called)
+        else:
+            batch.append((path, content))
+            called.shown(str(path))  # numbered in the order of the paths, whatever is said of it later
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _results(
     detector: Detector,
-    batch: list[tuple[Path, torch.Tensor]],
+    batch: Batch,
+    scores: NDArray[np.float64],
     first: int,
     skipped: list[str],
     called: Names,
     maps: HeatMapFiles | None,
 ) -> Iterator[ImageScore]:
-    """Scores of read files, the first of which is image number `first` of all."""
+    """Results of scored files, the first of which is image number `first` of all."""
     calibration = detector.calibration
     assert calibration is not None, "a detector from a file has a calibration"
-    images = torch.stack([image for _, image in batch])
-    scores = detector.score(images)
-    heat = None if maps is None else detector.heat_map(images)
+    heat = None if maps is None else detector.heat_map(torch.stack([image for _, image in batch]))
     columns = (scores, calibration.normalise(scores), calibration.decide(scores))
     rows = zip(batch, *(column.tolist() for column in columns), strict=True)
     for place, ((path, _), score, normalised, decision) in enumerate(rows):
@@ -208,6 +255,12 @@ def _build_parser() -> argparse.ArgumentParser:
         "map's name",
     )
     add_option(parser, "the scores and in every sentence")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads that decode, and on a CPU score (default: one a core); no score depends on it",
+    )
     parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
     return parser
 

@@ -1,6 +1,7 @@
 """Backbones by name: torchvision's classification models and timm's, without their classifier.
 
-Nothing is downloaded: a backbone starts with random weights, and others come from a file.
+Nothing is downloaded: a backbone starts with random weights, and others come from a file. Both libraries are
+imported where one of their models is asked for: they take seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
+
+from anatpaste_gpu.methods import resnet
 
 #: In front of a name, asks for timm's model where torchvision has one of the same name.
 TIMM_PREFIX = "timm/"
@@ -138,6 +140,8 @@ def published_normalisation(name: str) -> Normalisation:
         return IMAGENET if stated is None else Normalisation(tuple(stated.mean), tuple(stated.std))
     if name in _TRANSFORMED_INPUT:
         return GREY
+    import torchvision
+
     transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return Normalisation(tuple(transform.mean), tuple(transform.std))
 
@@ -163,9 +167,14 @@ def _size_in_errors(name: str, image_size: int | None) -> Iterator[None]:
 
 
 def _from_torchvision(name: str, arguments: dict[str, Any]) -> Backbone:
-    if name in _TRANSFORMED_INPUT:
-        arguments = {"aux_logits": False, "init_weights": True}
-    module = torchvision.models.get_model(name, weights=None, **arguments)
+    if name in resnet.STAGES:
+        module: nn.Module = resnet.ResNet(name)
+    else:
+        import torchvision
+
+        if name in _TRANSFORMED_INPUT:
+            arguments = {"aux_logits": False, "init_weights": True}
+        module = torchvision.models.get_model(name, weights=None, **arguments)
     classifier, size = _take_off_classifier(module)
     return Backbone(module, (classifier, *_AUXILIARY), size)
 
@@ -185,6 +194,10 @@ def _from_timm(name: str, arguments: dict[str, Any]) -> Backbone:
 
 def _library(name: str) -> str:
     """Which library has a model of this name; raises ValueError if neither has."""
+    if name in resnet.STAGES:
+        return "torchvision"  # as it has them
+    import torchvision
+
     if name in torchvision.models.list_models(module=torchvision.models):
         return "torchvision"
     short = name.removeprefix(TIMM_PREFIX)

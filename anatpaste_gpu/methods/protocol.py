@@ -79,10 +79,13 @@ class Learner(nn.Module):
         heat_title: what its heat maps are, as a caption begins.
         heat_limit: the highest value of every heat map, where each is scaled by itself; None where values of
             two images can be compared.
+        scores_in_threads: whether several threads may call `score` at once on a CPU: it leaves nothing behind
+            in modules or torch's settings, not even for a moment.
     """
 
     heat_title: ClassVar[str] = "Heat map"
     heat_limit: ClassVar[float | None] = None
+    scores_in_threads: ClassVar[bool] = False
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

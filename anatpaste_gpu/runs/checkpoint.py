@@ -19,6 +19,7 @@ FORMAT = "anatpaste-checkpoint-3"
 # The file is this line, the SHA-256 of the rest in hexadecimal on a line, and what torch.save wrote.
 _MAGIC = f"{FORMAT}\n".encode()
 _DIGEST_LENGTH = 64
+_START = len(_MAGIC) + _DIGEST_LENGTH + 1
 
 
 @dataclasses.dataclass
@@ -33,8 +34,6 @@ class Progress:
         best_model: SHA-256 of the file of that validation's detector, or empty.
         epochs: one record for every finished epoch.
         validations: one record for every validation, the untrained learner's first.
-        step_ms: milliseconds of every step.
-        augmentation_ms: milliseconds of every step's augmentation.
     """
 
     step: int = 0
@@ -44,35 +43,36 @@ class Progress:
     best_model: str = ""
     epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     validations: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    step_ms: list[float] = dataclasses.field(default_factory=list)
-    augmentation_ms: list[float] = dataclasses.field(default_factory=list)
 
 
-def save_checkpoint(
-    path: Path,
+def state_of(
     networks: torch.nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
     progress: Progress,
     scaler: torch.amp.GradScaler,
-) -> None:
+) -> dict[str, Any]:
+    """The state of a run, as `write_checkpoint` takes it; its tensors are the run's own."""
+    return {
+        "networks": networks.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "progress": dataclasses.asdict(progress),
+        "scaler": scaler.state_dict(),
+    }
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Writes the state of a run, whole or not at all, and keeps the state before as `previous_of(path)`.
 
     At every moment one of the two files is whole: the new one is written and flushed to disk before the
-    names change. Synchronises.
+    names change. Synchronises where tensors are on a GPU.
     """
     buffer = io.BytesIO()
-    torch.save(
-        {
-            "networks": networks.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
-            "progress": dataclasses.asdict(progress),
-            "scaler": scaler.state_dict(),
-        },
-        buffer,
-    )
-    payload = buffer.getvalue()
+    buffer.write(_MAGIC + bytes(_DIGEST_LENGTH) + b"\n")
+    torch.save(state, buffer)
+    content = buffer.getbuffer()  # and no copy: a state is large, and making one would hold up other threads
+    content[len(_MAGIC) : _START - 1] = hashlib.sha256(content[_START:]).hexdigest().encode()
     new = path.with_name(f".{path.name}.new")
-    write_atomically(new, _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+    write_atomically(new, content)
     if path.exists():
         os.replace(path, previous_of(path))
     os.replace(new, path)
@@ -120,7 +120,9 @@ def restore_checkpoint(
         optimizer.load_state_dict(content["optimizers"][name])
     if content["scaler"]:
         scaler.load_state_dict(content["scaler"])
-    return Progress(**content["progress"])
+    known = {field.name for field in dataclasses.fields(Progress)}
+    # Of before steps' times had a file of their own, a state holds them too.
+    return Progress(**{name: value for name, value in content["progress"].items() if name in known})
 
 
 def previous_of(path: Path) -> Path:
@@ -130,11 +132,10 @@ def previous_of(path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
-    start = len(_MAGIC) + _DIGEST_LENGTH + 1
     if not data.startswith(_MAGIC):
         raise ValueError(f"{path}: the checkpoint is damaged or not of format {FORMAT}.")
-    payload = data[start:]
-    if hashlib.sha256(payload).hexdigest().encode() != data[len(_MAGIC) : start - 1]:
+    payload = data[_START:]
+    if hashlib.sha256(payload).hexdigest().encode() != data[len(_MAGIC) : _START - 1]:
         raise ValueError(f"{path}: the checkpoint is damaged (its checksum does not match).")
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

@@ -37,6 +37,7 @@ class RunFolder:
         config: every setting, as YAML that `train.py --config` reads.
         manifest: which image is in which split.
         checkpoint: state of an unfinished run; removed at its end, with the generation before it.
+        step_times: how long the steps of an unfinished run took, a row each; removed with it.
         model: the detector with the best validation AUC so far.
         next_model: a better one, until a checkpoint knows of it.
         scores: score of every validation and test image.
@@ -53,6 +54,7 @@ class RunFolder:
         self.manifest = path / "split_manifest.json"
         self.checkpoint = path / "checkpoint.pt"
         self.previous_checkpoint = previous_of(self.checkpoint)
+        self.step_times = path / "step_times.csv"
         self.model = path / "model.safetensors"
         self.next_model = path / ".model.safetensors.next"
         self.scores = path / "scores.csv"
@@ -149,9 +151,10 @@ class RunFolder:
                 self.next_model.unlink()
 
     def remove_checkpoints(self) -> None:
-        """Removes both generations, of a run that is finished."""
+        """Removes both generations, and the steps' times, of a run that is finished."""
         self.checkpoint.unlink(missing_ok=True)
         self.previous_checkpoint.unlink(missing_ok=True)
+        self.step_times.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def explain_full_disk(self) -> Iterator[None]:
@@ -187,6 +190,7 @@ class RunFolder:
             self.diverged,
             self.checkpoint,
             self.previous_checkpoint,
+            self.step_times,
             self.next_model,
             self.model,
             self.scores,

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics
 
 #: Share of normal images that a threshold drawn from normal images alone leaves below it.
 NORMAL_QUANTILE = 0.95
@@ -91,6 +90,8 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
         scores: (N,), higher is more abnormal.
     """
     truth, values = check_scored(labels, scores)
+    from sklearn import metrics  # here, as a detector that is there needs no scikit-learn
+
     precision, recall, thresholds = metrics.precision_recall_curve(truth, values)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
     # The last point of the curve has no threshold: nothing is called abnormal there.

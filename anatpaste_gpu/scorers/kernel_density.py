@@ -18,7 +18,7 @@ from anatpaste_gpu.scorers.validation import MAX_ELEMENTS, check_count, squared_
 from anatpaste_gpu.setting_types import Positive, Section
 
 
-class KernelDensity(Scorer):
+class DensityScorer(Scorer):
     """Density of a point as the mean of isotropic Gaussians around the training points.
 
     Results and conventions are those of `sklearn.neighbors.KernelDensity(kernel="gaussian")`: `fit` returns
@@ -40,7 +40,7 @@ class KernelDensity(Scorer):
         n_features_in_: D.
 
     Example:
-        >>> density = KernelDensity(bandwidth=1.0).fit(torch.zeros(4, 2))
+        >>> density = DensityScorer(bandwidth=1.0).fit(torch.zeros(4, 2))
         >>> density.score_samples(torch.zeros(1, 2))
         tensor([-1.8379], dtype=torch.float64)
     """
@@ -172,9 +172,9 @@ class KernelDensitySettings(Section):
     bandwidth: Positive = 1.0
     """Bandwidth of "kde"."""
 
-    def build(self) -> KernelDensity:
+    def build(self) -> DensityScorer:
         """The scorer, not fitted yet."""
-        return KernelDensity(self.bandwidth)
+        return DensityScorer(self.bandwidth)
 
 
 def _even_weights(data: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from anatpaste_gpu.scorers.validation import MAX_ELEMENTS
 from anatpaste_gpu.setting_types import Section
 
 
-class Mahalanobis(Scorer):
+class MahalanobisScorer(Scorer):
     """How many standard deviations a point lies from the training points' mean, along its own direction.
 
     Location, covariance, shrinkage and `mahalanobis` are those of `sklearn.covariance.LedoitWolf()`: the
@@ -36,7 +36,7 @@ class Mahalanobis(Scorer):
 
     Example:
         >>> points = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
-        >>> Mahalanobis().fit(points).mahalanobis(torch.tensor([[2.0, 0.0]]))
+        >>> MahalanobisScorer().fit(points).mahalanobis(torch.tensor([[2.0, 0.0]]))
         tensor([8.], dtype=torch.float64)
     """
 
@@ -134,9 +134,9 @@ class Mahalanobis(Scorer):
 class MahalanobisSettings(Section):
     """Settings of "mahalanobis": none."""
 
-    def build(self) -> Mahalanobis:
+    def build(self) -> MahalanobisScorer:
         """The scorer, not fitted yet."""
-        return Mahalanobis()
+        return MahalanobisScorer()
 
 
 def _shrinkage(covariance: Tensor, quartic: Tensor, count: int) -> Tensor:

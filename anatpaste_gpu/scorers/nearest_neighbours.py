@@ -17,7 +17,7 @@ from anatpaste_gpu.setting_types import Count, Section
 NEIGHBOUR_DISTANCES = ("mean", "kth")
 
 
-class NearestNeighbours(Scorer):
+class NeighbourScorer(Scorer):
     """Euclidean distances to the k nearest training points, found by comparing with all of them.
 
     `kneighbors` is that of `sklearn.neighbors.NearestNeighbors(algorithm="brute")`. The score is the mean of
@@ -39,7 +39,7 @@ class NearestNeighbours(Scorer):
         n_features_in_: D.
 
     Example:
-        >>> nearest = NearestNeighbours(2).fit(torch.tensor([[0.0], [1.0], [5.0]]))
+        >>> nearest = NeighbourScorer(2).fit(torch.tensor([[0.0], [1.0], [5.0]]))
         >>> nearest.score_samples(torch.tensor([[0.0]]))
         tensor([-0.5000], dtype=torch.float64)
     """
@@ -151,6 +151,6 @@ class NearestNeighboursSettings(Section):
     neighbour_distance: Literal["mean", "kth"] = "mean"
     """What "knn" takes of the distances to the neighbours: their "mean", or the largest ("kth")."""
 
-    def build(self) -> NearestNeighbours:
+    def build(self) -> NeighbourScorer:
         """The scorer, not fitted yet."""
-        return NearestNeighbours(self.neighbours, neighbour_distance=self.neighbour_distance)
+        return NeighbourScorer(self.neighbours, neighbour_distance=self.neighbour_distance)

@@ -35,7 +35,7 @@ class ScorerSettings(Section):
             max_elements: of the largest matrix that is held while scoring.
         """
         scorer: Scorer = getattr(self, self.scorer).build()
-        scorer.set_params(max_elements=max_elements)
+        scorer.max_elements = max_elements
         return scorer
 
     def check(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What every scorer is: a scikit-learn estimator on tensors or arrays, whose low scores are abnormal."""
+"""What every scorer is: fitted to tensors and scoring tensors, low scores being abnormal."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.arrays import as_tensor
 from anatpaste_gpu.scorers.validation import as_points, as_queries, check_count
 
 
-class Scorer(BaseEstimator, ABC):
+class Scorer(ABC):
     """Fitted to the embeddings of normal images, it says of others how normal they are.
 
     It follows scikit-learn: constructors only keep their arguments, `fit` checks them, fitted attributes end
-    in an underscore. Tensors stay where they are and come back as tensors; arrays come back as arrays. A fit
-    that is refused leaves the estimator as it was.
+    in an underscore. Tensors stay where they are and come back as tensors. A fit that is refused leaves the
+    scorer as it was. `anatpaste_gpu.scorers.estimators` makes estimators of scorers, which take arrays too.
 
     A subclass has `name`, `state_names`, `least_samples`, `_fit`, `_score`, `_state`, `_load` and `_like`,
     and `_check_settings` where it has settings of its own. Its fitted tensors are attributes of it.
@@ -171,6 +166,8 @@ class Scorer(BaseEstimator, ABC):
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
+            from sklearn.exceptions import NotFittedError  # here, for it takes a second to import
+
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -197,11 +194,8 @@ class Scorer(BaseEstimator, ABC):
         return self._array(X, fitting=False).to(self._like.device)
 
     def _array(self, X: Any, *, fitting: bool) -> Tensor:
-        """An array-like as a tensor, checked as scikit-learn checks its own estimators' input."""
-        kinds = [np.float64, np.float32]
-        # No sample at all is no fault of queries, and `_check_enough` refuses it in `fit`.
-        checked = validate_data(self, X, reset=fitting, dtype=kinds, ensure_min_samples=0)
-        return as_tensor(checked, "X")[0]
+        """An array-like as a checked tensor, where the scorer is an estimator."""
+        raise TypeError(f"X must be a floating-point tensor, got {type(X).__name__}")
 
     def _note_width(self, features: int) -> None:
         """What scikit-learn notes of an array's columns, of a tensor, whose columns have no names."""

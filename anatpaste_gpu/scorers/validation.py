@@ -73,9 +73,11 @@ def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
 def full_precision(device: torch.device) -> Iterator[None]:
     """Neither TF32 nor autocast: with 10 bits of mantissa a log density would be off in the third digit."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    if before != "highest":  # else other threads may rely on it
+        torch.set_float32_matmul_precision("highest")
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)

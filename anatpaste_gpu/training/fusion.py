@@ -18,6 +18,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import Run, RunFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import compare
+from anatpaste_gpu.runs.step_times import NOTHING_TRAINED
 from anatpaste_gpu.training.display import print_line, standard_console
 from anatpaste_gpu.training.run import OneRun, Pictures, load_images, prepare_device
 from anatpaste_gpu.training.validation import Validator
@@ -85,7 +86,7 @@ def fuse_runs(
     area = validate(progress, 0)
     folder.keep_model()
     print_line(console, f"validation AUC {area:.4f} | {NOT_FOR_CLINICAL_USE}")
-    metrics = OneRun(config, device, pictures=pictures).finish(splits, progress)
+    metrics = OneRun(config, device, pictures=pictures).finish(splits, progress, NOTHING_TRAINED)
     metrics["parts"] = _parts(runs, learner, load_runs([folder.path])[0])
     write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
     for part in metrics["parts"]:

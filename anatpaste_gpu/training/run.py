@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -221,8 +220,9 @@ class OneRun:
             verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
             display.line(f"{verb} {folder.path}.")
             progress = trainer.run()
-            metrics = ranks.from_leader(lambda: self.finish(splits, progress))
-            _show(display, metrics, _timing(progress))
+            timing = trainer.times.summary()
+            metrics = ranks.from_leader(lambda: self.finish(splits, progress, timing))
+            _show(display, metrics, timing)
         return metrics
 
     def looked_up(self, splits: DatasetSplits | None) -> tuple[bool, SplitManifest | None]:
@@ -243,7 +243,9 @@ class OneRun:
         names, workers = splits.train.names, self.config.place.workers
         return load_masks(recipe.pasting.masks, names, recipe.image_size, workers=workers)
 
-    def finish(self, splits: DatasetSplits, progress: Progress) -> dict[str, Any]:
+    def finish(
+        self, splits: DatasetSplits, progress: Progress, timing: Mapping[str, float]
+    ) -> dict[str, Any]:
         """Scores with the best detector, writes all files, and last metrics.json, which says finished."""
         recipe, folder = self.config.recipe, self.folder
         detector = Detector.load(folder.model, self.device, memory_budget=self.config.place.memory_budget)
@@ -284,7 +286,7 @@ class OneRun:
             "versions": versions(),
             "recipe_hash": self.config.recipe_hash(),
         }
-        write_atomically(folder.timing, json.dumps(_timing(progress), indent=2) + "\n")
+        write_atomically(folder.timing, json.dumps(timing, indent=2) + "\n")
         write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
         folder.remove_checkpoints()
         return metrics
@@ -328,23 +330,7 @@ def _training(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _timing(progress: Progress) -> dict[str, float]:
-    """Medians, which a pause of the machine does not move; the augmentation's time is part of the step's.
-
-    Within a CUDA graph the augmentation's time is known of the steps before the capture only.
-    """
-    if not progress.step_ms:  # the method trains nothing
-        return {"training_seconds": 0.0}
-    times = {
-        "step_ms": statistics.median(progress.step_ms),
-        "training_seconds": sum(progress.step_ms) / 1000,
-    }
-    if progress.augmentation_ms:
-        times["augmentation_ms_per_step"] = statistics.median(progress.augmentation_ms)
-    return times
-
-
-def _show(display: Display, metrics: dict[str, Any], timing: dict[str, float]) -> None:
+def _show(display: Display, metrics: dict[str, Any], timing: Mapping[str, float]) -> None:
     trained = "nothing was trained"
     if "step_ms" in timing:
         trained = f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step"

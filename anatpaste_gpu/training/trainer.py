@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,15 @@ from anatpaste_gpu.devices import compute_dtype, peak_memory
 from anatpaste_gpu.distributed import Agreement, Engine, Ranks
 from anatpaste_gpu.methods import Learner
 from anatpaste_gpu.runs import RunFolder, TrainConfig
-from anatpaste_gpu.runs.checkpoint import Progress, read_checkpoint, restore_checkpoint, save_checkpoint
+from anatpaste_gpu.runs.checkpoint import (
+    Progress,
+    read_checkpoint,
+    restore_checkpoint,
+    state_of,
+    write_checkpoint,
+)
+from anatpaste_gpu.runs.step_times import StepTime, StepTimes
+from anatpaste_gpu.training.background import StateWriter
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.guards import Interrupted, StopRequest, diverged
 from anatpaste_gpu.training.input import TrainingStream, open_source
@@ -108,6 +116,8 @@ class Trainer:
             )
         self.validator = Validator(config, learner, self.source.images, splits.validation, folder)
         self.progress = self.restored()
+        self.times = StepTimes(folder.step_times if self.ranks.leads else None, self.progress.step)
+        self.writer = StateWriter(self.device)
         self.saved_at = time.monotonic()
         self.metrics = MetricBuffer(min(self.place.log_every, _MOST_STEPS_UNSEEN), self.device)
         self.window: list[dict[str, float]] = []  # metrics of the steps since the last line
@@ -118,9 +128,10 @@ class Trainer:
         Raises:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             ValueError: the loss became infinite or NaN.
+            OSError: a file cannot be written.
         """
         agreement, total = Agreement(self.ranks), self.config.total_steps
-        with contextlib.closing(self.source), StopRequest() as stop:
+        with contextlib.closing(self.source), StopRequest() as stop, self.writer:
             if self.ranks.leads and total and not self.folder.gallery.exists():
                 self.save_gallery()
             if not self.progress.validations:
@@ -128,12 +139,14 @@ class Trainer:
                 self.save()
             while self.progress.step < total:
                 self.train_step()
+                self.writer.check()
                 if self.progress.step % self.schedule.steps_per_epoch == 0:
                     self.end_epoch(self.progress.step // self.schedule.steps_per_epoch)
                 signal_number, due = agreement(stop.received or 0, self.checkpoint_is_due())
                 if due or signal_number:
                     self.save()
                 if signal_number:
+                    self.writer.wait()
                     raise Interrupted(
                         f"Stopped after step {self.progress.step} of {total}; the same command continues "
                         "the run.",
@@ -178,6 +191,8 @@ class Trainer:
 
     def validate(self, epochs_done: int) -> None:
         """Scores the validation set and shows the result."""
+        # What writes the state before may still rename the best detector, of which a better one comes here.
+        self.writer.wait()
         self.display.validation(epochs_done, self.validator(self.progress, epochs_done))
 
     def log(self) -> None:
@@ -191,8 +206,8 @@ class Trainer:
             phase=self.learner.phase((self.progress.step - 1) // self.schedule.steps_per_epoch),
             learning_rate=self.learning_rate((self.progress.step - 1) // self.schedule.steps_per_epoch),
             images=self.samples,
-            step_ms=self.progress.step_ms[-steps:],
-            augmentation_ms=self.progress.augmentation_ms[-steps:],
+            step_ms=self.times.step_ms[-steps:],
+            augmentation_ms=self.times.augmentation_ms[-steps:],
             memory=peak_memory(self.device),
         )
         self.window = []
@@ -214,10 +229,8 @@ class Trainer:
             for name, value in metrics.items():  # step by step, wherever a run was interrupted
                 self.progress.sums[name] = self.progress.sums.get(name, 0) + value
         self.window += steps
-        for times in self.clock.drain():
-            self.progress.step_ms.append(sum(times))
-            if len(times) == _TIMED_PARTS:
-                self.progress.augmentation_ms.append(times[1])
+        for step, times in enumerate(self.clock.drain(), start=first + 1):
+            self.times.note(StepTime(step, sum(times), times[1] if len(times) == _TIMED_PARTS else None))
 
     def metrics_of_steps(self) -> list[dict[str, float]]:
         """Of each step since the last look: means over the ranks, and counts of all of them."""
@@ -244,13 +257,21 @@ class Trainer:
         return time.monotonic() - self.saved_at >= self.place.checkpoint_seconds
 
     def save(self) -> None:
-        """Writes the checkpoint; with it the best detector so far is kept."""
+        """Lets the checkpoint be written while training goes on; with it the best detector so far is kept.
+
+        Waits for the checkpoint before, where that is not written yet.
+        """
         self.collect()
         if self.ranks.leads:
-            scaler = self.learner.engine.scaler
-            save_checkpoint(self.folder.checkpoint, self.learner, self.optimizers, self.progress, scaler)
-            self.folder.keep_model()
+            state = state_of(self.learner, self.optimizers, self.progress, self.learner.engine.scaler)
+            self.writer.save(state, partial(self.write, self.times.take()))
         self.saved_at = time.monotonic()
+
+    def write(self, times: Sequence[StepTime], state: Mapping[str, Any]) -> None:
+        """Writes a state, after the times of its steps and before its detector gets the name of the best."""
+        self.times.append(times)
+        write_checkpoint(self.folder.checkpoint, state)
+        self.folder.keep_model()
 
     def restored(self) -> Progress:
         """The state of the folder's run, put back into learner and optimisers, or a new run's."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..task import Workload
-from . import augmentation, decoding, density, labelling, masks, segmentation, tones, training
+from . import augmentation, decoding, density, labelling, masks, scoring, segmentation, tones, training
 
-MODULES = (tones, masks, labelling, segmentation, augmentation, density, decoding, training)
+MODULES = (tones, masks, labelling, segmentation, augmentation, density, decoding, scoring, training)
 
 
 def all_workloads() -> list[Workload]:

@@ -10,7 +10,7 @@ import torch
 
 from ..peers.ndimage import CUPY, SCIPY, NdImage
 from ..peers.scikit_image import CUCIM, SKIMAGE, ScikitImage
-from ..task import Array, Entrant, Inputs, as_array, one_by_one, synchronised
+from ..task import Array, Entrant, Inputs, as_array, each, one_by_one, synchronised
 from ..timing import Call
 
 Prepare = Callable[[Inputs], Call]
@@ -94,6 +94,30 @@ def opencv_entrant(
         return on_bytes(choose(opencv, inputs.size))(inputs)
 
     return Entrant("OpenCV", prepare, ("cv2",), result=as_result, advantage=advantage)
+
+
+def kornia_rs_entrant(
+    name: str, differs: str = "", as_result: Callable[[Any], Array] = as_mask, advantage: str = ""
+) -> Entrant:
+    """The function of that name in peers/kornia_rs.py, on an image of bytes with a channel axis."""
+
+    def prepare(inputs: Inputs) -> Call:
+        from ..peers import kornia_rs
+
+        planes = [plane[:, :, None] for plane in inputs.batch[:, 0].to(torch.uint8).numpy()]
+        return each(getattr(kornia_rs, name), planes, inputs.threads)
+
+    def result(found: Any) -> Array:
+        return as_result(without_channel(found))
+
+    return Entrant("kornia-rs", prepare, ("kornia_rs",), differs, result=result, advantage=advantage)
+
+
+def without_channel(found: Any) -> Any:
+    """(H,W,1) -> (H,W), of arrays and of the first of tuples."""
+    if isinstance(found, tuple):
+        return (found[0][..., 0], *found[1:])
+    return [without_channel(one) for one in found] if isinstance(found, list) else found[..., 0]
 
 
 def cv_cuda_entrant(

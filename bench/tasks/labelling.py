@@ -11,7 +11,7 @@ from anatpaste_gpu import ops
 from .. import pictures
 from ..task import ALL_THREADS, Array, Task, Workload, as_array, ours, workloads_of
 from . import stages
-from .entering import cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
+from .entering import cv_cuda_entrant, kornia_entrant, kornia_rs_entrant, ndimage_entrants, opencv_entrant
 
 
 def in_raster_order(labels: Array) -> Array:
@@ -53,6 +53,7 @@ LABELLING = Task(
             labels_of_each,
             advantage="labels 2 x 2 blocks; ours labels runs, and here every other pixel is one",
         ),
+        kornia_rs_entrant("labels", as_result=labels_of_each),
         kornia_entrant("labels", result=lambda result: in_raster_order(as_array(result))),
         cv_cuda_entrant(
             "labels",

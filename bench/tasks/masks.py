@@ -8,7 +8,14 @@ from anatpaste_gpu import ops
 
 from ..task import ALL_THREADS, Task, ours, overlap, workloads_of
 from . import stages
-from .entering import as_mask, cv_cuda_entrant, kornia_entrant, ndimage_entrants, opencv_entrant
+from .entering import (
+    as_mask,
+    cv_cuda_entrant,
+    kornia_entrant,
+    kornia_rs_entrant,
+    ndimage_entrants,
+    opencv_entrant,
+)
 
 STAYS_IN_BYTES = "stays in bytes; ours packs and unpacks bits, which pays when steps follow each other"
 
@@ -24,6 +31,7 @@ OPENING = Task(
         ours(ops.binary_opening),
         *ndimage_entrants(lambda library, size: library.opening),
         opencv_entrant(lambda library, size: library.opening, advantage=STAYS_IN_BYTES),
+        kornia_rs_entrant("opening", advantage=STAYS_IN_BYTES),
         kornia_entrant("opening", result=as_mask),
         cv_cuda_entrant("opening"),
     ),
@@ -46,6 +54,7 @@ DILATION = Task(
         ours(ops.binary_dilation),
         *ndimage_entrants(lambda library, size: library.dilation),
         opencv_entrant(lambda library, size: library.dilation, advantage=STAYS_IN_BYTES),
+        kornia_rs_entrant("dilation", advantage=STAYS_IN_BYTES),
         kornia_entrant("dilation", result=as_mask),
         cv_cuda_entrant("dilation"),
     ),

@@ -28,7 +28,7 @@ from ..task import (
 )
 from ..timing import Call
 from . import stages
-from .entering import cv_cuda_entrant, from_cupy, on_cupy
+from .entering import cv_cuda_entrant, from_cupy, kornia_rs_entrant, on_cupy
 
 OPENCV_CLAHE = "OpenCV's own CLAHE: 256 levels, other clipping, tiles and rounding"
 
@@ -72,6 +72,7 @@ CLAHE = Task(
         Entrant("scikit-image", one_by_one(ScikitImage(SKIMAGE).clahe), ("skimage",)),
         Entrant("OpenCV", opencv_clahe, ("cv2",), OPENCV_CLAHE, result=of_256),
         Entrant("albumentations", albumentations_clahe, ("albumentations",), OPENCV_CLAHE, result=of_256),
+        kornia_rs_entrant("clahe", OPENCV_CLAHE, of_256),
         Entrant("Kornia", kornia_clahe, ("kornia",), OPENCV_CLAHE, most=2, devices=("cpu", "cuda")),
         Entrant(
             "cuCIM",

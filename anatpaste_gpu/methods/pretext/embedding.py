@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -36,15 +38,24 @@ def embed(
     network.eval()
     size = embedding_batch(images.shape[-1], memory_budget)
     empty = torch.empty(0, network.embedding_size, device=device)
-    # cuDNN would use TF32 by default, and scores would differ from the CPU's in the fourth digit.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with without_tf32(device):
         batches = [network.embed(sent(batch, device)) for batch in images.split(size)]
     return functional.normalize(torch.cat([empty, *batches]))
 
 
-def embedding_batch(side: int, memory_budget: int) -> int:
-    """Images of side x side that are embedded at once within a budget in mebibytes: 1 to 64."""
-    return max(1, min(_BATCH, memory_budget * _MEBIBYTE // (_BYTES_PER_PIXEL * side * side)))
+def without_tf32(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """cuDNN would use TF32 by default, and scores would differ from the CPU's in the fourth digit.
+
+    On a CPU it changes nothing, and torch's settings not even for a moment.
+    """
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def embedding_batch(side: int, memory_budget: int, most: int = _BATCH) -> int:
+    """Images of side x side that are embedded at once within a budget in mebibytes: 1 to `most`."""
+    return max(1, min(most, memory_budget * _MEBIBYTE // (_BYTES_PER_PIXEL * side * side)))
 
 
 def elements_within(memory_budget: int) -> int:

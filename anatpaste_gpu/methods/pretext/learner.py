@@ -41,6 +41,7 @@ class PretextLearner(Learner):
 
     heat_title = "Grad-CAM"
     heat_limit = 1.0
+    scores_in_threads = True
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -63,7 +64,7 @@ class PretextLearner(Learner):
     def prepare(self, engine: Engine) -> Self:
         """Moves everything to the engine's device, and lets its ranks share the network's steps."""
         super().prepare(engine)
-        self.scorer.set_params(max_elements=elements_within(engine.memory_budget))
+        self.scorer.max_elements = elements_within(engine.memory_budget)
         self._shared = engine.share(self.network)
         batch_size = self.recipe.schedule.batch_size // engine.ranks.world
         self.twins = Twins(self.task, self.recipe.seed, batch_size, engine.device, engine.own_parts)
