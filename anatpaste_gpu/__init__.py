@@ -3,6 +3,8 @@
 import anatpaste_gpu
 augmented = anatpaste_gpu.batch_augment(images)   # uint8 or float in [0, 1], (B,1,H,W) or (B,3,H,W)
 lungs = anatpaste_gpu.segment_lungs(images)       # bool (B,1,H,W)
+detector = anatpaste_gpu.load("runs/demo-seed0")  # or fit(folder or images)
+found = detector("radiograph.png")                # pred_score, pred_label, ...; images of any size too
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import ops
     from ._extension import has_cuda_kernels, why_no_cuda_kernels
+    from .api import fit as fit
+    from .api import load as load
     from .augment import (
         AnatPasteParams,
         AugmentAux,
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# Without `fit` and `load`: they need an extra, and `from anatpaste_gpu import *` must not.
 __all__ = [
     "AnatPaste",
     "AnatPasteConfig",
@@ -57,6 +62,7 @@ _HOMES = {
     **dict.fromkeys(("batch_augment", "cut_paste", "image_jitter"), "augment"),
     **dict.fromkeys(("AnatPasteConfig", "CutPasteConfig"), "settings"),
     **dict.fromkeys(("KernelDensity", "Mahalanobis", "NearestNeighbours"), "scorers"),
+    **dict.fromkeys(("fit", "load"), "api"),
     **dict.fromkeys(("has_cuda_kernels", "why_no_cuda_kernels"), "_extension"),
     "segment_lungs": "segment",
 }
@@ -78,7 +84,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES, "__version__"})
+    return sorted({*globals(), *__all__, *_HOMES, *_MODULES, "__version__"})
 
 
 def _version() -> str:

@@ -14,20 +14,21 @@ from pathlib import Path
 
 import torch
 
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.data import ImageReadError, discover_images, read_image
+from anatpaste_gpu.data import ImageReadError
+from anatpaste_gpu.data.blocks import read_blocks
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.detector import BEST_F1_THRESHOLD, NORMAL_THRESHOLD
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
-__all__ = ["COLUMNS", "ImageScore", "load_detector", "main", "run", "score_paths"]
+__all__ = ["COLUMNS", "ImageScore", "main", "run", "score_paths"]
 
-BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 STATUS_OK, STATUS_NOTHING_SCORED, STATUS_SOME_SKIPPED = 0, 1, 3
 _BATCH = 64  # images in memory at once
 
@@ -42,8 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     """The command as `anatpaste` calls it: everything that can be refused is, before an image is read."""
     options = _build_parser().parse_args(list(arguments))
     device, sentence = select_device(options.gpu)
-    detector = load_detector(options.run_dir, device)
-    _choose_threshold(detector, options.threshold)
+    detector = load(options.run_dir, device).with_threshold(options.threshold)
     maps = None if options.heat_maps is None else HeatMapFiles(options.heat_maps, detector)
     skipped: list[str] = []
     notes: list[str] = []
@@ -73,31 +73,11 @@ def run(arguments: Sequence[str]) -> int:
     return STATUS_SOME_SKIPPED if skipped else STATUS_OK
 
 
-def _choose_threshold(detector: Detector, asked: str | None) -> None:
-    """Lets a detector decide by another threshold than its own, where one is asked for."""
-    if asked == NORMAL_THRESHOLD and detector.calibration is not None:
-        detector.calibration = detector.calibration.by_normals()
-    if asked == BEST_F1_THRESHOLD and not detector.learner.recipe.is_labelled:
-        raise ValueError(
-            f"--threshold {BEST_F1_THRESHOLD} needs abnormal validation images, and this model was trained "
-            f"without (validation pasted); --threshold {NORMAL_THRESHOLD} is its own."
-        )
-
-
 def _say_new(skipped: Sequence[str], said: int) -> int:
     """Tells the reasons that were not told yet; returns how many are told now."""
     for reason in skipped[said:]:
         say("score", f"skipped: {reason}")
     return len(skipped)
-
-
-def load_detector(run_dir: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
-    """The detector that a training run left.
-
-    Raises:
-        ValueError: the folder does not exist, has no model yet, or its model is damaged.
-    """
-    return Detector.load(RunFolder(run_dir).trained_model(), device)
 
 
 def score_paths(
@@ -111,7 +91,7 @@ def score_paths(
     """Scores files, and all images below folders.
 
     Args:
-        detector: from `load_detector`.
+        detector: from `anatpaste_gpu.load`.
         paths: files (PNG, JPEG, DICOM) and folders.
         skipped: one sentence is appended for every path that cannot be used.
         notes: the same for what was left out of a folder because it is no image.
@@ -122,39 +102,33 @@ def score_paths(
         Results in the order of the paths, a folder's images sorted by path.
     """
     called = called or Names()
-    batch: list[tuple[Path, torch.Tensor]] = []
-    first = 1
-    for path in _files([Path(path) for path in paths], skipped, [] if notes is None else notes, called):
-        try:
-            batch.append((path, read_image(path, detector.image_size)))
-        except ImageReadError as error:
-            skipped.append(called.hidden(str(error), path))
-            continue
-        called.shown(str(path))  # numbered in the order of the paths, whatever is said of it later
-        if len(batch) == _BATCH:
-            yield from _score_batch(detector, batch, first, skipped, called, maps)
-            first, batch = first + len(batch), []
-    if batch:
-        yield from _score_batch(detector, batch, first, skipped, called, maps)
+    listener, first = _Listener(skipped, [] if notes is None else notes, called), 1
+    for files, images in read_blocks(map(Path, paths), detector.image_size, listener, _BATCH):
+        yield from _score_batch(detector, files, images, first, skipped, called, maps)
+        first += len(files)
 
 
-def _files(paths: Sequence[Path], skipped: list[str], notes: list[str], called: Names) -> Iterator[Path]:
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = discover_images(path)
-        skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
-        if found.files:
-            notes += [called.hidden(note, path, *found.back) for note in found.notes()]
-        elif not found.troubles:
-            skipped.append(called.hidden(found.why_empty(), path))
-        yield from found.files
+class _Listener:
+    """Puts what becomes of files into words, with their names as they are called."""
+
+    def __init__(self, skipped: list[str], notes: list[str], called: Names) -> None:
+        self._skipped, self._notes, self._called = skipped, notes, called
+
+    def read(self, path: Path) -> None:
+        # Numbered in the order of the paths, whatever is said of it later.
+        self._called.shown(str(path))
+
+    def skipped(self, sentence: str, *paths: Path) -> None:
+        self._skipped.append(self._called.hidden(sentence, *paths))
+
+    def left_out(self, sentence: str, *paths: Path) -> None:
+        self._notes.append(self._called.hidden(sentence, *paths))
 
 
 def _score_batch(
     detector: Detector,
-    batch: list[tuple[Path, torch.Tensor]],
+    files: list[Path],
+    images: torch.Tensor,
     first: int,
     skipped: list[str],
     called: Names,
@@ -163,12 +137,11 @@ def _score_batch(
     """Scores of read files, the first of which is image number `first` of all."""
     calibration = detector.calibration
     assert calibration is not None, "a detector from a file has a calibration"
-    images = torch.stack([image for _, image in batch])
     scores = detector.score(images)
     heat = None if maps is None else detector.heat_map(images)
     columns = (scores, calibration.normalise(scores), calibration.decide(scores))
-    rows = zip(batch, *(column.tolist() for column in columns), strict=True)
-    for place, ((path, _), score, normalised, decision) in enumerate(rows):
+    rows = zip(files, *(column.tolist() for column in columns), strict=True)
+    for place, (path, score, normalised, decision) in enumerate(rows):
         name, file = called.shown(str(path)), None
         if maps is not None and heat is not None:
             try:
@@ -186,7 +159,7 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog="Rows are written as they come: after Ctrl-C (exit status 130) the scores so far are there. "
         "Exit status: 0 all scored, 1 nothing could be scored, 2 wrong command line, 3 some skipped.",
     )
-    parser.add_argument("run_dir", type=Path, help="folder that train.py wrote")
+    parser.add_argument("run_dir", type=Path, help="folder that train.py wrote, or a model file")
     parser.add_argument("images", type=Path, nargs="+", help="PNG, JPEG or DICOM files, or folders of them")
     parser.add_argument(
         "--threshold",
