@@ -15,7 +15,9 @@ from torch import Tensor
 
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import Detector, Recipe, get_method
+from anatpaste_gpu.methods.fanogan import FanoganSettings
 from anatpaste_gpu.methods.fused import FusedSettings
+from anatpaste_gpu.methods.ganomaly import GanomalySettings
 from anatpaste_gpu.methods.squid import SquidSettings
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -27,6 +29,8 @@ BACKBONE = "shufflenet_v2_x0_5"
 SETTINGS: dict[str, dict[str, Any]] = {
     "fused": {"options": FusedSettings(parts="anatpaste@32,memory", backbone=BACKBONE)},
     "squid": {"options": SquidSettings(width=8, slots=16)},
+    "ganomaly": {"options": GanomalySettings(width=16)},
+    "fanogan": {"options": FanoganSettings(width=8, latent=16)},
 }
 
 

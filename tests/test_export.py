@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from anatpaste_gpu.export.module import detector_module, traced
 from anatpaste_gpu.export.resize import PillowResize
 from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import Detector, lookup, method_names, register
+from anatpaste_gpu.methods.fused import FusedSettings
 from anatpaste_gpu.methods.ganomaly import GanomalySettings
 from anatpaste_gpu.methods.memory import MemorySettings
 from anatpaste_gpu.methods.memory.contrast import adjust, exported_contrast
@@ -42,6 +44,8 @@ from .exported_files import (
     needs_runtime,
     spread_of,
 )
+from .training_runs import phantoms as small_phantoms
+from .training_runs import quiet, tiny, train
 
 # Of the spread of validation scores. Runtimes add a network's float32 products in an order of their own; that
 # moves an embedding by some 1e-7, and a score by about the same share of what scores may range over.
@@ -69,17 +73,32 @@ def large() -> Tensor:
 def assert_alike(found: dict[str, np.ndarray], detector: Detector, images: Tensor, suffix: str) -> None:
     """Scores, decisions and maps of an exported file are the detector's own."""
     expected = detector(images, anomaly_map="anomaly_map" in found)
-    assert np.abs(found["normalised_score"] - expected.normalised_score).max() <= TOLERANCE
+    tolerance = max(TOLERANCE, 10 * own_noise(detector))
+    assert np.abs(found["normalised_score"] - expected.normalised_score).max() <= tolerance
     # OpenVINO computes in float32, which holds a score of 941 no better than this.
     rounding = np.spacing(np.float32(np.abs(expected.pred_score).max())) if suffix == ".xml" else 0
     off = np.abs(found["pred_score"] - expected.pred_score).max()
-    assert off <= TOLERANCE * spread_of(detector) + rounding
+    assert off <= tolerance * spread_of(detector) + rounding
     assert found["pred_label"].dtype == bool
-    np.testing.assert_array_equal(found["pred_label"], expected.pred_label)
+    decided = np.abs(expected.pred_score - detector.threshold) > tolerance * spread_of(detector)
+    np.testing.assert_array_equal(found["pred_label"][decided], expected.pred_label[decided])
     if expected.anomaly_map is not None:
         maps = expected.anomaly_map.numpy()
         assert found["anomaly_map"].shape == maps.shape
         np.testing.assert_allclose(found["anomaly_map"], maps, rtol=0, atol=1e-4 * maps.max())
+
+
+def own_noise(detector: Detector) -> float:
+    """Of SQUID, how much of the spread its own scores change by with the size of the batch.
+
+    Its memories answer with the slots that are most alike, and its score is in units of the training images'
+    deviation: with random weights the last bit of a pixel decides the third digit. Of others 0.
+    """
+    if detector.learner.recipe.method != "squid":
+        return 0.0
+    images = torch.arange(6 * SIDE**2).square().remainder(251).to(torch.uint8).view(6, 1, SIDE, SIDE)
+    alone = np.concatenate([detector.score(image) for image in images.split(1)])
+    return float(np.abs(detector.score(images) - alone).max()) / spread_of(detector)
 
 
 class TestResize:
@@ -138,9 +157,19 @@ class TestContrast:
         assert torch.equal(exported_contrast(contrast, SIDE)(images), adjust(images, contrast))
 
 
+#: One of each folder of methods; the others of the pretext family differ in their weights alone.
+FAMILIES = ("untrained", "ganomaly", "fanogan", "squid", "memory", "fused")
+#: What is quick to trace, and to write; the rest takes a minute or so together.
+QUICK = (("untrained", ".pt2"), ("untrained", ".onnx"), ("untrained", ".xml"), ("memory", ".pt2"))
+PAIRS = [
+    pytest.param(name, suffix, marks=() if (name, suffix) in QUICK else pytest.mark.slow)
+    for name in method_names()
+    for suffix in (RUNTIMES if name in FAMILIES else (".pt2",))
+]
+
+
 class TestEveryMethod:
-    @pytest.mark.parametrize("suffix", RUNTIMES)
-    @pytest.mark.parametrize("name", method_names())
+    @pytest.mark.parametrize(("name", "suffix"), PAIRS)
     def test_it_scores_alike(
         self, name: str, suffix: str, phantoms: tuple[Tensor, Tensor], large: Tensor, tmp_path: Path
     ) -> None:
@@ -152,6 +181,15 @@ class TestEveryMethod:
         run = open_exported(made.path, threads=1)
         for images in (large, large[:1], phantoms[1], phantoms[0][:3, :, :40, :33]):
             assert_alike(run(images), detector, images, suffix)
+
+    @pytest.mark.parametrize("name", method_names())
+    def test_its_module_scores_alike(self, name: str, phantoms: tuple[Tensor, Tensor], large: Tensor) -> None:
+        """What is traced, before it is: of every method, in moments."""
+        detector = detector_of(name, *phantoms)
+        with torch.no_grad():
+            found = {key: value.numpy() for key, value in detector_module(detector)(large).items()}
+        assert ("anomaly_map" in found) == (name in WITH_MAPS)
+        assert_alike(found, detector, large, ".pt2")
 
     def test_one_without_a_module_says_so(self, phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -172,27 +210,58 @@ class TestEveryMethod:
             export_detector(detector, tmp_path / "model.pt2")
 
 
-@pytest.mark.parametrize("suffix", RUNTIMES)
-class TestChoices:
-    @pytest.mark.parametrize("scorer", ["mahalanobis", "knn"])
-    def test_scorers(
-        self, scorer: str, suffix: str, phantoms: tuple[Tensor, Tensor], large: Tensor, tmp_path: Path
-    ) -> None:
-        needs_runtime(suffix)
-        detector = detector_of("untrained", *phantoms, scorer=scorer, neighbours=3)
-        made = export_detector(detector, tmp_path / f"model{suffix}")
-        assert_alike(open_exported(made.path, threads=1)(large), detector, large, suffix)
+CHOICES: list[tuple[str, dict[str, Any]]] = [
+    ("untrained", {"scorer": "mahalanobis"}),
+    ("untrained", {"scorer": "knn", "neighbours": 3}),
+    ("untrained", {"scorer": "knn", "neighbours": 3, "neighbour_distance": "kth"}),
+    (
+        "memory",
+        {
+            "options": MemorySettings(
+                reach=None, position=0.5, contrast="equalise", score="top", scaling="none"
+            )
+        },
+    ),
+    (
+        "memory",
+        {
+            "options": MemorySettings(
+                scales="apart", contrast="standardise", score="percentile", prior="inside"
+            )
+        },
+    ),
+    (
+        "memory",
+        {"options": MemorySettings(scales="finest", contrast="none", score="max", reach=2, unit=False)},
+    ),
+    (
+        "fused",
+        {
+            "options": FusedSettings(
+                parts="ganomaly,memory@32", compression="none", shares="2,1", backbone=BACKBONE
+            )
+        },
+    ),
+]
 
-    @pytest.mark.parametrize(
-        "settings",
-        [
-            {"reach": None, "position": 0.5, "contrast": "equalise", "score": "top"},
-            {"scales": "apart", "contrast": "standardise", "score": "percentile", "prior": "inside"},
-            {"scales": "finest", "contrast": "none", "score": "max", "reach": 2, "unit": False},
-        ],
-    )
-    def test_memories(
+
+class TestChoices:
+    @pytest.mark.parametrize(("method", "settings"), CHOICES)
+    def test_modules(
+        self, method: str, settings: dict[str, Any], phantoms: tuple[Tensor, Tensor], large: Tensor
+    ) -> None:
+        detector = detector_of(method, *phantoms, **settings)
+        with torch.no_grad():
+            found = {key: value.numpy() for key, value in detector_module(detector)(large).items()}
+        assert ("anomaly_map" in found) == (method != "untrained")
+        assert_alike(found, detector, large, ".pt2")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("suffix", RUNTIMES)
+    @pytest.mark.parametrize(("method", "settings"), CHOICES)
+    def test_files(
         self,
+        method: str,
         settings: dict[str, Any],
         suffix: str,
         phantoms: tuple[Tensor, Tensor],
@@ -200,27 +269,18 @@ class TestChoices:
         tmp_path: Path,
     ) -> None:
         needs_runtime(suffix)
-        detector = detector_of("memory", *phantoms, options=MemorySettings(**settings))
+        detector = detector_of(method, *phantoms, **settings)
         made = export_detector(detector, tmp_path / f"model{suffix}")
         assert_alike(open_exported(made.path, threads=1)(large), detector, large, suffix)
 
-    def test_fused_parts_with_maps(
-        self, suffix: str, phantoms: tuple[Tensor, Tensor], large: Tensor, tmp_path: Path
+
+@pytest.mark.parametrize("suffix", RUNTIMES)
+class TestContent:
+    def test_metadata_and_no_path_of_this_machine(
+        self, suffix: str, phantoms: tuple[Tensor, Tensor], tmp_path: Path
     ) -> None:
-        from anatpaste_gpu.methods.fused import FusedSettings
-
         needs_runtime(suffix)
-        options = FusedSettings(
-            parts="ganomaly,memory@32", compression="none", shares="2,1", backbone=BACKBONE
-        )
-        detector = detector_of("fused", *phantoms, options=options)
-        made = export_detector(detector, tmp_path / f"model{suffix}")
-        assert "anomaly_map" in made.outputs
-        assert_alike(open_exported(made.path, threads=1)(large), detector, large, suffix)
-
-    def test_metadata(self, suffix: str, phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> None:
-        needs_runtime(suffix)
-        detector = detector_of("ganomaly", *phantoms)
+        detector = detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8))
         made = export_detector(detector, tmp_path / f"model{suffix}")
         stated = metadata_of(made.path)
         assert stated == dict(made.metadata)
@@ -230,26 +290,17 @@ class TestChoices:
         assert float(stated["threshold"]) == detector.threshold
         assert stated["recipe_hash"] == detector.recipe_hash
         assert stated["anomaly_map"] == "Reconstruction error"
-
-    def test_no_path_of_this_machine_is_inside(
-        self, suffix: str, phantoms: tuple[Tensor, Tensor], tmp_path: Path
-    ) -> None:
-        needs_runtime(suffix)
-        made = export_detector(detector_of("untrained", *phantoms), tmp_path / f"model{suffix}")
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-        for place in (
-            str(Path(anatpaste_gpu.__file__).parent.parent),
-            str(Path(torch.__file__).parent),
-            str(tmp_path),
-        ):
-            assert os.fsencode(place) not in content, made.path
+        ours, theirs = (Path(package.__file__ or "").parent for package in (anatpaste_gpu, torch))
+        for place in (ours, theirs, tmp_path):
+            assert os.fsencode(place) not in content
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_half_the_bytes(suffix: str, phantoms: tuple[Tensor, Tensor], large: Tensor, tmp_path: Path) -> None:
     """Weights have 11 bits: scores move by a thousandth or so of their spread, and decisions seldom."""
     needs_runtime(suffix)
-    detector = detector_of("ganomaly", *phantoms)
+    detector = detector_of("ganomaly", *phantoms, options=GanomalySettings(width=16))
     for precision in ("float32", "float16"):
         export_detector(detector, tmp_path / f"{precision}{suffix}", precision=precision)
     sizes = {
@@ -278,32 +329,55 @@ def test_float32_alone_would_not_do(phantoms: tuple[Tensor, Tensor]) -> None:
     assert np.spacing(np.float32(offset)) > TOLERANCE * spread_of(detector)
 
 
+@pytest.fixture(scope="module")
+def whole(real_data: Path) -> list[Tensor]:
+    files = [*zhanglab_normals(real_data)[::100], *rsna_files(real_data)[::30]]
+    return [torch.from_numpy(np.array(read_grey(path)))[None, None] for path in files]
+
+
+@pytest.fixture(scope="module")
+def small(whole: list[Tensor]) -> Tensor:
+    return torch.cat([PillowResize(SIDE)(image) for image in whole])
+
+
 class TestRadiographs:
     """On images as files hold them, of several sizes."""
 
+    @pytest.mark.parametrize("method", ["untrained", "memory"])
+    def test_modules(self, method: str, whole: list[Tensor], small: Tensor) -> None:
+        detector = detector_of(method, small[:16], small[16:])
+        module = detector_module(detector)
+        for image in whole:
+            with torch.no_grad():
+                found = {key: value.numpy() for key, value in module(image).items()}
+            assert_alike(found, detector, image, ".pt2")
+
+    @pytest.mark.slow
     @pytest.mark.parametrize("suffix", RUNTIMES)
     @pytest.mark.parametrize("method", ["untrained", "memory"])
-    def test_scores_and_decisions(self, method: str, suffix: str, real_data: Path, tmp_path: Path) -> None:
+    def test_files(
+        self, method: str, suffix: str, whole: list[Tensor], small: Tensor, tmp_path: Path
+    ) -> None:
         needs_runtime(suffix)
-        files = [*zhanglab_normals(real_data)[::100], *rsna_files(real_data)[::30]]
-        whole = [torch.from_numpy(np.array(read_grey(path)))[None, None] for path in files]
-        shrunk = torch.cat([PillowResize(SIDE)(image) for image in whole])
-        detector = detector_of(method, shrunk[:16], shrunk[16:])
+        detector = detector_of(method, small[:16], small[16:])
         run = open_exported(export_detector(detector, tmp_path / f"model{suffix}").path, threads=1)
         for image in whole:
             assert_alike(run(image), detector, image, suffix)
 
 
-class TestCommand:
-    @pytest.fixture
-    def file(self, phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> Path:
-        detector_of("untrained", *phantoms).save(tmp_path / "model.safetensors")
-        return tmp_path / "model.safetensors"
+@pytest.fixture(scope="module")
+def file(phantoms: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("detector") / "model.safetensors"
+    detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8)).save(path)
+    return path
 
+
+class TestCommand:
     def test_it_writes_and_says_what(
-        self, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, phantoms: tuple[Tensor, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        output = tmp_path / "model.pt2"
+        file, output = tmp_path / "model.safetensors", tmp_path / "model.pt2"
+        detector_of("untrained", *phantoms).save(file)
         assert main(["export", str(file), "-o", str(output)]) == 0
         captured = capsys.readouterr()
         assert captured.out.startswith(f"{output}: pred_score, normalised_score, pred_label of uint8 images")
@@ -312,8 +386,27 @@ class TestCommand:
 
     def test_another_threshold(self, file: Path, tmp_path: Path) -> None:
         output = tmp_path / "model.pt2"
-        assert main(["export", str(file), "-o", str(output), "--threshold", "941.5"]) == 0
-        assert float(metadata_of(output)["threshold"]) == 941.5
+        assert main(["export", str(file), "-o", str(output), "--threshold", "0.25"]) == 0
+        assert float(metadata_of(output)["threshold"]) == 0.25
+
+    def test_a_check_on_validation_images(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        own = {"method": "ganomaly", "options": GanomalySettings(width=4, latent=8)}
+        config = tiny(tmp_path / "run", epochs=1, validate_every=1, **own)
+        train(config, splits=small_phantoms(), console=quiet())
+        output = tmp_path / "model.pt2"
+        assert main(["export", str(tmp_path / "run"), "-o", str(output), "--check"]) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        found = re.fullmatch(
+            r"16 validation images: scores differ by at most (\S+) of their spread, 0 decisions differ, "
+            r"AUC 0\.\d{4} \(\+0\.0000\)\.",
+            line,
+        )
+        assert found, line
+        assert float(found[1]) < TOLERANCE
+        assert (
+            main(["export", str(tmp_path / "run" / "model.safetensors"), "-o", str(output), "--check"]) == 1
+        )
+        assert "--check needs a run folder, which knows its validation images" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "sentence"),
@@ -358,7 +451,8 @@ class TestCommand:
 
 def test_the_graph_names_no_module_of_ours(phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     """A .pt2 file is carried out where only torch is installed."""
-    export_detector(detector_of("memory", *phantoms), tmp_path / "model.pt2")
+    detector = detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8))
+    export_detector(detector, tmp_path / "model.pt2")
     code = (
         "import sys, torch; sys.modules['anatpaste_gpu'] = None\n"
         f"module = torch.export.load({str(tmp_path / 'model.pt2')!r}).module()\n"
@@ -373,7 +467,8 @@ def test_the_graph_names_no_module_of_ours(phantoms: tuple[Tensor, Tensor], tmp_
 
 
 def test_traced_for_every_size(phantoms: tuple[Tensor, Tensor]) -> None:
-    program = traced(detector_module(detector_of("untrained", *phantoms)))
+    settings = GanomalySettings(width=4, latent=8)
+    program = traced(detector_module(detector_of("ganomaly", *phantoms, options=settings)))
     for shape in ((1, 1, 2, 2), (5, 1, 300, 20)):
         found = program.module()(torch.zeros(shape, dtype=torch.uint8))
         assert found["pred_score"].shape == (shape[0],)

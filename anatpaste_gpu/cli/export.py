@@ -23,6 +23,8 @@ from anatpaste_gpu.runs import RunFolder
 def run(arguments: Sequence[str]) -> int:
     """The command; returns its exit status."""
     options = _build_parser().parse_args(list(arguments))
+    if options.check and not options.run.is_dir():
+        raise ValueError(f"--check needs a run folder, which knows its validation images, got {options.run}.")
     detector = load(options.run, "cpu").with_threshold(options.threshold)
     made = export_detector(detector, options.output, precision=options.precision)
     size = made.path.stat().st_size
