@@ -24,7 +24,8 @@ $(SETUP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[all,pretrained,test,dev,dicom]'
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation \
+	  -e '.[all,pretrained,export,test,dev,dicom]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)

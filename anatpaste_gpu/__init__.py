@@ -3,6 +3,8 @@
 import anatpaste_gpu
 augmented = anatpaste_gpu.batch_augment(images)   # uint8 or float in [0, 1], (B,1,H,W) or (B,3,H,W)
 lungs = anatpaste_gpu.segment_lungs(images)       # bool (B,1,H,W)
+detector = anatpaste_gpu.load("runs/demo-seed0")  # or fit(folder or images)
+found = detector("radiograph.png")                # pred_score, pred_label, ...; images of any size too
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from . import ops
     from ._extension import has_cuda_kernels, why_no_cuda_kernels
+    from .api import fit as fit
+    from .api import load as load
     from .augment import (
         AnatPasteParams,
         AugmentAux,
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# Without `fit` and `load`: they need an extra, and `from anatpaste_gpu import *` must not.
 __all__ = [
     "AnatPaste",
     "AnatPasteConfig",
@@ -58,6 +63,7 @@ _HOMES = {
     **dict.fromkeys(("batch_augment", "cut_paste", "image_jitter"), "augment"),
     **dict.fromkeys(("AnatPasteConfig", "CutPasteConfig"), "settings"),
     **dict.fromkeys(("KernelDensity", "Mahalanobis", "NearestNeighbours"), "scorers.estimators"),
+    **dict.fromkeys(("fit", "load"), "api"),
     **dict.fromkeys(("has_cuda_kernels", "why_no_cuda_kernels"), "_extension"),
     "segment_lungs": "segment",
 }

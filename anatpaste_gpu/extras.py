@@ -14,6 +14,8 @@ MODULES = {
     "data": _DATA,
     "train": _TRAIN,
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
+    "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
+    "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
 }
 #: Modules whose package has another name.
 PACKAGES = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "yaml": "pyyaml"}

@@ -101,6 +101,29 @@ def dicom() -> None:
         assert read_image(pydicom_sample(name), 64).float().std() > 0
 
 
+def export() -> None:
+    """A detector as an ONNX file that ONNX Runtime scores with."""
+    import numpy as np
+    import onnxruntime
+
+    train()
+    command("export", str(RUN), "-o", str(RUN / "model.onnx"))
+    session = onnxruntime.InferenceSession(RUN / "model.onnx")
+    scores = session.run(["pred_score"], {"images": np.zeros((2, 1, 40, 50), np.uint8)})[0]
+    assert np.isfinite(scores).all()
+
+
+def openvino() -> None:
+    """A detector as an OpenVINO file that OpenVINO scores with."""
+    import numpy as np
+    from openvino import Core
+
+    train()
+    command("export", str(RUN), "-o", str(RUN / "model.xml"))
+    compiled = Core().compile_model(RUN / "model.xml", "CPU")
+    assert np.isfinite(compiled(np.zeros((2, 1, 40, 50), np.uint8))["pred_score"]).all()
+
+
 def cupy() -> None:
     """Without a GPU no more than that it can be imported."""
     import cupy
@@ -123,7 +146,10 @@ def command(*words: str) -> None:
 
 
 #: Extra -> what is tried of it.
-PARTS = {part.__name__: part for part in (core, data, train, report, timm, pretrained, dicom, cupy)}
+PARTS = {
+    part.__name__: part
+    for part in (core, data, train, report, timm, pretrained, dicom, export, openvino, cupy)
+}
 
 if __name__ == "__main__":
     PARTS[sys.argv[1]]()

@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 
-from anatpaste_gpu.cli.score import load_detector
+from anatpaste_gpu.api import load
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.methods import resnet
 from anatpaste_gpu.methods.backbones import (
@@ -251,7 +251,7 @@ def test_a_run_on_a_timm_backbone_is_rebuilt_from_its_file(name: str, tmp_path: 
     )
     config = config.replace(bootstrap_samples=100, gallery_rows=1, output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
-    detector = load_detector(tmp_path / "run")
+    detector = load(tmp_path / "run")
     assert detector.learner.recipe.network.backbone == name
     decisions = detector.calibration.decide(detector.score(splits.test.images))
     accuracy = float((decisions == splits.test.labels.numpy()).mean())

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRA_OF = {
     "prepare": "data",
-    **dict.fromkeys(("train", "score", "fuse", "localise"), "train"),
+    **dict.fromkeys(("train", "score", "export", "fuse", "localise"), "train"),
     **dict.fromkeys(("report", "reproduce", "augment"), "report"),
 }
 NEEDLESS = (
@@ -210,8 +210,10 @@ class TestDeclarations:
         """By the core, for what the core's layers import, or by any extra that users are told of."""
         names = {**PACKAGES, "sklearn": "scikit-learn", "typing_extensions": "typing-extensions"}
         names["PIL"] = "torchvision"  # which requires Pillow and imports it
-        core, everything = requirements(None), requirements(None) | requirements("all")
-        upper = {"data", "methods", "evaluation", "runs", "training", "report", "reproduce", "cli"}
+        core = requirements(None)
+        everything = core | requirements("all") | requirements("openvino")
+        upper = {"data", "methods", "evaluation", "runs", "export", "training", "api"}
+        upper |= {"report", "reproduce", "cli"}
         undeclared = [
             f"{name}: {target}"
             for name, path in OUR_MODULES.items()

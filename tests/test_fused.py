@@ -219,7 +219,7 @@ class TestTrained:
         assert isinstance(learner, FusedLearner)
         normal = splits.validation.images[splits.validation.labels == 0]
         expected = np.zeros(len(splits.test.images))
-        for part, side in zip(learner._learners, (SIDE // 2, SIDE), strict=True):
+        for part, side in zip(learner.learners, (SIDE // 2, SIDE), strict=True):
             held_out = part.score(images_at(normal, side)).numpy()
             scores = part.score(images_at(splits.test.images, side)).numpy()
             spread = scipy.stats.median_abs_deviation(held_out, scale="normal")

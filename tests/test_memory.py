@@ -29,7 +29,7 @@ from anatpaste_gpu.methods.memory import MemoryLearner, MemorySettings
 from anatpaste_gpu.methods.memory.bank import PatchMemory
 from anatpaste_gpu.methods.memory.contrast import adjust, smoothed
 from anatpaste_gpu.methods.memory.coreset import k_centre_greedy, project
-from anatpaste_gpu.methods.memory.reduce import image_scores
+from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
 
@@ -329,9 +329,9 @@ class TestLearner:
         self, splits: DatasetSplits, changes: dict[str, Any]
     ) -> None:
         fitted = learner(splits, score="mean", **changes)
-        images, weights = splits.test.images, fitted._weights()
+        images, weights = splits.test.images, weights_of(fitted.prior, fitted.settings)
         above = fitted._distances(images)
-        above = above - fitted._together([memory.usual[None, None] for memory in fitted.memories])
+        above = above - fitted._usual
         assert torch.equal(torch.as_tensor(fitted.heat_map(images)), above.clamp_min(0) * weights)
         constant = fitted.score(images) - (above * weights).double().sum((1, 2, 3)) / weights.double().sum()
         # The usual distances' own mean, in float32.

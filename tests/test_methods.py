@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, cut_paste
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli import main
-from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import get_method, method_names
@@ -147,7 +147,7 @@ def test_every_method_runs_to_a_scored_folder(
     assert stored["training"]["steps"] == steps == (2 if get_method(name).trains(TINY.recipe) else 0)
     gallery = (tmp_path / "run" / "augmentation_gallery.png").exists()
     assert gallery == (steps > 0 and name not in REDRAWING)
-    detector = load_detector(tmp_path / "run")
+    detector = load(tmp_path / "run")
     if name in TASKS:
         assert detector.learner.network.head_widths[-1] == TASKS[name].classes
     scores = detector.score(splits.test.images)
@@ -165,7 +165,7 @@ def test_a_run_of_another_scorer_scores_new_images_alike(
     config = TINY.replace(method="untrained", scorer=scorer, neighbours=3, output=str(tmp_path / "run"))
     metrics = train(config, splits=splits, console=Console(file=io.StringIO()))
     assert metrics["scorer"] == scorer
-    detector = load_detector(tmp_path / "run")
+    detector = load(tmp_path / "run")
     scoring = detector.learner.recipe.scoring
     assert (scoring.scorer, scoring.knn.neighbours) == (scorer, 3)
     rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()[-len(splits.test) :]

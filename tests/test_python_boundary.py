@@ -26,7 +26,8 @@ from anatpaste_gpu import (
     image_jitter,
     ops,
 )
-from anatpaste_gpu.cli.score import load_detector, score_paths
+from anatpaste_gpu.api import load
+from anatpaste_gpu.cli.score import score_paths
 from anatpaste_gpu.data import SplitManifest, load_dataset, plan_split, read_image
 from anatpaste_gpu.data.masks import load_masks
 from anatpaste_gpu.devices import select_device
@@ -201,7 +202,7 @@ def test_files_are_named_by_paths_of_either_kind(detector: Detector, tmp_path: P
     Image.fromarray(IMAGES[0, 0].numpy()).save(picture)
     detector.save(str(folder / "model.safetensors"))
     found = [
-        [score.score for score in score_paths(load_detector(kind(folder)), [kind(path)], [])]
+        [score.score for score in score_paths(load(kind(folder)), [kind(path)], [])]
         for kind in (str, Path)
         for path in (picture, tmp_path)
     ]

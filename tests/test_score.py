@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli import score
 from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import load_dataset
@@ -189,7 +190,7 @@ def test_more_images_than_a_batch(run_dir: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(ScoringPlan, "of", lambda *args, **options: ScoringPlan(2, 2, 1))
     for number in range(5):
         as_png(tmp_path / f"{number}.png", some_pixels(30 + number))
-    detector = score.load_detector(run_dir)
+    detector = load(run_dir)
     rows = list(score.score_paths(detector, [tmp_path], []))
     assert [Path(row.name).name for row in rows] == [f"{number}.png" for number in range(5)]
 

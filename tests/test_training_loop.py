@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from anatpaste_gpu import AnatPasteConfig, batch_augment, image_jitter
-from anatpaste_gpu.cli.score import load_detector
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.train import main
 from anatpaste_gpu.data import DatasetSplits, ImageSet, SplitManifest
 from anatpaste_gpu.methods import Recipe
@@ -259,7 +259,7 @@ class TestContinuation:
         stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
             train(tiny(folder), splits=splits, console=quiet())
-        assert np.isfinite(load_detector(folder).score(splits.test.images)).all()
+        assert np.isfinite(load(folder).score(splits.test.images)).all()
 
     def test_exit_status_and_message(
         self,

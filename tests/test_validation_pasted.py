@@ -259,8 +259,8 @@ class TestNormalImagesOnly:
             capsys.readouterr()
             .err.strip()
             .endswith(
-                "--threshold best-f1 needs abnormal validation images, and this model was trained without "
-                "(validation pasted); --threshold normals is its own."
+                "threshold best-f1 needs abnormal validation images, and this model was trained without "
+                "(validation pasted); threshold normals is its own."
             )
         )
 

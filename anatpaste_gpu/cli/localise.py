@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.heat_maps import enlarged, map_scale
 from anatpaste_gpu.cli.outcome import DONE, PARTLY_DONE, say, tell, with_sentences
-from anatpaste_gpu.cli.score import load_detector
 from anatpaste_gpu.data import ImageReadError
 from anatpaste_gpu.data.boxes import BoxedImage, box_mask, rsna_boxes
 from anatpaste_gpu.data.images import read_grey, squared
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         check_writable(options.output)
     device, sentence = select_device(options.gpu)
-    detectors = {str(path): load_detector(path, device) for path in options.runs}
+    detectors = {str(path): load(path, device) for path in options.runs}
     for detector in detectors.values():
         map_scale(detector, "leave it out of the command")
     images, missing = rsna_boxes(options.data_root)

@@ -7,33 +7,31 @@ Exit status: 0 all images were scored, 1 none could be, 2 the command line is wr
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.cli.scoring_plan import Batch, ScoringPlan
-from anatpaste_gpu.data import Discovery, ImageReadError, discover_images, read_image
-from anatpaste_gpu.data.ahead import computed_ahead
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
+from anatpaste_gpu.data import ImageReadError
+from anatpaste_gpu.data.blocks import Block, read_blocks
 from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.detector import BEST_F1_THRESHOLD, NORMAL_THRESHOLD
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
-__all__ = ["COLUMNS", "ImageScore", "load_detector", "main", "run", "score_paths"]
+__all__ = ["COLUMNS", "ImageScore", "main", "run", "score_paths"]
 
-BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 STATUS_OK, STATUS_NOTHING_SCORED, STATUS_SOME_SKIPPED = 0, 1, 3
 
 
@@ -48,8 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(list(arguments))
     worker_count(options.workers)
     device, sentence = select_device(options.gpu)
-    detector = load_detector(options.run_dir, device)
-    _choose_threshold(detector, options.threshold)
+    detector = load(options.run_dir, device).with_threshold(options.threshold)
     maps = None if options.heat_maps is None else HeatMapFiles(options.heat_maps, detector)
     skipped: list[str] = []
     notes: list[str] = []
@@ -81,31 +78,11 @@ def run(arguments: Sequence[str]) -> int:
     return STATUS_SOME_SKIPPED if skipped else STATUS_OK
 
 
-def _choose_threshold(detector: Detector, asked: str | None) -> None:
-    """Lets a detector decide by another threshold than its own, where one is asked for."""
-    if asked == NORMAL_THRESHOLD and detector.calibration is not None:
-        detector.calibration = detector.calibration.by_normals()
-    if asked == BEST_F1_THRESHOLD and not detector.learner.recipe.is_labelled:
-        raise ValueError(
-            f"--threshold {BEST_F1_THRESHOLD} needs abnormal validation images, and this model was trained "
-            f"without (validation pasted); --threshold {NORMAL_THRESHOLD} is its own."
-        )
-
-
 def _say_new(skipped: Sequence[str], said: int) -> int:
     """Tells the reasons that were not told yet; returns how many are told now."""
     for reason in skipped[said:]:
         say("score", f"skipped: {reason}")
     return len(skipped)
-
-
-def load_detector(run_dir: str | os.PathLike[str], device: torch.device | str = "cpu") -> Detector:
-    """The detector that a training run left.
-
-    Raises:
-        ValueError: the folder does not exist, has no model yet, or its model is damaged.
-    """
-    return Detector.load(RunFolder(run_dir).trained_model(), device)
 
 
 def score_paths(
@@ -120,7 +97,7 @@ def score_paths(
     """Scores files, and all images below folders; the next ones are decoded and scored meanwhile.
 
     Args:
-        detector: from `load_detector`.
+        detector: from `anatpaste_gpu.load`.
         paths: files (PNG, JPEG, DICOM) and folders.
         skipped: one sentence is appended for every path that cannot be used.
         notes: the same for what was left out of a folder because it is no image.
@@ -133,76 +110,40 @@ def score_paths(
     """
     called, threads = called or Names(), worker_count(workers)
     plan = ScoringPlan.of(detector, threads, alone=maps is not None)
-    read = functools.partial(_read, image_size=detector.image_size)
-    found = _found([Path(path) for path in paths])
-    contents = computed_ahead(read, found, threads, plan.batch * (plan.streams + 1))
-    batches = _batches(contents, plan.batch, skipped, [] if notes is None else notes, called)
+    blocks = read_blocks(
+        map(Path, paths),
+        detector.image_size,
+        _Listener(skipped, [] if notes is None else notes, called),
+        plan.batch,
+        workers=threads,
+        blocks_ahead=plan.streams + 1,
+    )
     first = 1
-    for batch, scores in plan.scored(detector, batches):
-        yield from _results(detector, batch, scores, first, skipped, called, maps)
-        first += len(batch)
+    for block, scores in plan.scored(detector, blocks):
+        yield from _results(detector, block, scores, first, skipped, called, maps)
+        first += len(block[0])
 
 
-def _found(paths: Sequence[Path]) -> Iterator[tuple[Path, Discovery | None]]:
-    """Files, and before those of a folder the folder, whose turn it then is to be told of."""
-    for path in paths:
-        if not path.is_dir():
-            yield path, None
-            continue
-        found = discover_images(path)
-        yield path, found
-        yield from ((file, None) for file in found.files)
+class _Listener:
+    """Puts what becomes of files into words, with their names as they are called."""
 
+    def __init__(self, skipped: list[str], notes: list[str], called: Names) -> None:
+        self._skipped, self._notes, self._called = skipped, notes, called
 
-def _read(
-    item: tuple[Path, Discovery | None], image_size: int
-) -> tuple[Path, torch.Tensor | ImageReadError | Discovery]:
-    """A file's image, or the reason why there is none; a folder as it is."""
-    path, folder = item
-    if folder is not None:
-        return path, folder
-    try:
-        return path, read_image(path, image_size)
-    except ImageReadError as error:
-        return path, error
+    def read(self, path: Path) -> None:
+        # Numbered in the order of the paths, whatever is said of it later.
+        self._called.shown(str(path))
 
+    def skipped(self, sentence: str, *paths: Path) -> None:
+        self._skipped.append(self._called.hidden(sentence, *paths))
 
-def _tell(path: Path, found: Discovery, skipped: list[str], notes: list[str], called: Names) -> None:
-    """Says what of a folder cannot be used."""
-    skipped += [f"{called.shown(str(place))}: {why}." for place, why in found.troubles]
-    if found.files:
-        notes += [called.hidden(note, path, *found.back) for note in found.notes()]
-    elif not found.troubles:
-        skipped.append(called.hidden(found.why_empty(), path))
-
-
-def _batches(
-    contents: Iterator[tuple[Path, torch.Tensor | ImageReadError | Discovery]],
-    size: int,
-    skipped: list[str],
-    notes: list[str],
-    called: Names,
-) -> Iterator[Batch]:
-    """Images in batches; what is none is told of in its turn."""
-    batch: Batch = []
-    for path, content in contents:
-        if isinstance(content, ImageReadError):
-            skipped.append(called.hidden(str(content), path))
-        elif isinstance(content, Discovery):
-            _tell(path, content, skipped, notes, called)
-        else:
-            batch.append((path, content))
-            called.shown(str(path))  # numbered in the order of the paths, whatever is said of it later
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    def left_out(self, sentence: str, *paths: Path) -> None:
+        self._notes.append(self._called.hidden(sentence, *paths))
 
 
 def _results(
     detector: Detector,
-    batch: Batch,
+    block: Block,
     scores: NDArray[np.float64],
     first: int,
     skipped: list[str],
@@ -212,10 +153,11 @@ def _results(
     """Results of scored files, the first of which is image number `first` of all."""
     calibration = detector.calibration
     assert calibration is not None, "a detector from a file has a calibration"
-    heat = None if maps is None else detector.heat_map(torch.stack([image for _, image in batch]))
+    files, images = block
+    heat = None if maps is None else detector.heat_map(images)
     columns = (scores, calibration.normalise(scores), calibration.decide(scores))
-    rows = zip(batch, *(column.tolist() for column in columns), strict=True)
-    for place, ((path, _), score, normalised, decision) in enumerate(rows):
+    rows = zip(files, *(column.tolist() for column in columns), strict=True)
+    for place, (path, score, normalised, decision) in enumerate(rows):
         name, file = called.shown(str(path)), None
         if maps is not None and heat is not None:
             try:
@@ -233,7 +175,7 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog="Rows are written as they come: after Ctrl-C (exit status 130) the scores so far are there. "
         "Exit status: 0 all scored, 1 nothing could be scored, 2 wrong command line, 3 some skipped.",
     )
-    parser.add_argument("run_dir", type=Path, help="folder that train.py wrote")
+    parser.add_argument("run_dir", type=Path, help="folder that train.py wrote, or a model file")
     parser.add_argument("images", type=Path, nargs="+", help="PNG, JPEG or DICOM files, or folders of them")
     parser.add_argument(
         "--threshold",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from anatpaste_gpu.data.ahead import computed_ahead
+from anatpaste_gpu.data.blocks import Block
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.pretext.embedding import embedding_batch
 
-#: Files and what they hold, uint8 (1, S, S).
-Batch = list[tuple[Path, torch.Tensor]]
 # Of images of 64 x 64 so many, of larger ones fewer, so that all cores have work to the end; networks take
 # longer for an image in batches of fewer pixels.
 _MOST, _LEAST, _PIXELS = 64, 16, 64 * 64 * 64
@@ -60,8 +58,8 @@ class ScoringPlan(NamedTuple):
         return cls(batch, streams, max(1, workers // streams))
 
     def scored(
-        self, detector: Detector, batches: Iterable[Batch]
-    ) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
+        self, detector: Detector, batches: Iterable[Block]
+    ) -> Iterator[tuple[Block, NDArray[np.float64]]]:
         """Batches with their scores, in their order."""
         score = functools.partial(_score, detector)
         if self.threads is None:
@@ -75,5 +73,5 @@ class ScoringPlan(NamedTuple):
             torch.set_num_threads(before)  # of threads to come
 
 
-def _score(detector: Detector, batch: Batch) -> tuple[Batch, NDArray[np.float64]]:
-    return batch, detector.score(torch.stack([image for _, image in batch]))
+def _score(detector: Detector, batch: Block) -> tuple[Block, NDArray[np.float64]]:
+    return batch, detector.score(batch[1])

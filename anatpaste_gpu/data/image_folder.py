@@ -98,6 +98,16 @@ def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: 
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
+def has_abnormal(root: Path) -> bool:
+    """Whether there are abnormal images below a folder.
+
+    Raises:
+        DatasetError: it is no folder with normal images.
+    """
+    paths, _ = _find(root, labelled=False)
+    return not all(map(_is_normal, paths))
+
+
 def _find(root: Path, labelled: bool) -> tuple[dict[str, list[str]], list[str]]:
     """Paths relative to the root, by class folder, and sentences on what is left out."""
     items = sorted(item for item in root.iterdir() if not is_hidden(item.name))

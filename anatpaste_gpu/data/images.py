@@ -126,7 +126,7 @@ def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
             if kind == "PNG" and is_deep_colour(content):
                 return deep_grey(content, _load_upright)
             _load_upright(image)
-            return _to_grey(image)
+            return picture_to_grey(image)
     except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
@@ -147,7 +147,8 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
         raise ImageReadError(f"{path}: {width} x {height} is more than the {MAX_PIXELS} pixels allowed.")
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def picture_to_grey(image: Image.Image) -> Image.Image:
+    """A Pillow image of any mode as one of mode "L"; see `read_image` for colour, alpha and 16 bits."""
     if image.mode.startswith("I"):
         wide = np.asarray(image)
         return Image.fromarray(to_8_bits(wide, *own_range(wide, (0, 65535))))

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from anatpaste_gpu import arrays
 from anatpaste_gpu.checks import one_line
+from anatpaste_gpu.data.squares import as_bytes
 from anatpaste_gpu.distributed.engine import MEMORY_BUDGET, Engine
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.methods.heat_scale import HeatScale, is_level, scale_of
-from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_identity
+from anatpaste_gpu.methods.lookup import get_method, recipe_from_dict, recipe_hash, recipe_identity
+from anatpaste_gpu.methods.prediction import Prediction, predicted
 from anatpaste_gpu.methods.pretext import released
 from anatpaste_gpu.methods.protocol import Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
@@ -31,6 +33,8 @@ from anatpaste_gpu.scorers.calibration import Calibration
 FORMAT = "anatpaste-detector-3"
 #: Files of these formats are read.
 READABLE_FORMATS = (*released.FORMATS, FORMAT)
+#: Thresholds that a detector may know by name.
+BEST_F1_THRESHOLD, NORMAL_THRESHOLD = "best-f1", "normals"
 _METADATA = "detector"
 
 
@@ -38,16 +42,21 @@ _METADATA = "detector"
 class Detector:
     """Scores images with a fitted learner, and knows what scores mean.
 
+    Called with images or paths it gives scores, decisions and heat maps under anomalib's names; `predict`,
+    `decision_function` and `score_samples` are scikit-learn's, of its outlier detectors, with their signs.
+
     Attributes:
         learner: fitted, on its engine's device.
         calibration: threshold and extremes from the validation set; None before it was seen.
         heat_level: what `normal_level` found on the validation set's normal images; None before they were
             seen, where the method does not need it, and in files of earlier releases.
+        trained_by: hash of the recipe that it was trained by, where its file states it.
     """
 
     learner: Learner
     calibration: Calibration | None = None
     heat_level: float | None = None
+    trained_by: str | None = None
 
     def __post_init__(self) -> None:
         self.learner.eval()
@@ -61,6 +70,100 @@ class Detector:
     def device(self) -> torch.device:
         """Where scores are computed."""
         return self.learner.engine.device
+
+    @property
+    def recipe_hash(self) -> str:
+        """SHA-256 of the recipe that it was trained by; of the one without files where that is not stated."""
+        return self.trained_by or recipe_hash(self.learner.recipe.without_files())
+
+    @property
+    def threshold(self) -> float:
+        """An image scored at least this is called abnormal.
+
+        Raises:
+            ValueError: there is no calibration yet.
+        """
+        return self._calibrated.threshold
+
+    def with_threshold(self, asked: float | str | None) -> Detector:
+        """The same detector that decides by another threshold.
+
+        Args:
+            asked: a score; "best-f1", the best F1 on the validation set; "normals", which leaves 95 % of its
+                normal images below; or None for its own.
+
+        Raises:
+            ValueError: the model does not know that threshold, or it is none.
+        """
+        calibration = self._calibrated
+        if asked == NORMAL_THRESHOLD:
+            return dataclasses.replace(self, calibration=calibration.by_normals())
+        if asked == BEST_F1_THRESHOLD and not self.learner.recipe.is_labelled:
+            raise ValueError(
+                f"threshold {BEST_F1_THRESHOLD} needs abnormal validation images, and this model was trained "
+                f"without (validation pasted); threshold {NORMAL_THRESHOLD} is its own."
+            )
+        if asked is None or asked == BEST_F1_THRESHOLD:
+            return self
+        if isinstance(asked, (str, bool)) or not math.isfinite(asked):
+            raise ValueError(
+                f"threshold must be a finite score, {BEST_F1_THRESHOLD} or {NORMAL_THRESHOLD}, got {asked!r}."
+            )
+        return dataclasses.replace(self, calibration=dataclasses.replace(calibration, threshold=float(asked)))
+
+    def __call__(
+        self,
+        images: Any,
+        *,
+        threshold: float | str | None = None,
+        anomaly_map: bool = False,
+        skip_unreadable: bool = False,
+    ) -> Prediction:
+        """Scores, decisions and, on request, heat maps. Synchronises.
+
+        Args:
+            images: a path of a PNG, JPEG or DICOM file or of a folder of them; an array or tensor (H, W),
+                (C, H, W) or (B, C, H, W) of any size, C 1 or 3, uint8, uint16 or floating point in [0, 1]; a
+                PIL image; or a list of such, which may differ in size. All become what `read_image` makes of
+                a file of the same pixels.
+            threshold: as `with_threshold` takes it.
+            anomaly_map: whether to make heat maps, too.
+            skip_unreadable: whether a file that cannot be read is left out and told in `skipped`; else it is
+                an error.
+
+        Raises:
+            ImageReadError: a file or folder cannot be read; one sentence.
+            TypeError: the images are nothing of that kind.
+            ValueError: their shape or values are none of images, the threshold is not known, or the method
+                has no heat maps.
+        """
+        decides = self.with_threshold(threshold)
+        return predicted(decides, images, maps=anomaly_map, skip_unreadable=skip_unreadable)
+
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """+1 for images called normal and -1 for those called abnormal, as scikit-learn's outlier detectors.
+
+        Args:
+            images: as a call takes them.
+        """
+        return np.where(self(images).pred_label, -1, 1).astype(np.int64)
+
+    def decision_function(self, images: Any) -> NDArray[np.float64]:
+        """The threshold less the score, float64 (B,): above 0 is normal; 0 and below is abnormal.
+
+        Args:
+            images: as a call takes them.
+        """
+        difference: NDArray[np.float64] = self.threshold - self(images).pred_score
+        return difference
+
+    def score_samples(self, images: Any) -> NDArray[np.float64]:
+        """Minus the anomaly score, float64 (B,): higher is more normal, as in scikit-learn.
+
+        Args:
+            images: as a call takes them.
+        """
+        return -self(images).pred_score
 
     def score(self, images: Any) -> NDArray[np.float64]:
         """Anomaly scores; higher is more abnormal. Synchronises.
@@ -121,6 +224,7 @@ class Detector:
             "values": state.values,
             **dataclasses.asdict(self.calibration),
             "heat_level": self.heat_level,
+            **({} if self.trained_by is None else {"recipe_hash": self.trained_by}),
             **(extra or {}),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
@@ -152,10 +256,17 @@ class Detector:
             learner = get_method(recipe.method).restored(recipe, state, engine)
             calibration = _calibration(content)
             level = _heat_level(content)
+            trained_by = _trained_by(content)
         # Whatever values of other types lead to.
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
             raise ValueError(f"{path}: the model file cannot be used ({one_line(error)}).") from error
-        return cls(learner, calibration, level)
+        return cls(learner, calibration, level, trained_by)
+
+    @property
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise ValueError("a detector decides only with a calibration, which a validation gives it.")
+        return self.calibration
 
     def _checked(self, images: Any) -> Tensor:
         """The images as uint8 (B, 1, S, S)."""
@@ -163,22 +274,7 @@ class Detector:
         side = self.image_size
         if batch.dim() != 4 or tuple(batch.shape[1:]) != (1, side, side):
             raise ValueError(f"images must have shape (B, 1, {side}, {side}), got {tuple(batch.shape)}.")
-        return batch if batch.dtype == torch.uint8 else _as_bytes(batch)
-
-
-def _as_bytes(images: Tensor) -> Tensor:
-    """Floating-point images in 255ths; their range is checked on every device, at the cost of waiting."""
-    if not images.is_floating_point():
-        raise TypeError(f"images must be uint8, or floating point in [0, 1], got {images.dtype}.")
-    values = images.detach().float()
-    if values.numel():
-        low, high = (float(bound) for bound in torch.aminmax(values))
-        if not (low >= 0 and high <= 1):  # NaN included
-            raise ValueError(
-                f"images must be uint8, or floating point in [0, 1], got {images.dtype} with values in "
-                f"[{low:g}, {high:g}]."
-            )
-    return values.mul(255).round().to(torch.uint8)
+        return as_bytes(batch)
 
 
 def _recipe_and_state(content: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Recipe, State]:
@@ -208,6 +304,13 @@ def _heat_level(content: dict[str, Any]) -> float | None:
     if not is_level(level):
         raise ValueError(f"heat_level must be a finite number above 0, got {level!r}")
     return None if level is None else float(level)
+
+
+def _trained_by(content: dict[str, Any]) -> str | None:
+    stated = content.get("recipe_hash")
+    if not isinstance(stated, (str, type(None))):
+        raise ValueError(f"recipe_hash must be text, got {stated!r}")
+    return stated
 
 
 def _number(content: dict[str, Any], name: str) -> float:

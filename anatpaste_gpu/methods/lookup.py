@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -68,6 +69,12 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
 
 def _without(settings: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in before or value != before[name]}
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of a recipe: equal hashes on one device and one data set give equal runs."""
+    text = json.dumps(recipe_identity(recipe), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:

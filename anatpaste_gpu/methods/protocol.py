@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
+from anatpaste_gpu.methods.exporting import ExportModule, NotExportable
 from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.segment.segmenters import Segmenter
 
@@ -200,6 +201,16 @@ class Learner(nn.Module):
     def why_no_graph(self) -> str | None:
         """Why steps of this learner cannot be replayed as a CUDA graph, or None."""
         return None
+
+    def export_module(self) -> ExportModule:
+        """The score, and the heat map where it can be had, as a graph for other runtimes.
+
+        Called after `fit` or `load`, on the CPU.
+
+        Raises:
+            NotExportable: it cannot be; one sentence.
+        """
+        raise NotExportable(f"method {self.recipe.method} cannot be exported: it has no export_module.")
 
     def state(self) -> State:
         """Everything that scoring needs, to be kept in a model file."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from anatpaste_gpu.methods import Method, Recipe, get_method
-from anatpaste_gpu.methods.lookup import recipe_identity, recipe_to_dict, with_objects
+from anatpaste_gpu.methods.lookup import recipe_hash, recipe_to_dict, with_objects
 from anatpaste_gpu.methods.weights import PRETRAINED
 from anatpaste_gpu.setting_types import (
     CornerShare,
@@ -168,8 +167,7 @@ class TrainConfig(Section):
 
     def recipe_hash(self) -> str:
         """SHA-256 of the recipe: equal hashes on one device and one data set give equal runs."""
-        text = json.dumps(recipe_identity(self.recipe), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return recipe_hash(self.recipe)
 
     def difference(self, other: TrainConfig) -> tuple[str, Any, Any] | None:
         """The first setting in which the recipes differ, as (name, own value, other's), or None.
@@ -189,13 +187,21 @@ PLACE_NAMES = frozenset(setting_names(Place))
 PATH_NAMES = frozenset({"weights", "masks"})
 
 
-def preset_config(preset: str, method: str | None = None) -> TrainConfig:
-    """What a preset and a method ask for, where the command line says nothing else.
+def preset_config(preset: str, method: str | None = None, **settings: Any) -> TrainConfig:
+    """What a preset and a method ask for, and what is set in place of it, as the command line does.
 
     Args:
         preset: one of `presets`.
-        method: a method that finds its weights by itself, where it needs any; None is the preset's.
+        method: a method; one that needs weights and has none of its own must be given them. None is the
+            preset's.
+        **settings: by the names of the flags; those of a method's own are a mapping or its dataclass by the
+            name of its family, such as `memory={"budget": 8}`.
+
+    Raises:
+        ValueError, TypeError: a name or a value is none of a config.
     """
+    if preset not in presets():
+        raise ValueError(f"preset must be one of {', '.join(presets())}, got {preset!r}.")
     content = _preset_content(preset)
     method = preset_method(preset) if method is None else method
     known = get_method(method)
@@ -206,8 +212,9 @@ def preset_config(preset: str, method: str | None = None) -> TrainConfig:
         family, _, field = name.rpartition(".")
         (own if family else chosen)[field] = value
     if known.options is not None:
-        chosen[known.family] = own
-    return TrainConfig.from_dict({**chosen, "method": method})
+        given = settings.pop(known.family, {})
+        chosen[known.family] = {**own, **given} if isinstance(given, Mapping) else given
+    return TrainConfig.from_dict({**chosen, **settings, "method": method})
 
 
 def preset_method(preset: str) -> str:

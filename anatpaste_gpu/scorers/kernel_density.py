@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.scorer import ExportedDistance, Scorer
 from anatpaste_gpu.scorers.validation import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.setting_types import Positive, Section
 
@@ -136,8 +136,14 @@ class DensityScorer(Scorer):
     def _score(self, points: Tensor) -> Tensor:
         rows = max(1, min(points.shape[0], self.max_elements // max(self.training_data_.shape)))
         log_sums = [self._log_sum(chunk) for chunk in points.split(rows)] if len(points) else []
-        log_norm = self.n_features_in_ * (0.5 * math.log(2 * math.pi) + math.log(self.bandwidth_))
-        return torch.cat([points.new_empty(0, dtype=torch.float64), *log_sums]) - log_norm
+        return torch.cat([points.new_empty(0, dtype=torch.float64), *log_sums]) - self._log_norm
+
+    def _exported(self) -> ExportedDistance:
+        return _ExportedDensity(self)
+
+    @property
+    def _log_norm(self) -> float:
+        return self.n_features_in_ * (0.5 * math.log(2 * math.pi) + math.log(self.bandwidth_))
 
     @property
     def _like(self) -> Tensor:
@@ -163,6 +169,34 @@ class DensityScorer(Scorer):
             exponents.mul_(-0.5 / self.bandwidth_**2).add_(log_weights)
             total = torch.logaddexp(total, exponents.logsumexp(1))
         return total
+
+
+class _ExportedDensity(ExportedDistance):
+    """All distances in one matrix, in the arithmetic of `KernelDensity`."""
+
+    centre: Tensor
+    points: Tensor
+    norms: Tensor
+    factor: Tensor
+    log_weights: Tensor
+
+    def __init__(self, density: KernelDensity) -> None:
+        super().__init__()
+        data, centre = density.training_data_, density._centre
+        centred = data.double() - centre
+        self.register_buffer("centre", centre)
+        self.register_buffer("points", centred.to(data.dtype).T.contiguous())
+        self.register_buffer("norms", centred.square().sum(1))
+        self.register_buffer("log_weights", density.log_weights_)
+        self.register_buffer("factor", torch.tensor(-0.5 / density.bandwidth_**2, dtype=torch.float64))
+        self.offset = density._log_norm
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Minus the log of the sum of kernels, float64 (M,) of (M, D)."""
+        centred = points.double() - self.centre
+        products = (centred.to(self.points.dtype) @ self.points).double()
+        squared = (centred.square().sum(1, keepdim=True) + self.norms - 2 * products).clamp(min=0)
+        return -(squared * self.factor + self.log_weights).logsumexp(1)
 
 
 @dataclasses.dataclass(frozen=True)

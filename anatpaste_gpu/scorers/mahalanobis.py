@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.scorer import ExportedDistance, Scorer
 from anatpaste_gpu.scorers.validation import MAX_ELEMENTS
 from anatpaste_gpu.setting_types import Section
 
@@ -110,6 +110,9 @@ class MahalanobisScorer(Scorer):
         ]
         return torch.cat([points.new_empty(0, dtype=torch.float64), *squared])
 
+    def _exported(self) -> ExportedDistance:
+        return _ExportedMahalanobis(self)
+
     @property
     def _like(self) -> Tensor:
         return self.location_
@@ -128,6 +131,26 @@ class MahalanobisScorer(Scorer):
             total.addmm_(centred.T, centred)
             quartic += centred.square().sum(1).square().sum()
         return total / len(data), quartic
+
+
+class _ExportedMahalanobis(ExportedDistance):
+    """By the inverse of the factor, as ONNX solves no equations."""
+
+    location: Tensor
+    whitening: Tensor
+
+    def __init__(self, fitted: Mahalanobis) -> None:
+        super().__init__()
+        factor = fitted._factor
+        identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        self.register_buffer("location", fitted.location_)
+        self.register_buffer("whitening", inverse.T.contiguous())
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Distances, float64 (M,) of (M, D)."""
+        distances: Tensor = ((points.double() - self.location) @ self.whitening).square().sum(1).sqrt()
+        return distances
 
 
 @dataclasses.dataclass(frozen=True)

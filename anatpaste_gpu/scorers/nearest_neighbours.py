@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.scorers.scorer import Scorer
+from anatpaste_gpu.scorers.scorer import ExportedDistance, Scorer
 from anatpaste_gpu.scorers.validation import MAX_ELEMENTS, check_count, squared_distances
 from anatpaste_gpu.setting_types import Count, Section
 
@@ -119,6 +119,9 @@ class NeighbourScorer(Scorer):
         distances, _ = self._neighbours(points)
         return -(distances.mean(1) if self.neighbour_distance == "mean" else distances[:, -1])
 
+    def _exported(self) -> ExportedDistance:
+        return _ExportedNeighbours(self)
+
     @property
     def _like(self) -> Tensor:
         return self.training_data_
@@ -139,6 +142,34 @@ class NeighbourScorer(Scorer):
         exact = (points.double()[:, None] - self.training_data_[rows].double()).norm(dim=2)
         distances, order = exact.sort(dim=1, stable=True)
         return distances, rows.gather(1, order)
+
+
+class _ExportedNeighbours(ExportedDistance):
+    """Neighbours out of one matrix; the distances to them from differences, as `NearestNeighbours` does."""
+
+    training_data: Tensor
+    centre: Tensor
+    points: Tensor
+    norms: Tensor
+
+    def __init__(self, fitted: NearestNeighbours) -> None:
+        super().__init__()
+        data, centre = fitted.training_data_, fitted._centre
+        centred = data.double() - centre
+        self.register_buffer("training_data", data)
+        self.register_buffer("centre", centre)
+        self.register_buffer("points", centred.to(data.dtype).T.contiguous())
+        self.register_buffer("norms", centred.square().sum(1))
+        self._count, self._takes_mean = fitted.n_neighbors, fitted.neighbour_distance == "mean"
+
+    def forward(self, points: Tensor) -> Tensor:
+        """The mean or the largest of the distances to the nearest, float64 (M,) of (M, D)."""
+        centred = (points.double() - self.centre).to(self.points.dtype)
+        # A point's own length is the same for all of them.
+        rows = (self.norms - 2 * (centred @ self.points).double()).topk(self._count, 1, largest=False).indices
+        nearest = self.training_data[rows].double()
+        distances = (points.double()[:, None] - nearest).square().sum(2).sqrt()
+        return distances.mean(1) if self._takes_mean else distances.amax(1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,20 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from anatpaste_gpu.scorers.validation import as_points, as_queries, check_count
+
+
+class ExportedDistance(nn.Module):
+    """A scorer's `distance` for `torch.export`: any number of points at once, by what runtimes have.
+
+    Attributes:
+        offset: what is to be added to its float64 (M,) to be the distance; see `ExportModule.offset`.
+    """
+
+    offset: float = 0.0
 
 
 class Scorer(ABC):
@@ -21,8 +31,8 @@ class Scorer(ABC):
     in an underscore. Tensors stay where they are and come back as tensors. A fit that is refused leaves the
     scorer as it was. `anatpaste_gpu.scorers.estimators` makes estimators of scorers, which take arrays too.
 
-    A subclass has `name`, `state_names`, `least_samples`, `_fit`, `_score`, `_state`, `_load` and `_like`,
-    and `_check_settings` where it has settings of its own. Its fitted tensors are attributes of it.
+    A subclass has `name`, `state_names`, `least_samples`, `_fit`, `_score`, `_state`, `_load`, `_like` and
+    `_exported`, and `_check_settings` where it has settings of its own. Its fitted tensors are attributes.
 
     Attributes:
         name: as `--scorer` takes it.
@@ -90,6 +100,15 @@ class Scorer(ABC):
         """
         return -self._score(points)
 
+    def export_module(self) -> ExportedDistance:
+        """`distance` as a module that `torch.export` takes, on the device of the fitted state.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        self._check_fitted()
+        return self._exported()
+
     def state(self) -> dict[str, Tensor]:
         """The fitted state by name; `load_state` makes a scorer of it that scores to the same bits.
 
@@ -147,6 +166,10 @@ class Scorer(ABC):
     @abstractmethod
     def _load(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `_state` gave as its own."""
+
+    @abstractmethod
+    def _exported(self) -> ExportedDistance:
+        """`export_module` of what is fitted."""
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -76,8 +76,14 @@ def full_precision(device: torch.device) -> Iterator[None]:
     if before != "highest":  # else other threads may rely on it
         torch.set_float32_matmul_precision("highest")
     try:
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(device):
             yield
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Arithmetic in the tensors' own types; does nothing where that is so, lest exported graphs hold it."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()

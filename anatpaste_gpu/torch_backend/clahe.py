@@ -61,35 +61,48 @@ def _histograms(bins: Tensor, tile: tuple[int, int]) -> Tensor:
 
 def _redistribute(counts: Tensor, clip: int) -> Tensor:
     """Clips the histograms and spreads the excess, scikit-image's quirk included."""
+    return _spread_rest(*_clipped(counts, clip), clip)
+
+
+def _clipped(counts: Tensor, clip: int) -> tuple[Tensor, Tensor]:
+    """Histograms with an equal share of their excess in every bin, and what of the excess is left."""
     excess = (counts - clip).clamp(min=0).sum(-1, keepdim=True)
     counts = counts.clamp(max=clip)
     share = excess // _BINS
     upper = clip - share
     raised = torch.where(counts < upper, counts + share, counts)
     raised = torch.where((raised >= upper) & (raised < clip), clip, raised)
-    return _spread_rest(raised, excess - (raised - counts).sum(-1, keepdim=True), clip)
+    return raised, excess - (raised - counts).sum(-1, keepdim=True)
 
 
 def _spread_rest(counts: Tensor, excess: Tensor, clip: int) -> Tensor:
     """Adds one to every step-th bin under the limit, from bin 0, 1, ... on, until the excess is spent."""
-    position = torch.arange(_BINS, device=counts.device)
     first = 0
-    while True:
-        under = counts < clip
-        room = under.sum(-1, keepdim=True)
-        active = (excess > 0) & (room > 0)
-        if not bool(active.any()):
-            return counts
-        step = (room // excess.clamp(min=1)).clamp(min=1)
-        grows = under & active & (position >= first) & ((position - first) % step == 0)
-        counts = counts + grows
-        excess = excess - grows.sum(-1, keepdim=True)
+    while bool(((excess > 0) & (counts < clip)).any()):
+        counts, excess = _spread_once(counts, excess, clip, first)
         first = (first + 1) % _BINS
+    return counts
+
+
+def _spread_once(counts: Tensor, excess: Tensor, clip: int, first: int) -> tuple[Tensor, Tensor]:
+    """One round of it, from a bin on: the counts, and what is left of the excess."""
+    position = torch.arange(_BINS, device=counts.device)
+    under = counts < clip
+    room = under.sum(-1, keepdim=True)
+    active = (excess > 0) & (room > 0)
+    step = (room // excess.clamp(min=1)).clamp(min=1)
+    grows = under & active & (position >= first) & ((position - first) % step == 0)
+    return counts + grows, excess - grows.sum(-1, keepdim=True)
 
 
 def _maps(counts: Tensor, tile_pixels: int) -> Tensor:
     """Level of each bin, int64, by the cumulative histogram."""
-    return (counts.cumsum(-1).double() * (_MAX_LEVEL / tile_pixels)).clamp(max=_MAX_LEVEL).long()
+    return _level_of(counts.cumsum(-1), tile_pixels)
+
+
+def _level_of(pixels: Tensor, tile_pixels: int) -> Tensor:
+    """The level of a bin, int64, that so many pixels of a tile are in or below."""
+    return (pixels.double() * (_MAX_LEVEL / tile_pixels)).clamp(max=_MAX_LEVEL).long()
 
 
 def _neighbours(size: int, tile: int, count: int, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:

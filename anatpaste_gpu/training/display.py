@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
+from anatpaste_gpu.data.progress import shows_bars
 from anatpaste_gpu.methods.protocol import Phase
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs.checkpoint import Progress as RunProgress
@@ -37,7 +38,7 @@ _NOT_LEARNT = ("epoch", "phase", "learning_rate")
 class Display:
     """Console and TensorBoard of one run; a context manager.
 
-    The bar is drawn on terminals only; the lines always, so that a log file holds them.
+    The bar is drawn on terminals and in notebooks only; the lines always, so that a log file holds them.
 
     Args:
         console: where lines go.
@@ -53,7 +54,7 @@ class Display:
         self._steps_per_epoch = steps_per_epoch
         self._writer: Any = None  # a SummaryWriter
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not shows_bars(console))
         self._task = self._bar.add_task("training", total=total_steps)
 
     def __enter__(self) -> Self:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import noise
+from anatpaste_gpu.methods.exporting import ExportModule, Scored
 from anatpaste_gpu.methods.fanogan.network import Critic, Encoder, Generator, gradient_penalty
 from anatpaste_gpu.methods.fanogan.rmsprop import rmsprop
 from anatpaste_gpu.methods.fanogan.settings import FanoganSettings
@@ -118,16 +119,12 @@ class FanoganLearner(Learner):
 
     def score(self, images: Tensor) -> Tensor:
         """Mean squared difference of grey values and, times kappa, of features; float64 (B,)."""
-        scores = []
-        for redrawn in self._redrawn(images):
-            pixels = (redrawn.images.double() - redrawn.copies.double()).square().mean((1, 2, 3))
-            features = (redrawn.features.double() - redrawn.copied_features.double()).square().mean(1)
-            scores.append(pixels + self.settings.kappa * features)
+        scores = [_squared_difference(redrawn, self.settings.kappa) for redrawn in self._redrawn(images)]
         return torch.cat([torch.zeros(0, dtype=torch.float64, device=self.engine.device), *scores])
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Absolute difference between image and copy, in grey values of [0, 1]: float32 (B, 1, S, S)."""
-        maps = [(redrawn.copies - redrawn.images).abs() / 2 for redrawn in self._redrawn(images)]
+        maps = [_difference(redrawn) for redrawn in self._redrawn(images)]
         return torch.cat([torch.zeros(0, *images.shape[1:], device=self.engine.device), *maps])
 
     def embed(self, images: Tensor) -> Tensor:
@@ -139,6 +136,10 @@ class FanoganLearner(Learner):
             with exact(device):
                 codes.append(self.encoder(to_signed(block.to(device))))
         return torch.cat(codes)
+
+    def export_module(self) -> ExportModule:
+        """Codes, copies, the critic's features and the score."""
+        return _Exported(self)
 
     def _critic_step(self, images: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Images should be rated higher than what the generator draws, with a slope of 1 between them."""
@@ -196,7 +197,36 @@ class FanoganLearner(Learner):
         device = self.engine.device
         for block in images.split(BLOCK):
             with exact(device):
-                signed = to_signed(block.to(device))
-                copies = self.generator(self.encoder(signed))
-                redrawn = _Redrawn(signed, copies, self.critic.body(signed), self.critic.body(copies))
+                redrawn = _redraw(to_signed(block.to(device)), self.encoder, self.generator, self.critic.body)
             yield redrawn
+
+
+class _Exported(ExportModule):
+    """What `FanoganLearner` computes of a block of images."""
+
+    kappa: Tensor
+
+    def __init__(self, learner: FanoganLearner) -> None:
+        super().__init__()
+        self.encoder, self.generator, self.body = learner.encoder, learner.generator, learner.critic.body
+        # A tensor, as Python's numbers become float32 on the way to ONNX.
+        self.register_buffer("kappa", torch.tensor(learner.settings.kappa, dtype=torch.float64))
+
+    def forward(self, images: Tensor) -> Scored:
+        redrawn = _redraw(to_signed(images), self.encoder, self.generator, self.body)
+        return Scored(_squared_difference(redrawn, self.kappa), _difference(redrawn))
+
+
+def _redraw(signed: Tensor, encoder: Encoder, generator: Generator, body: nn.Module) -> _Redrawn:
+    copies = generator(encoder(signed))
+    return _Redrawn(signed, copies, body(signed), body(copies))
+
+
+def _squared_difference(redrawn: _Redrawn, kappa: float | Tensor) -> Tensor:
+    pixels = (redrawn.images.double() - redrawn.copies.double()).square().mean((1, 2, 3))
+    features = (redrawn.features.double() - redrawn.copied_features.double()).square().mean(1)
+    return pixels + kappa * features
+
+
+def _difference(redrawn: _Redrawn) -> Tensor:
+    return (redrawn.copies - redrawn.images).abs() / 2

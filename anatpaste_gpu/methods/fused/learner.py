@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
+from anatpaste_gpu.methods.exporting import ExportModule
+from anatpaste_gpu.methods.fused.exported import ExportedFusion
 from anatpaste_gpu.methods.fused.settings import part_recipes, settings_of
 from anatpaste_gpu.methods.fused.sizes import images_at, masks_at
 from anatpaste_gpu.methods.fused.standard import fuse, robust_scale
@@ -72,7 +74,7 @@ class FusedLearner(Learner):
             ValueError: several ranks share the engine, and a part cannot be trained so.
         """
         super().prepare(engine)
-        for part in self._learners:
+        for part in self.learners:
             if engine.ranks.world > 1:
                 get_method(part.recipe.method).require(SEVERAL_RANKS)
             part.prepare(engine)
@@ -130,7 +132,7 @@ class FusedLearner(Learner):
 
     def fit(self, normals: Tensor) -> None:
         """Fits the trained parts, and the others the first time."""
-        for number, part in enumerate(self._learners):
+        for number, part in enumerate(self.learners):
             if not self._settled[number]:
                 side = part.recipe.image_size
                 part.fit(torch.cat([images_at(block, side) for block in normals.split(_BLOCK)]))
@@ -138,7 +140,7 @@ class FusedLearner(Learner):
 
     def settle(self, held_out: Tensor) -> None:
         """Takes each part's scale from normal images that nothing was fitted to."""
-        for part in self._learners:
+        for part in self.learners:
             part.settle(images_at(held_out, part.recipe.image_size))
         self.centre, self.spread = robust_scale(self.engine.rows(self._scores, held_out, _BLOCK))
         self.brightest = self._brightest(held_out)
@@ -159,18 +161,23 @@ class FusedLearner(Learner):
         if not maps:
             return None
         side = max(one.shape[-1] for one in maps.values())
-        total = sum(self.shares[number] for number in maps)
+        weights = self.map_weights(maps)
         return sum(
-            (
-                at_side(one, side) * (self.shares[number] / total / float(self.brightest[number]))
-                for number, one in maps.items()
-            ),
+            (at_side(one, side) * weights[number] for number, one in maps.items()),
             torch.zeros(len(images), 1, side, side, device=self.engine.device),
         )
 
+    def export_module(self) -> ExportModule:
+        """All parts and their fusion; with a map where those of all parts can be exported.
+
+        Raises:
+            NotExportable: a part cannot be; its own sentence.
+        """
+        return ExportedFusion(self)
+
     def embed(self, images: Tensor) -> Tensor | None:
         """The first part's that has any."""
-        found = (part.embed(images_at(images, part.recipe.image_size)) for part in self._learners)
+        found = (part.embed(images_at(images, part.recipe.image_size)) for part in self.learners)
         return next((one for one in found if one is not None), None)
 
     def examples(self, batch: Batch) -> dict[str, Tensor]:
@@ -192,7 +199,7 @@ class FusedLearner(Learner):
         """Every part's state and recipe, and its scale."""
         tensors = {name: getattr(self, name) for name in _SCALE}
         values = []
-        for number, part in enumerate(self._learners):
+        for number, part in enumerate(self.learners):
             own = part.state()
             tensors.update({f"{number}.{name}": tensor for name, tensor in own.tensors.items()})
             values.append({"recipe": recipe_to_dict(part.recipe.without_files()), "values": own.values})
@@ -200,14 +207,15 @@ class FusedLearner(Learner):
 
     def load(self, state: State) -> None:
         """Puts back what `state` gave."""
-        for number, part in enumerate(self._learners):
+        for number, part in enumerate(self.learners):
             part.load(_part_state(state, number))
         for name in _SCALE:
             getattr(self, name).copy_(state.tensors[name])
         self._settled = [True] * len(self.parts)
 
     @property
-    def _learners(self) -> list[Learner]:
+    def learners(self) -> list[Learner]:
+        """The parts, as learners."""
         return [self._part(number) for number in range(len(self.parts))]
 
     def _part(self, number: int) -> Learner:
@@ -229,21 +237,27 @@ class FusedLearner(Learner):
 
     def _scores(self, images: Tensor) -> Tensor:
         """float64 (B, P) on the engine's device."""
-        columns = [part.score(images_at(images, part.recipe.image_size)) for part in self._learners]
+        columns = [part.score(images_at(images, part.recipe.image_size)) for part in self.learners]
         return torch.stack(columns, 1)
 
     def _maps(self, images: Tensor) -> dict[int, Tensor]:
         """Maps by the number of the part, of those that have one."""
         found = {
             number: part.heat_map(images_at(images, part.recipe.image_size))
-            for number, part in enumerate(self._learners)
+            for number, part in enumerate(self.learners)
         }
         return {number: one for number, one in found.items() if one is not None}
+
+    def map_weights(self, numbers: Iterable[int]) -> dict[int, float]:
+        """What the maps of parts that have one are multiplied by before they are added."""
+        chosen = list(numbers)
+        total = sum(self.shares[number] for number in chosen)
+        return {number: self.shares[number] / total / float(self.brightest[number]) for number in chosen}
 
     def _brightest(self, held_out: Tensor) -> Tensor:
         """float64 (P,): medians over images of the maps' maxima, 1 where that is 0 or there is no map."""
         found = torch.ones_like(self.brightest)
-        for number, part in enumerate(self._learners):
+        for number, part in enumerate(self.learners):
             peaks = []
             for block in held_out.split(_BLOCK):
                 with torch.enable_grad():  # a validation has none, and Grad-CAM needs them

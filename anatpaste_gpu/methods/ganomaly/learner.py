@@ -12,6 +12,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
+from anatpaste_gpu.methods.exporting import ExportModule, NotExportable, Scored
 from anatpaste_gpu.methods.ganomaly.network import Discriminator, Generator, batch_statistics, renew
 from anatpaste_gpu.methods.ganomaly.settings import GanomalySettings
 from anatpaste_gpu.methods.protocol import Batch, Learner
@@ -111,13 +112,22 @@ class GanomalyLearner(Learner):
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Absolute difference between image and copy, in grey values of [0, 1]: float32 (B, 1, S, S)."""
-        maps = [(redrawn.copies - redrawn.images).abs() / 2 for redrawn in self._redrawn(images)]
+        maps = [_difference(redrawn) for redrawn in self._redrawn(images)]
         return torch.cat([torch.zeros(0, *images.shape[1:], device=self.engine.device), *maps])
 
     def embed(self, images: Tensor) -> Tensor:
         """The images' codes, float32 (B, latent)."""
         codes = [redrawn.codes.flatten(1) for redrawn in self._redrawn(images)]
         return torch.cat([torch.zeros(0, self.settings.latent, device=self.engine.device), *codes])
+
+    def export_module(self) -> ExportModule:
+        """Copies, codes and score, unless images are scored by the batch that they come in."""
+        if self.settings.statistics == "batch":
+            raise NotExportable(
+                f"method {self.recipe.method} cannot be exported with ganomaly.statistics batch: an image's "
+                "score then depends on the others of its batch; running statistics can be exported."
+            )
+        return _Exported(self.generator)
 
     def _redrawn(self, images: Tensor) -> Iterator[_Redrawn]:
         """What the generator makes of each block of images."""
@@ -139,6 +149,23 @@ class GanomalyLearner(Learner):
             # A step that a CUDA graph replays reads its number from the GPU.
             capturable=self.engine.device.type == "cuda",
         )
+
+
+class _Exported(ExportModule):
+    """What `GanomalyLearner` computes of a block of images."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: Tensor) -> Scored:
+        signed = to_signed(images)
+        redrawn = _Redrawn(signed, *self.generator(signed))
+        return Scored(_squared_difference(redrawn), _difference(redrawn))
+
+
+def _difference(redrawn: _Redrawn) -> Tensor:
+    return (redrawn.copies - redrawn.images).abs() / 2
 
 
 def _squared_difference(redrawn: _Redrawn) -> Tensor:

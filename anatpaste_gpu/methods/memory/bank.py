@@ -98,7 +98,7 @@ class PatchMemory:
         if self.position == 0:
             return points
         steps = torch.arange(self.side, device=features.device) * (self.position / self.side)
-        places = torch.cartesian_prod(steps, steps).expand(len(points), -1, -1)
+        places = torch.cartesian_prod(steps, steps).expand(points.shape[0], -1, -1)
         return torch.cat([points, places], 2)
 
     def distances(self, features: Tensor, max_elements: int) -> Tensor:
@@ -115,7 +115,7 @@ class PatchMemory:
             float32 (B, h, h).
         """
         points = self.points(features)
-        return self._distances_to(points, self._nearest(points, max_elements))
+        return self.distances_to(points, self._nearest(points, max_elements))
 
     def _usual_distances(self, features: Tensor, owners: Tensor, max_elements: int) -> Tensor:
         """float32 (h, h), mean distances of some normal images to the patches of the others.
@@ -131,11 +131,12 @@ class PatchMemory:
         images = some.round().long()
         points = self.points(features[images])
         nearest = self._nearest(points, max_elements, (owners, images))
-        return self._distances_to(points, nearest).double().mean(0).float()
+        return self.distances_to(points, nearest).double().mean(0).float()
 
-    def _distances_to(self, points: Tensor, nearest: Tensor) -> Tensor:
+    def distances_to(self, points: Tensor, nearest: Tensor) -> Tensor:
+        """float32 (B, h, h), from points (B, cells, D) to the patches in rows int64 (B, cells)."""
         difference = points - self.patches[nearest]
-        return difference.square().sum(2).sqrt().view(len(points), self.side, self.side)
+        return difference.square().sum(2).sqrt().view(-1, self.side, self.side)
 
     def _nearest(self, points: Tensor, max_elements: int, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Rows of the nearest patches, int64 (B, cells).

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from anatpaste_gpu.ops.clahe import clahe
+from anatpaste_gpu.torch_backend.clahe_graph import ClaheGraph
 
 # Mean and deviation of grey values in [0, 1] as ImageNet's pictures have them.
 _MEAN, _DEVIATION = 0.45, 0.225
@@ -78,3 +79,38 @@ def _equalised(images: Tensor) -> Tensor:
     # Sorted and searched: counting by scatter has no deterministic form on a GPU.
     not_brighter = torch.searchsorted(values.sort(1).values, values, right=True)
     return (not_brighter.float() / values.shape[1]).view(images.shape)
+
+
+def exported_contrast(contrast: str, image_size: int) -> nn.Module:
+    """`adjust` as a module for `torch.export`, of images of one size."""
+    if contrast == "clahe":
+        return _Clahe(image_size)
+    return _Equalised() if contrast == "equalise" else _Plain(contrast)
+
+
+class _Plain(nn.Module):
+    def __init__(self, contrast: str) -> None:
+        super().__init__()
+        self._contrast = contrast
+
+    def forward(self, images: Tensor) -> Tensor:
+        return adjust(images, self._contrast)
+
+
+class _Clahe(nn.Module):
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.clahe = ClaheGraph(image_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _stretched(self.clahe(images).float())
+
+
+class _Equalised(nn.Module):
+    """Counted, for ONNX has no search in what is sorted."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.flatten(1).long()
+        counts = torch.zeros(values.shape[0], 256, dtype=torch.int64, device=images.device)
+        not_brighter = counts.scatter_add(1, values, torch.ones_like(values)).cumsum(1)
+        return (not_brighter.gather(1, values).float() / values.shape[1]).view(images.shape)

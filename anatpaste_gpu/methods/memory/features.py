@@ -33,6 +33,7 @@ class PatchFeatures(nn.Module):
 
     Attributes:
         layers: names of the modules whose maps are taken, in the order in which they are computed.
+        image_size: as given.
 
     Raises:
         ValueError: there is no such backbone or no such layer, or a layer has no square map.
@@ -46,7 +47,7 @@ class PatchFeatures(nn.Module):
         self.backbone = built.module
         self._name, self._left_out = backbone, tuple(f"{name}." for name in built.classifiers)
         self._pooling, self._scales = settings.pooling, settings.scales
-        self.normalisation = normalisation
+        self.image_size, self.normalisation = image_size, normalisation
         self.eval()
         sides = self._map_sides(image_size)
         self.layers = _named(settings.layer_names, sides) or _by_stride(sides, image_size)
@@ -76,7 +77,15 @@ class PatchFeatures(nn.Module):
         Returns:
             float32 (B, C, h, w), one a scale: all layers at one grid, or each at its own.
         """
-        maps = [self._averaged(one) for one in self._maps(to_input(images, normalisation=self.normalisation))]
+        return self._on_grids(images, stop=True)
+
+    def all_layers(self, images: Tensor) -> list[Tensor]:
+        """The same through all of the backbone, for `torch.export`, which drops what leads to no output."""
+        return self._on_grids(images, stop=False)
+
+    def _on_grids(self, images: Tensor, *, stop: bool) -> list[Tensor]:
+        inputs = to_input(images, normalisation=self.normalisation)
+        maps = [self._averaged(one) for one in self._maps(inputs, stop=stop)]
         if self._scales == "apart":
             return maps
         sides = [one.shape[-1] for one in maps]
@@ -87,9 +96,9 @@ class PatchFeatures(nn.Module):
         # Padding does not count, or the border would look unlike the rest.
         return functional.avg_pool2d(one, self._pooling, 1, self._pooling // 2, count_include_pad=False)
 
-    def _maps(self, inputs: Tensor) -> list[Tensor]:
+    def _maps(self, inputs: Tensor, *, stop: bool) -> list[Tensor]:
         found: dict[str, Tensor] = {}
-        with _recorded(self.backbone, self.layers, found, stop=True), contextlib.suppress(_Enough):
+        with _recorded(self.backbone, self.layers, found, stop=stop), contextlib.suppress(_Enough):
             self.backbone(inputs)
         return [as_map(found[name]).float() for name in self.layers]
 
@@ -158,3 +167,8 @@ def at_side(one: Tensor, side: int) -> Tensor:
     if one.shape[-1] > side:
         return functional.adaptive_avg_pool2d(one, side)
     return functional.interpolate(one, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def added(maps: list[Tensor], side: int) -> Tensor:
+    """The sum of maps (B, C, h, h), each at its own grid, at one of side x side."""
+    return sum((at_side(one, side) for one in maps[1:]), at_side(maps[0], side))

@@ -12,9 +12,11 @@ from typing_extensions import Self
 from anatpaste_gpu.devices import sent
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods.backbones import NORMALISATIONS, normalisation_of, published_normalisation
+from anatpaste_gpu.methods.exporting import ExportModule
 from anatpaste_gpu.methods.memory.bank import PatchMemory
 from anatpaste_gpu.methods.memory.contrast import adjust, check_smoothing, smoothed
-from anatpaste_gpu.methods.memory.features import PatchFeatures, at_side
+from anatpaste_gpu.methods.memory.exported import ExportedMemory
+from anatpaste_gpu.methods.memory.features import PatchFeatures, added
 from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of
 from anatpaste_gpu.methods.memory.settings import MemorySettings
 from anatpaste_gpu.methods.pretext.embedding import elements_within
@@ -94,8 +96,7 @@ class MemoryLearner(Learner):
         Returns:
             float32 (B, 1, h, h).
         """
-        usual = self._together([memory.usual[None, None] for memory in self.memories])
-        return (self._distances(images) - usual).clamp_min(0) * self._weights()
+        return (self._distances(images) - self._usual).clamp_min(0) * weights_of(self.prior, self.settings)
 
     def embed(self, images: Tensor) -> Tensor:
         """Means of the features over all patches, each scale's after the other: float32 (B, D)."""
@@ -106,6 +107,10 @@ class MemoryLearner(Learner):
             for block in images.split(_BLOCK)
         ]
         return torch.cat([torch.empty(0, width, device=device), *found])
+
+    def export_module(self) -> ExportModule:
+        """Contrast, features, distances, score and heat map; every patch is compared in one graph."""
+        return ExportedMemory(self.network, self.memories, self._usual, self.prior, self.settings)
 
     def state(self) -> State:
         """Network, memories and prior."""
@@ -183,17 +188,17 @@ class MemoryLearner(Learner):
                 memory.distances(features, limit)[:, None]
                 for memory, features in zip(self.memories, self._features(block), strict=True)
             ]
-            blocks.append(self._together(maps))
+            blocks.append(added(maps, side))
         return torch.cat(blocks)
 
     @property
     def _finest(self) -> int:
         return max(memory.side for memory in self.memories)
 
-    def _together(self, maps: list[Tensor]) -> Tensor:
-        """The sum of the scales' maps at the finest one's grid."""
-        side = self._finest
-        return sum((at_side(one, side) for one in maps[1:]), at_side(maps[0], side))
+    @property
+    def _usual(self) -> Tensor:
+        """float32 (1, 1, h, h), what distances of normal images add up to."""
+        return added([memory.usual[None, None] for memory in self.memories], self._finest)
 
     def _lung_share(self, normals: Tensor) -> Tensor:
         side = self._finest
@@ -205,6 +210,3 @@ class MemoryLearner(Learner):
             # Sums of whole numbers, which no order of them changes.
             total += apply_segmenter(segmenter, block.to(self.engine.device)).sum(0, keepdim=True)
         return functional.adaptive_avg_pool2d(total / len(normals), side)[0, 0]
-
-    def _weights(self) -> Tensor:
-        return weights_of(self.prior, self.settings)

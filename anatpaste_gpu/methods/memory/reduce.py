@@ -28,7 +28,8 @@ def image_scores(distances: Tensor, prior: Tensor, settings: MemorySettings) -> 
     weights = weights_of(prior, settings).double().flatten()
     values = distances.flatten(1).double() * weights
     if settings.score == "mean":
-        return values.sum(1) / weights.sum().clamp_min(torch.finfo(torch.float64).tiny)
+        total = weights.sum()
+        return values.sum(1) / torch.where(total > 0, total, torch.ones_like(total))
     # How many patches count is not read from the device: those of weight 0 are at the end of the order.
     ordered = values.sort(1, descending=True).values
     counting = (weights > 0).sum()

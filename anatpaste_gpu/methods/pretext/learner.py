@@ -14,7 +14,9 @@ from anatpaste_gpu.methods.backbones import (
     normalisation_of,
     published_normalisation,
 )
+from anatpaste_gpu.methods.exporting import ExportModule
 from anatpaste_gpu.methods.pretext.embedding import elements_within, embed, embedding_batch
+from anatpaste_gpu.methods.pretext.exported import ExportedPretext
 from anatpaste_gpu.methods.pretext.heat_map import grad_cam
 from anatpaste_gpu.methods.pretext.network import HEAD_WIDTHS, AnatPasteNet
 from anatpaste_gpu.methods.pretext.task import TASKS, Task
@@ -137,6 +139,10 @@ class PretextLearner(Learner):
         if self.task.segmenter is not None and not self._packed:
             return "the segmenter is a Python function, which is called in every step"
         return None
+
+    def export_module(self) -> ExportModule:
+        """Embedding and scorer; without a map, for Grad-CAM needs gradients."""
+        return ExportedPretext(self.network, self.scorer)
 
     def state(self) -> State:
         """Network, scorer, and how the network's input is normalised."""

@@ -59,7 +59,7 @@ class NeighbourAttention(nn.Module):
         asking = functional.linear(queries, weights[0], biases[0])
         seen = functional.linear(patches, weights[1], biases[1])
         # Of zeros the projection is its bias.
-        zeros = biases[1].to(seen.dtype).expand(len(seen), 1, -1)
+        zeros = biases[1].to(seen.dtype).expand(seen.shape[0], 1, -1)
         keys, values = torch.cat([seen, zeros], 1).chunk(2, 2)
         asking, keys, values = (
             one.unflatten(2, (HEADS, -1)).transpose(1, 2) for one in (asking, keys, values)
@@ -127,7 +127,7 @@ class Inpainting(nn.Module):
         seen = functional.relu(self.attention_norm(self.attention(queries, recalled)) + recalled)
         mixed = functional.relu(self.forward_norm(self.forward_layers(seen)) + seen)
         maps = mixed.flatten(0, 1).view(narrowed.shape).to(features.dtype)
-        bits = self.places.to(maps.dtype).repeat(len(features) // patches, 1)[:, :, None, None]
+        bits = self.places.to(maps.dtype).repeat(features.shape[0] // patches, 1)[:, :, None, None]
         widened = self.widened(torch.cat([maps, bits.expand(-1, -1, *maps.shape[2:])], 1))
         inpainted = widened if keep is None else torch.where(keep, features.to(widened.dtype), widened)
         return inpainted, queries.detach()

@@ -12,6 +12,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from anatpaste_gpu.distributed.engine import Engine
+from anatpaste_gpu.methods.exporting import NO_GRADIENTS, ExportModule, Scored
 from anatpaste_gpu.methods.protocol import Batch, Learner, State
 from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.methods.redrawing import BLOCK, exact
@@ -124,8 +125,7 @@ class SquidLearner(Learner):
 
     def score(self, images: Tensor) -> Tensor:
         """1 - sigmoid of the standardised logits of the redrawn images: float64 (B,) in [0, 1]."""
-        smallest = torch.finfo(torch.float64).tiny
-        return torch.sigmoid((self.mean - self._logits(images)) / self.deviation.clamp_min(smallest))
+        return torch.sigmoid((self.mean - self._logits(images)) / self._divisor)
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Grad-CAM of the score on the critic's last maps, as the paper shows it: float32 (B, 1, S/32, S/32).
@@ -140,6 +140,10 @@ class SquidLearner(Learner):
         """Images, and how the first step moves them."""
         numbers = self._numbers(0, len(batch.images))
         return {"original": batch.images, "moved": self._moved(batch.images, numbers)}
+
+    def export_module(self) -> ExportModule:
+        """The generator and the critic; without a map, for Grad-CAM needs gradients."""
+        return _Exported(self)
 
     def state(self) -> State:
         """Everything but the teacher, whom scores do not need."""
@@ -188,6 +192,11 @@ class SquidLearner(Learner):
         sides = [side, 2 * side, 4 * side]
         return draw_keep(self.recipe.seed, numbers, PARTS**2, sides, self.engine.device)
 
+    @property
+    def _divisor(self) -> Tensor:
+        """The deviation, above 0."""
+        return self.deviation.clamp_min(torch.finfo(torch.float64).tiny)
+
     def _logits(self, images: Tensor) -> Tensor:
         """The critic's logits of redrawn images, float64 (B,)."""
         found = [torch.zeros(0, dtype=torch.float64, device=self.engine.device)]
@@ -200,11 +209,9 @@ class SquidLearner(Learner):
         """The critic's last maps of each block of images, redrawn."""
         self.eval()
         device = self.engine.device
-        by_image = self.settings.statistics == "image"
         for block in images.split(BLOCK) if len(images) else ():
             with exact(device):
-                redrawn = self.generator(block.to(device) / 255).images
-                maps = self.critic.features_by_image(redrawn) if by_image else self.critic.features(redrawn)
+                maps = _judged_maps(block.to(device), self.generator, self.critic, self.settings)
             yield maps
 
     def _grad_cam(self, maps: Tensor) -> Tensor:
@@ -213,6 +220,33 @@ class SquidLearner(Learner):
             (gradient,) = torch.autograd.grad(-self.critic.judged(maps).sum(), maps)
         seen = functional.relu((gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True))
         return seen / seen.amax((2, 3), keepdim=True).clamp_min(torch.finfo(seen.dtype).tiny)
+
+
+class _Exported(ExportModule):
+    """What `SquidLearner` computes of a block of images."""
+
+    why_no_map = NO_GRADIENTS
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, learner: SquidLearner) -> None:
+        super().__init__()
+        self.generator, self.critic = learner.generator, learner.critic
+        self.register_buffer("mean", learner.mean)
+        self.register_buffer("deviation", learner._divisor)
+        self._settings = learner.settings
+
+    def forward(self, images: Tensor) -> Scored:
+        maps = _judged_maps(images, self.generator, self.critic, self._settings)
+        return Scored(torch.sigmoid((self.mean - self.critic.judged(maps).double()) / self.deviation))
+
+
+def _judged_maps(images: Tensor, generator: Generator, critic: Critic, settings: SquidSettings) -> Tensor:
+    """The critic's last maps of redrawn uint8 images."""
+    redrawn = generator(images / 255).images
+    by_image = settings.statistics == "image"
+    maps: Tensor = critic.features_by_image(redrawn) if by_image else critic.features(redrawn)
+    return maps
 
 
 def _misjudged(logits: Tensor, label: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anatpaste_gpu.methods.squid.patches import cut, join
+from anatpaste_gpu.scorers.validation import without_autocast
 
 
 def recall(queries: Tensor, slots: Tensor, kept: int) -> Tensor:
@@ -26,7 +27,7 @@ def recall(queries: Tensor, slots: Tensor, kept: int) -> Tensor:
     Returns:
         float32 (P, N, D).
     """
-    with torch.autocast(queries.device.type, enabled=False):
+    with without_autocast(queries.device):
         slots = slots.float()
         weights = torch.softmax(queries.float() @ slots.mT, 2)
         largest, places = weights.detach().topk(kept, 2)

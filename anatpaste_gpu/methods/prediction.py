@@ -1,0 +1,130 @@
+"""What a call of a detector gives, and how it goes through images in memory, files and folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anatpaste_gpu.data.blocks import read_blocks
+from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.squares import as_batch, squares
+
+if TYPE_CHECKING:
+    from anatpaste_gpu.methods.detector import Detector
+
+# Images that are scored together.
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results of N images, under the names that anomalib has for them.
+
+    Attributes:
+        pred_score: float64 (N,), higher is more abnormal; in the unit of `Detector.threshold`.
+        pred_label: bool (N,), True where the score reaches the threshold: called abnormal.
+        normalised_score: float64 (N,), 0 to 1 spans the validation set's scores; not clipped.
+        anomaly_map: float32 CPU (N, 1, h, w), >= 0, over the whole image at the method's own resolution; None
+            where it was not asked for.
+        names: the files' paths, in order; None of images that were in memory.
+        skipped: a sentence for each file that could not be read.
+    """
+
+    pred_score: NDArray[np.float64]
+    pred_label: NDArray[np.bool_]
+    normalised_score: NDArray[np.float64]
+    anomaly_map: Tensor | None = None
+    names: list[str] | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pred_score)
+
+
+def predicted(detector: Detector, images: Any, *, maps: bool, skip_unreadable: bool) -> Prediction:
+    """What a call of a detector gives; see `Detector.__call__`."""
+    calibration, side = detector._calibrated, detector.image_size
+    listener = _Collector(skip_unreadable)
+    paths = _paths(images)
+    blocks = _in_memory(images, side) if paths is None else _on_disk(paths, side, listener)
+    scores, heat, names = [np.empty(0)], [], list[str]()
+    for own, block in blocks:
+        names += own
+        scores.append(detector.score(block))
+        if maps:
+            heat.append(_heat_of(detector, block))
+    if maps and not heat:
+        heat = [_heat_of(detector, torch.zeros(1, 1, side, side, dtype=torch.uint8))[:0]]
+    values = np.concatenate(scores)
+    return Prediction(
+        values,
+        calibration.decide(values).astype(bool),
+        calibration.normalise(values),
+        torch.cat(heat) if maps else None,
+        None if paths is None else names,
+        listener.sentences,
+    )
+
+
+class _Collector:
+    """A listener that keeps sentences, or raises the first of them."""
+
+    def __init__(self, skips: bool) -> None:
+        self.sentences: list[str] = []
+        self._skips = skips
+
+    def read(self, path: Path) -> None:
+        """Nothing is to be told."""
+
+    def skipped(self, sentence: str, *paths: Path) -> None:
+        if not self._skips:
+            raise ImageReadError(sentence)
+        self.sentences.append(sentence)
+
+    def left_out(self, sentence: str, *paths: Path) -> None:
+        """That there are other files, too, is no news in Python."""
+
+
+def _paths(images: Any) -> list[Path] | None:
+    """Paths of files and folders, or None of images in memory."""
+    if isinstance(images, (str, os.PathLike)):
+        return [Path(images)]
+    if isinstance(images, (list, tuple)) and images and all(map(_is_path, images)):
+        return [Path(one) for one in images]
+    return None
+
+
+def _is_path(one: Any) -> bool:
+    return isinstance(one, (str, os.PathLike))
+
+
+def _on_disk(paths: Iterable[Path], side: int, listener: _Collector) -> Iterator[tuple[list[str], Tensor]]:
+    for files, block in read_blocks(paths, side, listener, _BLOCK):
+        yield [str(path) for path in files], block
+
+
+def _in_memory(images: Any, side: int) -> Iterator[tuple[list[str], Tensor]]:
+    if not isinstance(images, (list, tuple)):
+        batch = as_batch(images)
+        for block in batch.split(_BLOCK) if len(batch) else ():
+            yield [], squares(block, side)
+        return
+    for start in range(0, len(images), _BLOCK):
+        yield [], torch.cat([squares(one, side).cpu() for one in images[start : start + _BLOCK]])
+
+
+def _heat_of(detector: Detector, block: Tensor) -> Tensor:
+    found = detector.heat_map(block)
+    if found is None:
+        raise ValueError(
+            f"method {detector.learner.recipe.method} has no heat maps; call without anomaly_map."
+        )
+    return found.detach().float().cpu()
