@@ -15,7 +15,7 @@ from anatpaste_gpu.settings import AnatPasteConfig
 _METHODS: dict[str, Method] = {}
 # Settings that came after recipes had hashes, with the values that stand for how it was before; those of a
 # family under its name.
-_BEFORE = {
+_BEFORE: dict[str, Any] = {
     "normalisation": None,
     "patient_pattern": None,
     "validation": "labelled",

@@ -180,7 +180,7 @@ class _ExportedDensity(ExportedDistance):
     factor: Tensor
     log_weights: Tensor
 
-    def __init__(self, density: KernelDensity) -> None:
+    def __init__(self, density: DensityScorer) -> None:
         super().__init__()
         data, centre = density.training_data_, density._centre
         centred = data.double() - centre

@@ -139,7 +139,7 @@ class _ExportedMahalanobis(ExportedDistance):
     location: Tensor
     whitening: Tensor
 
-    def __init__(self, fitted: Mahalanobis) -> None:
+    def __init__(self, fitted: MahalanobisScorer) -> None:
         super().__init__()
         factor = fitted._factor
         identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)

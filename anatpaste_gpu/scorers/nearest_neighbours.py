@@ -152,7 +152,7 @@ class _ExportedNeighbours(ExportedDistance):
     points: Tensor
     norms: Tensor
 
-    def __init__(self, fitted: NearestNeighbours) -> None:
+    def __init__(self, fitted: NeighbourScorer) -> None:
         super().__init__()
         data, centre = fitted.training_data_, fitted._centre
         centred = data.double() - centre
