@@ -282,7 +282,7 @@ class TestFit:
     @pytest.mark.parametrize(
         ("settings", "sentence"),
         [
-            ({"preset": "huge"}, "preset must be one of cpu, demo, paper, smoke, got 'huge'"),
+            ({"preset": "huge"}, "preset must be one of best, cpu, demo, paper, smoke, got 'huge'"),
             ({"method": "magic"}, "method must be one of anatpaste, "),
             ({"epoch": 3}, r"must have the fields of TrainConfig, not \['epoch'\]"),
             ({"validation": "labelled"}, "validation labelled needs abnormal validation images"),

@@ -31,7 +31,7 @@ from anatpaste_gpu.cli.heat_maps import (
 )
 from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, WRONG_USAGE
 from anatpaste_gpu.cli.scoring_plan import ScoringPlan
-from anatpaste_gpu.data import load_dataset
+from anatpaste_gpu.data import blocks, load_dataset
 from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.heat_scale import BRIGHTEST, LARGEST, HeatScale, normal_level, scale_of
@@ -180,7 +180,7 @@ class TestFiles:
     ) -> None:
         for name in "ab":
             Image.fromarray(ramp(40, 40)).save(tmp_path / f"{name}.png")
-        read = score.read_image
+        read = blocks.read_image
 
         def read_once(path: Path, size: int) -> torch.Tensor:
             image = read(path, size)
@@ -188,7 +188,7 @@ class TestFiles:
                 path.unlink()
             return image
 
-        monkeypatch.setattr(score, "read_image", read_once)
+        monkeypatch.setattr(blocks, "read_image", read_once)
         out, maps = tmp_path / "scores.csv", tmp_path / "maps"
         words = (tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--heat-maps", maps)
         assert scored(memory_run, *words) == PARTLY_DONE

@@ -208,7 +208,7 @@ def test_workers_change_nothing(run_dir: Path, phantoms: Path, tmp_path: Path) -
     for workers in (1, 4, None):
         skipped: list[str] = []
         notes: list[str] = []
-        detector = score.load_detector(run_dir)
+        detector = load(run_dir)
         rows = list(score.score_paths(detector, paths, skipped, notes, workers=workers))
         results.append((rows, skipped, notes))
     assert results[0] == results[1] == results[2]
