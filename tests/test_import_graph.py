@@ -23,6 +23,7 @@ LAYERS = (
         "extras",
         "files",
         "notice",
+        "operator_params",
         "operator_settings",
         "setting_checks",
         "setting_types",

@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from .. import arrays, checks
+from ..operator_params import CutPasteParams, from_columns
 from ..operator_settings import VARIANTS
 from ..ops.cut_paste import cut_paste as cut_paste_op
 from ..settings import CutPasteConfig
-from .params import CutPasteAux, CutPasteParams, pack_cut_paste
+from .params import CutPasteAux, pack
 from .randomness import random_arguments
 
 _PAPER = CutPasteConfig()
@@ -67,11 +68,11 @@ def cut_paste(
     if not isinstance(config, CutPasteConfig):
         raise TypeError(f"config must be a CutPasteConfig, got {type(config).__name__}.")
     sample = random_arguments(batch, seed, index, step)
-    ints, reals = (None, None) if params is None else pack_cut_paste(params, batch)
+    ints, reals = (None, None) if params is None else pack(CutPasteParams, params, batch)
     out, ints, reals, masks = cut_paste_op(
         batch, *sample, ints, reals, variant, config, return_mask=return_aux, backend=backend
     )
     if not return_aux:
         return restore(arrays.like_images(out, batch))
-    drawn = CutPasteParams(*(restore(field) for field in (*ints.unbind(1), *reals.unbind(1))))
+    drawn = CutPasteParams(*(restore(field) for field in from_columns(CutPasteParams, ints, reals)))
     return restore(arrays.like_images(out, batch)), CutPasteAux(restore(masks), drawn)
