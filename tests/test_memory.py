@@ -30,26 +30,13 @@ from anatpaste_gpu.methods.memory.reduce import image_scores
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
 
-from .training_runs import TINY, phantoms, quiet, tiny, train
+from .training_runs import TINY, quiet, tiny, train
 
 BACKBONE = "shufflenet_v2_x0_5"
 #: A map of 4 x 4 of each: images of 32 x 32 are too small for the default's.
 OWN = MemorySettings(
     layers="conv1,maxpool,stage2", scales="finest", contrast="none", prior="none", budget=1, candidates=64
 )
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
-
-
-@pytest.fixture(scope="module")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), path)
-    return str(path)
 
 
 def learner(splits: DatasetSplits, **changes: Any) -> MemoryLearner:

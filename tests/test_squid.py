@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +30,20 @@ from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
 from anatpaste_gpu.runs.checkpoint import read_checkpoint
 from anatpaste_gpu.runs.config import preset_config, presets
-from anatpaste_gpu.training import Interrupted, train_seeds
+from anatpaste_gpu.training import train_seeds
 from anatpaste_gpu.training.input import ResidentImages, TrainingStream
 
-from .training_runs import CPU, assert_same_run, begun, phantoms, quiet, stop_at, tiny, train
+from .training_runs import (
+    CPU,
+    assert_same_run,
+    begun,
+    interrupted_after,
+    parameters,
+    quiet,
+    recorded_scores,
+    tiny,
+    train,
+)
 
 #: Small enough for a test: 32 x 32, so that a patch's innermost map is one pixel.
 SETTINGS = {
@@ -78,22 +85,6 @@ def settled(learner: SquidLearner) -> SquidLearner:
 def some_images(count: int, size: int = 32, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 1, size, size), dtype=torch.uint8, generator=generator)
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in network.parameters())
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    train(config(folder), splits=splits, console=quiet())
-    return folder
 
 
 class TestNetworks:
@@ -657,18 +648,11 @@ class TestRuns:
 
     @pytest.mark.parametrize("step", [4, 7])
     def test_stopped_and_resumed_it_is_the_same_run(
-        self,
-        step: int,
-        tmp_path: Path,
-        splits: DatasetSplits,
-        finished: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, step: int, tmp_path: Path, splits: DatasetSplits, finished: Path
     ) -> None:
         """After a step that taught the generator, and after one that did not."""
-        stop_at(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted):
+        with interrupted_after(step):
             train(config(tmp_path / "run"), splits=splits, console=quiet())
-        monkeypatch.undo()
         stored = read_checkpoint(tmp_path / "run" / "checkpoint.pt", print)
         assert stored is not None
         # Four images a push, into six slots.
@@ -678,8 +662,7 @@ class TestRuns:
 
     def test_its_file_scores_as_the_run_did(self, finished: Path, splits: DatasetSplits) -> None:
         detector = Detector.load(finished / "model.safetensors")
-        with open(finished / "scores.csv", newline="") as file:
-            told = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
+        told = recorded_scores(finished)
         assert detector.score(splits.test.images).tolist() == told
         assert all(0 <= score <= 1 for score in told)
         state = detector.learner.state()
@@ -769,16 +752,8 @@ class TestSettings:
             config(tmp_path, weights="w.pt")
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")
 def test_what_it_learns_on_phantoms() -> None:
     """To redraw: normal images are redrawn far better than before, and better than abnormal ones.
 
