@@ -6,11 +6,11 @@ tensors only, and not under ``torch.compile``: on a GPU they would wait for the 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .operator_params import AnatPasteParams, CutPasteParams
+from .setting_checks import is_number, is_whole
 
 #: Smallest side of an image: CLAHE's eight tiles a side then hold two pixels.
 MIN_SIDE = 16
@@ -98,9 +98,7 @@ def check_levels(levels: Tensor, name: str = "levels") -> None:
 
 def check_clip_limit(clip_limit: float) -> None:
     """Checks CLAHE's clip limit: a number in (0, 1]."""
-    if isinstance(clip_limit, bool) or not isinstance(
-        clip_limit, (int, float, np.integer, np.floating, torch.SymFloat)
-    ):
+    if not (is_number(clip_limit) or isinstance(clip_limit, torch.SymFloat)):
         raise TypeError(f"clip_limit must be a number, got {clip_limit!r}.")
     if not 0 < clip_limit <= 1:
         raise ValueError(f"clip_limit must lie in (0, 1], got {clip_limit!r}.")
@@ -108,7 +106,7 @@ def check_clip_limit(clip_limit: float) -> None:
 
 def check_min_area(min_area: int) -> None:
     """Checks the area filter's limit: an integer from 0 to 2**31 - 1."""
-    if isinstance(min_area, bool) or not isinstance(min_area, (int, np.integer, torch.SymInt)):
+    if not (is_whole(min_area) or isinstance(min_area, torch.SymInt)):
         raise TypeError(f"min_area must be an int, got {min_area!r}.")
     if not 0 <= min_area < 2**31:
         raise ValueError(f"min_area must lie in [0, 2**31 - 1], got {min_area!r}.")
@@ -165,7 +163,7 @@ def check_scalar(
         if not _values_readable(value):
             return
         value = int(value)
-    elif isinstance(value, bool) or not isinstance(value, (int, np.integer, torch.SymInt)):
+    elif not (is_whole(value) or isinstance(value, torch.SymInt)):
         raise TypeError(f"{name} must be an int or an int64 tensor, got {type(value).__name__}.")
     if not 0 <= value < limit:
         raise ValueError(f"{name} must lie in [0, {limit_name}), got {value}.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
-from anatpaste_gpu.extras import MissingExtra
+from anatpaste_gpu.cli.pictures import run_pictures
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.training import fuse_runs
-from anatpaste_gpu.training.run import Pictures
 
 
 @with_sentences("fuse")
@@ -26,19 +26,9 @@ def run(arguments: Sequence[str]) -> int:
         gpu=options.gpu,
         threads=options.threads,
         overwrite=options.overwrite,
-        pictures=_pictures(),
+        pictures=run_pictures(functools.partial(say, "fuse")),
     )
     return DONE
-
-
-def _pictures() -> Pictures | None:
-    """What draws the run's pictures; without the extra `report` none are drawn, which is said."""
-    try:
-        from anatpaste_gpu.report import RunPictures
-    except MissingExtra as error:
-        say("fuse", f"No pictures will be drawn: {error}")
-        return None
-    return RunPictures()
 
 
 def _build_parser() -> argparse.ArgumentParser:
