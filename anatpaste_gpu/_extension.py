@@ -33,7 +33,7 @@ def load() -> None:
     except ImportError as error:
         raise ImportError(
             "anatpaste_gpu's compiled module is missing or does not fit this PyTorch; build it with "
-            f"`pip install --no-build-isolation -e .` in the checkout ({error})"
+            f"`pip install --no-build-isolation -e .` in the checkout ({error})."
         ) from error
     operator_settings.check_compiled(getattr(compiled, "SETTINGS", {}))
     operator_params.check_compiled(getattr(compiled, "PARAMS", {}))

@@ -104,7 +104,7 @@ class RunFolder:
             return TrainConfig.from_yaml(self.config.read_text(encoding="utf-8"))
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
             raise ValueError(
-                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})"
+                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})."
             ) from error
 
     def stored_manifest(self) -> SplitManifest:
@@ -225,7 +225,7 @@ class RunFolder:
         try:
             difference = self.stored_config().difference(config)
         except ValueError as error:
-            return str(error)
+            return one_line(error)
         if difference is None:
             return None
         name, stored, wanted = difference
