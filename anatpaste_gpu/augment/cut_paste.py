@@ -42,11 +42,13 @@ def cut_paste(
     got. It depends on the same as with ``batch_augment``, and no more is waited for.
 
     Args:
-        images, seed, index, step, backend: As :func:`anatpaste_gpu.batch_augment` takes them.
+        images: As :func:`anatpaste_gpu.batch_augment` takes them.
         variant: "normal", "scar" or "union".
+        seed, index, step: As ``batch_augment`` takes them.
         params: What an earlier call drew, to replay it; `variant` and what it was drawn from have no effect.
         config: What is drawn, and from where.
         return_aux: Whether to return masks and parameters too.
+        backend: "auto", "native" or "torch".
 
     Returns:
         As ``batch_augment`` does; with `return_aux`, the images and a :class:`CutPasteAux`.

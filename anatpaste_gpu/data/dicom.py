@@ -45,7 +45,7 @@ _GREY_BYTES = {"SamplesPerPixel": 1, "BitsAllocated": 8, "BitsStored": 8, "Pixel
 
 
 def read_dicom(path: Path, content: bytes, max_pixels: int) -> Image.Image:
-    """Read one single-frame DICOM image.
+    """Reads one single-frame DICOM image.
 
     Args:
         path: named in errors.

@@ -32,7 +32,7 @@ _ORIENTATION_SOURCES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:c
 
 
 def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
-    """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
+    """Reads a PNG, JPEG or DICOM file as an 8-bit grey square.
 
     The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma,
     alpha is composited over black, 16 bits are spread between the extremes of what is not transparent, EXIF

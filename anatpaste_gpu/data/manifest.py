@@ -90,12 +90,12 @@ class SplitManifest:
         return whole.encode("utf-8", "backslashreplace")
 
     def save(self, path: str | Path) -> None:
-        """Write `to_bytes`, whole or not at all."""
+        """Writes `to_bytes`, whole or not at all."""
         write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "SplitManifest":
-        """Read what `save` wrote.
+        """Reads what `save` wrote.
 
         Raises:
             DatasetError: the file is missing, is not such a manifest, or holds an invalid entry.

@@ -58,6 +58,10 @@ def dataset_names() -> tuple[str, ...]:
 def check_patient_pattern(name: str, pattern: str | None) -> None:
     """Checks the option `patient_pattern` of a data set before any work.
 
+    Args:
+        name: the data set's.
+        pattern: a regular expression, or None where the option was not given.
+
     Raises:
         ValueError: the data set has no such option, or it is no regular expression.
     """
@@ -91,7 +95,7 @@ def plan_split(
     progress: bool = True,
     **options: Any,
 ) -> SplitManifest:
-    """Draw a data set's split as `load_dataset` would, without decoding an image.
+    """Draws a data set's split as `load_dataset` would, without decoding an image.
 
     Args:
         name, root, seed, labelled, workers, progress, **options: as `load_dataset` takes them.

@@ -32,6 +32,9 @@ _REMEDY = "choose another --output, or --overwrite true to replace it."
 class RunFolder:
     """Paths of a run's files.
 
+    Args:
+        path: the folder, which need not be there yet.
+
     Attributes:
         path: the folder.
         config: every setting, as YAML that `train.py --config` reads.
@@ -250,6 +253,9 @@ def _is_litter(file: Path) -> bool:
 
 class SeedsFolder:
     """Paths of the runs of several seeds and of what they come to together.
+
+    Args:
+        path: the folder, which need not be there yet.
 
     Attributes:
         path: the folder.

@@ -180,6 +180,9 @@ class Run:
 def load_runs(folders: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """Reads finished runs, in the order given; a folder given twice is read once.
 
+    Args:
+        folders: of the runs.
+
     Raises:
         ValueError: a folder is missing, holds no finished run, or one of its files is damaged.
     """
