@@ -20,14 +20,7 @@ from anatpaste_gpu.training import train_seeds
 from examples import autoencoder
 from examples.autoencoder.learner import Autoencoder, AutoencoderSettings
 
-from .training_runs import (
-    assert_same_run,
-    interrupted_after,
-    quiet,
-    recorded_scores,
-    tiny,
-    train,
-)
+from .training_runs import assert_same_run, interrupted_after, quiet, recorded_scores, tiny, train
 
 FOLDER = Path(autoencoder.__file__).parent
 SETTINGS = {

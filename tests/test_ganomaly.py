@@ -24,15 +24,7 @@ from anatpaste_gpu.runs import TrainConfig, load_runs
 from anatpaste_gpu.training import train, train_seeds
 
 from .redrawing_ranks import on_two_ranks, trained
-from .training_runs import (
-    TINY,
-    assert_same_run,
-    killed_after,
-    parameters,
-    quiet,
-    recorded_scores,
-    tiny,
-)
+from .training_runs import TINY, assert_same_run, killed_after, parameters, quiet, recorded_scores, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

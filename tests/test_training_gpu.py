@@ -13,13 +13,7 @@ from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.training import train
 from anatpaste_gpu.training.trainer import Trainer
 
-from .training_runs import (
-    assert_same_run,
-    killed_after,
-    printed,
-    quiet,
-    tiny,
-)
+from .training_runs import assert_same_run, killed_after, printed, quiet, tiny
 
 pytestmark = pytest.mark.gpu
 # cuBLAS reads it when CUDA starts, which in a process of other tests may have been before.

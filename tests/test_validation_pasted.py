@@ -29,15 +29,7 @@ from anatpaste_gpu.scorers.calibration import Calibration, normal_quantile_thres
 from anatpaste_gpu.training import TrainConfig, train_seeds
 from anatpaste_gpu.training.pasted import PASTED_NOTE, held_out_normals, with_twins
 
-from .training_runs import (
-    TINY,
-    assert_same_run,
-    interrupted_after,
-    printed,
-    quiet,
-    tiny,
-    train,
-)
+from .training_runs import TINY, assert_same_run, interrupted_after, printed, quiet, tiny, train
 
 #: Of a network that keeps the embeddings of two images apart, so that thresholds mean something.
 RECIPE = {"epochs": 2, "validate_every": 1}
