@@ -18,7 +18,7 @@ import anatpaste_gpu
 PACKAGE = Path(anatpaste_gpu.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: The sections of Google's style, in their order.
-SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
+SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "References", "Example")
 _SECTION = re.compile(r"^([A-Z]\w+):$")
 #: "name: text", "first, second: text" or "**name: text", one level below the section.
 _ENTRY = re.compile(r"^ {4}(?=\S)([\w*]+(?:, [\w*]+)*): (.)")

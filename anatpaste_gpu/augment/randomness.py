@@ -18,8 +18,8 @@ def random_arguments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Checks seed, index and step and returns them as (index, seed, step) tensors.
 
-    Without a seed, one is drawn from torch's default CPU generator, as a
-    tensor, so that nothing is read back.
+    Without a seed, one is drawn from torch's default CPU generator, as a tensor, so that nothing is read
+    back.
     """
     devices = (_CPU, images.device)
     if index is None:
