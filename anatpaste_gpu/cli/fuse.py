@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from anatpaste_gpu.cli.options import add_gpu_option, add_threads_option
 from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
 from anatpaste_gpu.cli.pictures import run_pictures
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
@@ -54,6 +55,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--data-root", type=Path, help="where the data set is now; default: where the first run found it"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is in the output folder")
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    add_gpu_option(parser)
+    add_threads_option(parser)
     return parser

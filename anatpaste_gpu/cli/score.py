@@ -16,6 +16,7 @@ import torch
 
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
+from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
 from anatpaste_gpu.data import ImageReadError, discover_images, read_image
@@ -208,7 +209,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "map's name",
     )
     add_option(parser, "the scores and in every sentence")
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
+    add_gpu_option(parser)
     return parser
 
 
