@@ -6,6 +6,8 @@ tensors only, and not under ``torch.compile``: on a GPU they would wait for the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -98,7 +100,7 @@ def check_levels(levels: Tensor, name: str = "levels") -> None:
 
 def check_clip_limit(clip_limit: float) -> None:
     """Checks CLAHE's clip limit: a number in (0, 1]."""
-    if not (is_number(clip_limit) or isinstance(clip_limit, torch.SymFloat)):
+    if not _is_number(clip_limit):
         raise TypeError(f"clip_limit must be a number, got {clip_limit!r}.")
     if not 0 < clip_limit <= 1:
         raise ValueError(f"clip_limit must lie in (0, 1], got {clip_limit!r}.")
@@ -106,7 +108,7 @@ def check_clip_limit(clip_limit: float) -> None:
 
 def check_min_area(min_area: int) -> None:
     """Checks the area filter's limit: an integer from 0 to 2**31 - 1."""
-    if not (is_whole(min_area) or isinstance(min_area, torch.SymInt)):
+    if not _is_whole(min_area):
         raise TypeError(f"min_area must be an int, got {min_area!r}.")
     if not 0 <= min_area < 2**31:
         raise ValueError(f"min_area must lie in [0, 2**31 - 1], got {min_area!r}.")
@@ -163,7 +165,7 @@ def check_scalar(
         if not _values_readable(value):
             return
         value = int(value)
-    elif not (is_whole(value) or isinstance(value, torch.SymInt)):
+    elif not _is_whole(value):
         raise TypeError(f"{name} must be an int or an int64 tensor, got {type(value).__name__}.")
     if not 0 <= value < limit:
         raise ValueError(f"{name} must lie in [0, {limit_name}), got {value}.")
@@ -241,8 +243,10 @@ def _within(y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
 
 def _cut_fits(p: AnatPasteParams | CutPasteParams, height: int, width: int) -> Tensor:
     """Whether the patch has pixels, all of them the image's."""
-    fits = (p.top + p.cut_h <= height) & (p.left + p.cut_w <= width) & (p.top >= 0) & (p.left >= 0)
-    return fits & (p.cut_h >= 1) & (p.cut_w >= 1)
+    bottom, right = p.top + p.cut_h, p.left + p.cut_w
+    inside: Tensor = (p.top >= 0) & (p.left >= 0) & (bottom <= height) & (right <= width)
+    has_pixels: Tensor = (p.cut_h >= 1) & (p.cut_w >= 1)
+    return inside & has_pixels
 
 
 def _is_jitter(p: AnatPasteParams | CutPasteParams) -> Tensor:
@@ -255,6 +259,16 @@ def _check_rules(rules: dict[str, Tensor]) -> None:
         if not bool(holds.all()):
             image = int((~holds).nonzero()[0])
             raise ValueError(f"params: {rule}, which image {image} breaks.")
+
+
+def _is_number(value: Any) -> bool:
+    """As `is_number`, or a symbolic one of torch.compile."""
+    return is_number(value) or isinstance(value, torch.SymFloat)
+
+
+def _is_whole(value: Any) -> bool:
+    """As `is_whole`, or a symbolic one of torch.compile."""
+    return is_whole(value) or isinstance(value, torch.SymInt)
 
 
 def _values_readable(tensor: Tensor) -> bool:

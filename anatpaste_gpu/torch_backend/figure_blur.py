@@ -52,4 +52,5 @@ def blurred_figures(params: AnatPasteParams, height: int, width: int) -> Tensor:
     across = torch.where(chords >= 0, across, torch.zeros_like(across))
     y = (torch.arange(height, device=device) - centre_y)[:, :, None] - rows[:, None, :]
     down = half_edge(y, sigma[:, :, None]) - half_edge(y - 1, sigma[:, :, None])
-    return (value * torch.bmm(down, across)).clamp(0.0, 1.0)[:, None]
+    figures: Tensor = value * torch.bmm(down, across)
+    return figures.clamp(0.0, 1.0)[:, None]
