@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anatpaste_gpu import ops as ops  # registers what tests call by torch.ops.anatpaste
 from dev import backends
 from dev import radiographs as radiographs_here
 
