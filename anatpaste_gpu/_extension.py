@@ -7,7 +7,7 @@ import importlib.util
 
 import torch
 
-from . import operator_settings
+from . import operator_params, operator_settings
 
 _cuda_missing: str | None = None
 
@@ -33,9 +33,10 @@ def load() -> None:
     except ImportError as error:
         raise ImportError(
             "anatpaste_gpu's compiled module is missing or does not fit this PyTorch; build it with "
-            f"`pip install --no-build-isolation -e .` in the checkout ({error})"
+            f"`pip install --no-build-isolation -e .` in the checkout ({error})."
         ) from error
     operator_settings.check_compiled(getattr(compiled, "SETTINGS", {}))
+    operator_params.check_compiled(getattr(compiled, "PARAMS", {}))
     _cuda_missing = _load_cuda()
 
 

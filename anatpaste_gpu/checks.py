@@ -6,9 +6,13 @@ tensors only, and not under ``torch.compile``: on a GPU they would wait for the 
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from .operator_params import AnatPasteParams, CutPasteParams
+from .setting_checks import is_number, is_whole
 
 #: Smallest side of an image: CLAHE's eight tiles a side then hold two pixels.
 MIN_SIDE = 16
@@ -96,9 +100,7 @@ def check_levels(levels: Tensor, name: str = "levels") -> None:
 
 def check_clip_limit(clip_limit: float) -> None:
     """Checks CLAHE's clip limit: a number in (0, 1]."""
-    if isinstance(clip_limit, bool) or not isinstance(
-        clip_limit, (int, float, np.integer, np.floating, torch.SymFloat)
-    ):
+    if not _is_number(clip_limit):
         raise TypeError(f"clip_limit must be a number, got {clip_limit!r}.")
     if not 0 < clip_limit <= 1:
         raise ValueError(f"clip_limit must lie in (0, 1], got {clip_limit!r}.")
@@ -106,7 +108,7 @@ def check_clip_limit(clip_limit: float) -> None:
 
 def check_min_area(min_area: int) -> None:
     """Checks the area filter's limit: an integer from 0 to 2**31 - 1."""
-    if isinstance(min_area, bool) or not isinstance(min_area, (int, np.integer, torch.SymInt)):
+    if not _is_whole(min_area):
         raise TypeError(f"min_area must be an int, got {min_area!r}.")
     if not 0 <= min_area < 2**31:
         raise ValueError(f"min_area must lie in [0, 2**31 - 1], got {min_area!r}.")
@@ -163,75 +165,70 @@ def check_scalar(
         if not _values_readable(value):
             return
         value = int(value)
-    elif isinstance(value, bool) or not isinstance(value, (int, np.integer, torch.SymInt)):
+    elif not _is_whole(value):
         raise TypeError(f"{name} must be an int or an int64 tensor, got {type(value).__name__}.")
     if not 0 <= value < limit:
         raise ValueError(f"{name} must lie in [0, {limit_name}), got {value}.")
 
 
-def check_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> None:
+def check_paste_params(params: AnatPasteParams, height: int, width: int) -> None:
     """Checks the values of parameters to replay on height x width images, if they are on the CPU.
 
     Args:
-        ints: (B,9), the columns cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x.
-        reals: (B,4), the columns value, sigma, brightness, contrast.
+        params: Their fields, each (B,).
         height: Of the images.
         width: Of the images.
 
     Raises:
         ValueError: A value that no draw on such an image can give.
     """
-    if not _values_readable(ints):
+    if not _values_readable(params.cut_h):
         return
-    cut_h, cut_w, top, left, kind, half_h, half_w, centre_y, centre_x = ints.unbind(1)
-    value, sigma, brightness, contrast = reals.unbind(1)
+    p, widest = params, (height + width) / 8
     inside = {
-        _CUT_RULE.format(height, width): _within(cut_h, cut_w, top, left, height, width),
-        "kind must be 0 (rectangle) or 1 (ellipse)": (kind == 0) | (kind == 1),
+        _CUT_RULE.format(height, width): _cut_fits(params, height, width),
+        "kind must be 0 (rectangle) or 1 (ellipse)": (p.kind == 0) | (p.kind == 1),
         f"half_h must be at most {height // 2} and half_w at most {width // 2}, "
         f"and neither below -{height + width}": (
-            (half_h <= height // 2)
-            & (half_w <= width // 2)
-            & (torch.minimum(half_h, half_w) >= -(height + width))
+            (p.half_h <= height // 2)
+            & (p.half_w <= width // 2)
+            & (torch.minimum(p.half_h, p.half_w) >= -(height + width))
         ),
-        f"centre_y and centre_x must lie within the {height} x {width} image": (centre_y >= 0)
-        & (centre_x >= 0)
-        & (centre_y < height)
-        & (centre_x < width),
-        "value must lie in [0, 1]": (value >= 0) & (value <= 1),
-        f"sigma must lie in [0, {(height + width) / 8:g}]": (sigma >= 0) & (sigma <= (height + width) / 8),
-        _JITTER_RULE: _is_jitter(brightness, contrast),
+        f"centre_y and centre_x must lie within the {height} x {width} image": _within(
+            p.centre_y, p.centre_x, height, width
+        ),
+        "value must lie in [0, 1]": (p.value >= 0) & (p.value <= 1),
+        f"sigma must lie in [0, {widest:g}]": (p.sigma >= 0) & (p.sigma <= widest),
+        _JITTER_RULE: _is_jitter(params),
     }
     _check_rules(inside)
 
 
-def check_cut_paste_params(ints: Tensor, reals: Tensor, height: int, width: int) -> None:
+def check_cut_paste_params(params: CutPasteParams, height: int, width: int) -> None:
     """Checks the values of CutPaste's parameters to replay on height x width images, if they are on the CPU.
 
     Args:
-        ints: (B,9), the columns kind, cut_h, cut_w, top, left, cosine, sine, paste_top, paste_left.
-        reals: (B,2), the columns brightness, contrast.
+        params: Their fields, each (B,).
         height: Of the images.
         width: Of the images.
 
     Raises:
         ValueError: A value that no draw on such an image can give.
     """
-    if not _values_readable(ints):
+    if not _values_readable(params.cut_h):
         return
-    kind, cut_h, cut_w, top, left, cosine, sine, paste_top, paste_left = ints.unbind(1)
-    length = torch.hypot(cosine.to(torch.float64), sine.to(torch.float64))
+    p = params
+    length = torch.hypot(p.cosine.to(torch.float64), p.sine.to(torch.float64))
     _check_rules(
         {
-            "kind must be 0 (normal) or 1 (scar)": (kind == 0) | (kind == 1),
-            _CUT_RULE.format(height, width): _within(cut_h, cut_w, top, left, height, width),
+            "kind must be 0 (normal) or 1 (scar)": (p.kind == 0) | (p.kind == 1),
+            _CUT_RULE.format(height, width): _cut_fits(params, height, width),
             # Both are rounded, so their length may be off by one.
             "cosine and sine must be those of an angle, in 65536ths": (length - 65536).abs() <= 1,
-            f"paste_top and paste_left must lie within the {height} x {width} image": (paste_top >= 0)
-            & (paste_left >= 0)
-            & (paste_top < height)
-            & (paste_left < width),
-            _JITTER_RULE: _is_jitter(*reals.unbind(1)),
+            f"paste_top and paste_left must lie within the {height} x {width} image": _within(
+                p.paste_top, p.paste_left, height, width
+            ),
+            _JITTER_RULE: _is_jitter(params),
         }
     )
 
@@ -240,13 +237,20 @@ _CUT_RULE = "cut_h, cut_w, top and left must lie within the {} x {} image"
 _JITTER_RULE = "brightness and contrast must lie in [0, 4]"
 
 
-def _within(cut_h: Tensor, cut_w: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    fits = (top + cut_h <= height) & (left + cut_w <= width)
-    return fits & (cut_h >= 1) & (cut_w >= 1) & (top >= 0) & (left >= 0)
+def _within(y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+    return (y >= 0) & (x >= 0) & (y < height) & (x < width)
 
 
-def _is_jitter(brightness: Tensor, contrast: Tensor) -> Tensor:
-    return (torch.minimum(brightness, contrast) >= 0) & (torch.maximum(brightness, contrast) <= 4)
+def _cut_fits(p: AnatPasteParams | CutPasteParams, height: int, width: int) -> Tensor:
+    """Whether the patch has pixels, all of them the image's."""
+    bottom, right = p.top + p.cut_h, p.left + p.cut_w
+    inside: Tensor = (p.top >= 0) & (p.left >= 0) & (bottom <= height) & (right <= width)
+    has_pixels: Tensor = (p.cut_h >= 1) & (p.cut_w >= 1)
+    return inside & has_pixels
+
+
+def _is_jitter(p: AnatPasteParams | CutPasteParams) -> Tensor:
+    return (torch.minimum(p.brightness, p.contrast) >= 0) & (torch.maximum(p.brightness, p.contrast) <= 4)
 
 
 def _check_rules(rules: dict[str, Tensor]) -> None:
@@ -255,6 +259,16 @@ def _check_rules(rules: dict[str, Tensor]) -> None:
         if not bool(holds.all()):
             image = int((~holds).nonzero()[0])
             raise ValueError(f"params: {rule}, which image {image} breaks.")
+
+
+def _is_number(value: Any) -> bool:
+    """As `is_number`, or a symbolic one of torch.compile."""
+    return is_number(value) or isinstance(value, torch.SymFloat)
+
+
+def _is_whole(value: Any) -> bool:
+    """As `is_whole`, or a symbolic one of torch.compile."""
+    return is_whole(value) or isinstance(value, torch.SymInt)
 
 
 def _values_readable(tensor: Tensor) -> bool:

@@ -7,11 +7,11 @@ import resource
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from anatpaste_gpu import _extension
+from anatpaste_gpu.setting_checks import is_whole
 
 #: What `compute_dtype` takes.
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -27,7 +27,7 @@ def select_device(gpu: int) -> tuple[torch.device, str]:
         TypeError: `gpu` is no int.
         ValueError: this machine has GPUs, but not that one, or `gpu` is below -1.
     """
-    if isinstance(gpu, bool) or not isinstance(gpu, (int, np.integer)):
+    if not is_whole(gpu):
         raise TypeError(f"gpu must be an int, got {type(gpu).__name__}.")
     if gpu < -1:
         raise ValueError(f"gpu must be the index of a GPU, or -1 for the CPU, got {gpu}.")

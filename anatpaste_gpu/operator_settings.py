@@ -144,13 +144,26 @@ def check_compiled(compiled: Mapping[str, tuple[str, ...]]) -> None:
         ImportError: They differ, so that the module was built from other sources.
     """
     for operator, settings in SETTINGS.items():
-        names = compiled.get(operator, ())
-        if names != settings._fields:
-            raise ImportError(
-                f"the settings of {operator} must be {', '.join(settings._fields)}, but the compiled module "
-                f"takes {', '.join(names) or 'none'}; build it again with "
-                "`pip install --no-build-isolation -e .` in the checkout."
-            )
+        check_fields(f"the settings of {operator}", settings._fields, compiled.get(operator, ()))
+
+
+def check_fields(what: str, fields: tuple[str, ...], compiled: tuple[str, ...]) -> None:
+    """Checks that fields are those of the compiled module, in its order.
+
+    Args:
+        what: Has these fields, for the sentence.
+        fields: Their names here.
+        compiled: Their names in the compiled module, or nothing where it has none.
+
+    Raises:
+        ImportError: They differ, so that the module was built from other sources.
+    """
+    if fields != compiled:
+        raise ImportError(
+            f"{what} must be {', '.join(fields)}, but the compiled module has "
+            f"{', '.join(compiled) or 'none'}; build it again with "
+            "`pip install --no-build-isolation -e .` in the checkout."
+        )
 
 
 def _flat(settings: ImageJitterSettings | AnatPasteSettings | CutPasteSettings) -> list[float]:

@@ -39,7 +39,7 @@ class CheckedConfig:
         self, name: str, value: Any, low: float, high: float, *, open_low: bool = False
     ) -> None:
         value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             raise TypeError(f"{self._named(name)} must be a number, got {value!r}.")
         inside = (low < value if open_low else low <= value) and value <= high  # False for NaN too
         if not inside:
@@ -54,6 +54,16 @@ class CheckedConfig:
 
     def _named(self, field: str) -> str:
         return f"{type(self).__name__}.{field}"
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, Python's or NumPy's, and not True or False."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, Python's or NumPy's, and not True or False."""
+    return is_whole(value) or isinstance(value, (float, np.floating))
 
 
 def plain(value: Any) -> Any:

@@ -47,9 +47,9 @@ else:
         def make(cls: type, value: Any) -> Any:
             number = base(value)
             if isinstance(value, bool) or (isinstance(value, float) and number != value):
-                raise ValueError(f"must be a {'whole number' if base is int else 'number'}, got {value!r}")
+                raise ValueError(f"must be a {'whole number' if base is int else 'number'}, got {value!r}.")
             if not _within(cls, number):
-                raise ValueError(f"must be {_limits(cls, base is int)}, got {value}")
+                raise ValueError(f"must be {_limits(cls, base is int)}, got {value}.")
             return base.__new__(cls, number)
 
         return type(name, (base,), {"_restrictions": restrictions, "__new__": make, "__module__": __name__})

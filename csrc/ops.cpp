@@ -1,8 +1,9 @@
-// Defines namespace anatpaste from the one list of schemas, and tells Python the
-// fields of each operator's settings.
+// Defines namespace anatpaste from the one list of schemas, and tells Python the fields of each operator's
+// settings and parameters.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
+#include "common/params.h"
 #include "common/settings.h"
 #include "schemas.h"
 
@@ -10,15 +11,31 @@ STABLE_TORCH_LIBRARY(anatpaste, m) { anatpaste::define_operators(m); }
 
 namespace {
 
-// The names of the fields, as a tuple of strings; null, with Python's exception set, where memory runs out.
-template <typename Settings>
-PyObject* names_of() {
-  PyObject* names = PyTuple_New(Settings::kCount);
-  for (int i = 0; names != nullptr && i < Settings::kCount; ++i) {
-    PyObject* name = PyUnicode_FromString(Settings::kNames[i]);
-    if (name == nullptr || PyTuple_SetItem(names, i, name) != 0) Py_CLEAR(names);
+// The names as a tuple of strings; null, with Python's exception set, where memory runs out.
+template <int count>
+PyObject* tuple_of(const char* const (&names)[count]) {
+  PyObject* tuple = PyTuple_New(count);
+  for (int i = 0; tuple != nullptr && i < count; ++i) {
+    PyObject* name = PyUnicode_FromString(names[i]);
+    if (name == nullptr || PyTuple_SetItem(tuple, i, name) != 0) Py_CLEAR(tuple);
   }
-  return names;
+  return tuple;
+}
+
+template <typename Settings>
+PyObject* fields_of() {
+  return tuple_of(Settings::kNames);
+}
+
+// The columns of params_int and of params_real.
+template <typename Params>
+PyObject* columns_of() {
+  PyObject* ints = tuple_of(Params::kIntNames);
+  PyObject* reals = ints != nullptr ? tuple_of(Params::kRealNames) : nullptr;
+  PyObject* both = reals != nullptr ? PyTuple_Pack(2, ints, reals) : nullptr;
+  Py_XDECREF(ints);
+  Py_XDECREF(reals);
+  return both;
 }
 
 // Whether `names`, which is consumed, became an entry of `table`.
@@ -32,10 +49,21 @@ bool add_names(PyObject* table, const char* operator_name, PyObject* names) {
 bool add_settings(PyObject* module) {
   PyObject* table = PyDict_New();
   const bool added = table != nullptr &&
-                     add_names(table, "image_jitter", names_of<anatpaste::ImageJitterSettings>()) &&
-                     add_names(table, "anat_paste", names_of<anatpaste::AnatPasteSettings>()) &&
-                     add_names(table, "cut_paste", names_of<anatpaste::CutPasteSettings>()) &&
+                     add_names(table, "image_jitter", fields_of<anatpaste::ImageJitterSettings>()) &&
+                     add_names(table, "anat_paste", fields_of<anatpaste::AnatPasteSettings>()) &&
+                     add_names(table, "cut_paste", fields_of<anatpaste::CutPasteSettings>()) &&
                      PyObject_SetAttrString(module, "SETTINGS", table) == 0;
+  Py_XDECREF(table);
+  return added;
+}
+
+// `PARAMS`: operator -> the names of the columns of its params_int, and those of its params_real.
+bool add_params(PyObject* module) {
+  PyObject* table = PyDict_New();
+  const bool added = table != nullptr &&
+                     add_names(table, "anat_paste", columns_of<anatpaste::PasteParams>()) &&
+                     add_names(table, "cut_paste", columns_of<anatpaste::CutPasteParams>()) &&
+                     PyObject_SetAttrString(module, "PARAMS", table) == 0;
   Py_XDECREF(table);
   return added;
 }
@@ -47,6 +75,6 @@ PyMODINIT_FUNC PyInit__C(void) {
   static PyModuleDef module_definition = {
       PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   PyObject* module = PyModule_Create(&module_definition);
-  if (module != nullptr && !add_settings(module)) Py_CLEAR(module);
+  if (module != nullptr && !(add_settings(module) && add_params(module))) Py_CLEAR(module);
   return module;
 }

@@ -22,7 +22,7 @@ inline void define_operators(torch::stable::detail::StableLibrary& m) {
   m.def("segment_lungs(Tensor image, float clip_limit, int min_area, bool bounding_box) -> Tensor");
   // Random augmentation (equation 1). index: int64 (B,), the samples' numbers; seed and step: one int64 each,
   // on the CPU or beside the images. settings: the fields of common/settings.h in their order. params_int
-  // int32 (B,9) and params_real float32 (B,4) have the columns of PasteParams in common/draw.h; given, they
+  // int32 (B,9) and params_real float32 (B,4) have the columns of PasteParams in common/params.h; given, they
   // are replayed. figure is empty unless asked for.
   m.def("draw_image_jitter(Tensor index, Tensor seed, Tensor step, float[] settings) -> Tensor");
   m.def("image_jitter(Tensor image, Tensor index, Tensor seed, Tensor step, float[] settings) -> Tensor");
@@ -34,7 +34,7 @@ inline void define_operators(torch::stable::detail::StableLibrary& m) {
       "Tensor? params_int, Tensor? params_real, float[] settings, bool return_figure) "
       "-> (Tensor out, Tensor params_int, Tensor params_real, Tensor figure)");
   // CutPaste. params_int int32 (B,9) and params_real float32 (B,2) have the columns of CutPasteParams in
-  // common/draw_cut_paste.h. mask is empty unless asked for.
+  // common/params.h. mask is empty unless asked for.
   m.def(
       "draw_cut_paste(Tensor index, Tensor seed, Tensor step, int height, int width, float[] settings) "
       "-> (Tensor params_int, Tensor params_real)");

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from anatpaste_gpu import ops as ops  # registers what tests call by torch.ops.anatpaste
 from dev import backends
 from dev import radiographs as radiographs_here
+
+if TYPE_CHECKING:
+    from anatpaste_gpu.data import DatasetSplits
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -158,3 +162,44 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         place = {"output": str(folder), "gpu": -1, "threads": 1, "bootstrap_samples": 100, "gallery_rows": 1}
         train(TrainConfig.of(seed=seed, image_size=32, **recipe, **place), splits=splits)
     return folders
+
+
+@pytest.fixture(scope="session")
+def splits() -> DatasetSplits:
+    """The phantoms of small runs, which no test changes."""
+    from .training_runs import phantoms
+
+    return phantoms()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits
+) -> Path:
+    """Folder of an uninterrupted run by the `train` of the file that asks, of its `config` if it has one."""
+    from .training_runs import quiet, tiny
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    config = getattr(request.module, "config", tiny)(folder)
+    request.module.train(config, splits=splits, console=quiet())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of weights, drawn from a seed, for the backbone of small runs."""
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save(shufflenet_v2_x0_5().state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As runs have: networks this small gain nothing by more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anatpaste_gpu.cli import main
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE
 
+from .commands import DAMAGED, on_cpu, scored
 from .test_data_dicom import RAMP8
 
 PEOPLE = ["Müller_Hans", "Åsa: Berg", "Smith\udcfc"]
@@ -26,7 +26,7 @@ def pictures(tmp_path: Path) -> Path:
         folder = tmp_path / "clinic" / person
         folder.mkdir(parents=True)
         Image.fromarray(np.roll(RAMP8, i)).save(folder / f"{person}.png")
-    (folder / f"{PEOPLE[0]}-broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / f"{PEOPLE[0]}-broken.png").write_bytes(DAMAGED)
     (folder / f"{PEOPLE[1]}.tif").touch()
     (folder / f"{PEOPLE[1]}-up").symlink_to("..")
     (folder / f"{PEOPLE[1]}-gone.png").symlink_to("nothing")
@@ -45,19 +45,15 @@ def scores_of(path: Path) -> list[tuple[str, float]]:
     return [(row["name"], float(row["score"])) for row in rows]
 
 
-def run(*words: str | Path) -> int:
-    return main([*map(str, words), "--gpu", "-1"])
-
-
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_scores(
     finished_runs: list[Path], pictures: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain, hidden, key = (tmp_path / name for name in (f"plain.{form}", f"hidden.{form}", "key.csv"))
-    assert run("score", finished_runs[0], pictures, "--output", plain) == PARTLY_DONE
+    assert scored(finished_runs[0], pictures, "--output", plain) == PARTLY_DONE
     capsys.readouterr()
     words = ("--output", hidden, "--anonymise", key)
-    assert run("score", finished_runs[0], pictures, *words) == PARTLY_DONE
+    assert scored(finished_runs[0], pictures, *words) == PARTLY_DONE
     printed = capsys.readouterr()
     for text in (printed.out, printed.err, hidden.read_text(encoding="utf-8")):
         assert str(tmp_path / "clinic") not in text
@@ -73,13 +69,13 @@ def test_scores(
 def test_report(finished_runs: list[Path], tmp_path: Path) -> None:
     page, key = tmp_path / "page.html", tmp_path / "key.csv"
     words = ("report", finished_runs[0], "-o", page, "--no-images", "--anonymise", key)
-    assert run(*words) == DONE
+    assert on_cpu(*words) == DONE
     text, names = page.read_text(encoding="utf-8"), key_of(key)
     with open(finished_runs[0] / "scores.csv", newline="") as file:
         tested = {row["name"] for row in csv.DictReader(file) if row["split"] == "test"}
     assert set(names.values()) == tested
     assert not any(name in text for name in tested)
-    assert run("report", finished_runs[0], "-o", page, "--no-images") == DONE
+    assert on_cpu("report", finished_runs[0], "-o", page, "--no-images") == DONE
     assert all(name in page.read_text(encoding="utf-8") for name in tested), "so they would have been found"
 
 
@@ -94,7 +90,7 @@ def test_a_key_is_never_written_over(
     (tmp_path / "there.csv").write_text("number,name\n1,somebody\n")
     output = tmp_path / "scores.csv"
     words = ("--output", output, "--anonymise", tmp_path / place)
-    assert run("score", finished_runs[0], pictures, *words) == FAILED
+    assert scored(finished_runs[0], pictures, *words) == FAILED
     expected = (
         "is there already; choose another" if place == "there.csv" else "cannot be written: No such file"
     )
@@ -105,12 +101,12 @@ def test_a_key_is_never_written_over(
 
 def test_the_key_may_not_be_the_output(finished_runs: list[Path], pictures: Path, tmp_path: Path) -> None:
     same = tmp_path / "same.csv"
-    assert run("score", finished_runs[0], pictures, "--output", same, "--anonymise", same) == FAILED
+    assert scored(finished_runs[0], pictures, "--output", same, "--anonymise", same) == FAILED
     assert not same.exists()
 
 
 def test_no_key_is_left_where_nothing_was_named(finished_runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     words = ("-o", tmp_path / "file" / "page.html", "--anonymise", tmp_path / "key.csv")
-    assert run("report", finished_runs[0], *words) == FAILED
+    assert on_cpu("report", finished_runs[0], *words) == FAILED
     assert not (tmp_path / "key.csv").exists()

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anatpaste_gpu.cli import main, score
+from anatpaste_gpu.cli import score
 from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, STOPPED
 from anatpaste_gpu.cli.score_output import ImageScore, ScoreOutput
 from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import SplitManifest
 from dev import REPOSITORY
 
+from .commands import DAMAGED, closed_pipe, run, scored
 from .test_data_dicom import RAMP8, make, save
 from .training_runs import TINY, phantoms, train
 
@@ -36,16 +37,8 @@ def pictures(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in NAMES:
         Image.fromarray(RAMP8).save(folder / name)
-    (folder / "破損.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "破損.png").write_bytes(DAMAGED)
     return folder
-
-
-def run(*words: str | Path) -> int:
-    return main([str(word) for word in words])
-
-
-def scored(run_dir: Path, *words: str | Path) -> int:
-    return run("score", run_dir, *words, "--gpu", "-1")
 
 
 class Terminal(io.TextIOWrapper):
@@ -69,13 +62,6 @@ def printed_by(
         status = command()
         stream.flush()
     return status, raw.getvalue()
-
-
-def closed_pipe() -> io.TextIOWrapper:
-    """A stream whose reader is gone."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    return os.fdopen(writer, "w")
 
 
 def full_disk() -> io.TextIOWrapper:

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import stats
 
 from anatpaste_gpu import CutPasteConfig
+from anatpaste_gpu.operator_params import CutPasteParams, columns_of, from_columns
 from anatpaste_gpu.operator_settings import cut_paste_settings
-from anatpaste_gpu.ops.cut_paste import INT_FIELDS, REAL_FIELDS
 
 from .references import cut_paste as reference
 from .references.augmentation import below, random_words, unit
@@ -29,8 +29,9 @@ def draw(index, variant, seed=0, step=0, *, config=PAPER, shape=(256, 256)):
     """Drawn parameters as a dict of arrays."""
     arguments = (torch.as_tensor(index), torch.tensor(seed), torch.tensor(step), *shape)
     ints, reals = torch.ops.anatpaste.draw_cut_paste(*arguments, cut_paste_settings(variant, config, *shape))
-    columns = {name: ints[:, i].numpy() for i, name in enumerate(INT_FIELDS)}
-    return columns | {name: reals[:, i].numpy() for i, name in enumerate(REAL_FIELDS)}
+    return {
+        name: field.numpy() for name, field in from_columns(CutPasteParams, ints, reals)._asdict().items()
+    }
 
 
 NUMBERS = [(0, 0, 0), (2**63 - 1, 2**63 - 1, 2**32 - 1), (1, 2**32, 5), (987654321, 123456789012, 77)]
@@ -73,7 +74,7 @@ def test_scar_draws_follow_the_counter_layout(seed, sample, step):
 
 
 def scalar_cut(p):
-    return reference.Cut(*(p[name][0].item() for name in (*INT_FIELDS, *REAL_FIELDS)))
+    return reference.Cut(*(p[name][0].item() for name in CutPasteParams._fields))
 
 
 def test_union_is_either_half_of_the_time():
@@ -90,7 +91,7 @@ def test_draws_of_today_are_those_of_tomorrow():
     """Recorded results rest on these numbers: a change of the draw must be a decision, not an accident."""
     for variant, golden in GOLDEN.items():
         p = draw([0, 1], variant)
-        assert {name: p[name].tolist() for name in INT_FIELDS} == golden
+        assert {name: p[name].tolist() for name in columns_of(CutPasteParams).ints} == golden
 
 
 GOLDEN = {

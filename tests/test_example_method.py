@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,11 @@ from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.methods import Detector, get_method, lookup, method_names, register
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
-from anatpaste_gpu.training import Interrupted, train_seeds
+from anatpaste_gpu.training import train_seeds
 from examples import autoencoder
 from examples.autoencoder.learner import Autoencoder, AutoencoderSettings
 
-from .training_runs import assert_same_run, phantoms, quiet, stop_at, tiny, train
+from .training_runs import assert_same_run, interrupted_after, quiet, recorded_scores, tiny, train
 
 FOLDER = Path(autoencoder.__file__).parent
 SETTINGS = {
@@ -34,24 +31,12 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lookup, "_METHODS", dict(lookup._METHODS))
         register(*autoencoder.METHODS)  # the registry line
         yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    train(config(folder), splits=splits, console=quiet())
-    return folder
 
 
 def config(folder: Path, **changes: Any) -> TrainConfig:
@@ -78,13 +63,9 @@ def test_it_trains(finished: Path) -> None:
     assert run.metrics["test"]["auc"] == pytest.approx(area, abs=1e-12)
 
 
-def test_it_resumes(
-    tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted):
+def test_it_resumes(tmp_path: Path, splits: DatasetSplits, finished: Path) -> None:
+    with interrupted_after(7):
         train(config(tmp_path / "run"), splits=splits, console=quiet())
-    monkeypatch.undo()
     train(config(tmp_path / "run"), splits=splits, console=quiet())
     assert_same_run(tmp_path / "run", finished, without=("augmentation_gallery.png",))
 
@@ -93,9 +74,7 @@ def test_its_file_scores_as_the_run_did(finished: Path, splits: DatasetSplits) -
     detector = Detector.load(finished / "model.safetensors")
     assert isinstance(detector.learner, Autoencoder)
     scores = detector.score(splits.test.images)
-    with open(finished / "scores.csv", newline="") as file:
-        told = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
-    assert scores.tolist() == told
+    assert scores.tolist() == recorded_scores(finished)
     grey = splits.test.images.float() / 255
     with torch.no_grad():
         redrawn = detector.learner.network(grey)

@@ -175,19 +175,18 @@ class TestMissingExtra:
         with pytest.raises(MissingExtra, match=r'^Grad-CAM needs grad-cam, .* "anatpaste_gpu\[report\]"'):
             _grad_cam_class()
 
-    def test_training_without_pictures(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        from anatpaste_gpu.cli.train import _pictures
+    def test_training_without_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from anatpaste_gpu.cli.pictures import run_pictures
 
-        assert _pictures() is not None
+        said: list[str] = []
+        assert run_pictures(said.append) is not None
         monkeypatch.delitem(sys.modules, "anatpaste_gpu.report")
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        assert _pictures() is None
-        assert capsys.readouterr().err == (
+        assert run_pictures(said.append) is None
+        assert said == [
             "No pictures will be drawn: anatpaste_gpu.report needs matplotlib, which is not installed; "
-            'pip install "anatpaste_gpu[report]" brings it.\n'
-        )
+            'pip install "anatpaste_gpu[report]" brings it.'
+        ]
 
 
 class TestDeclarations:

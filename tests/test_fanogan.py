@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +27,25 @@ from anatpaste_gpu.runs import TrainConfig, load_runs
 from anatpaste_gpu.training import train, train_seeds
 
 from .redrawing_ranks import on_two_ranks, trained
-from .training_runs import TINY, Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+from .training_runs import (
+    TINY,
+    assert_same_run,
+    killed_after,
+    parameters,
+    phantoms,
+    printed,
+    quiet,
+    recorded_scores,
+    tiny,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = FanoganSettings(width=4, latent=6, critic_steps=2, gan_share=0.5)
 # Drawn alike for every method, and not here.
 PICTURES = ("augmentation_gallery.png", "roc.png")
+# Two epochs of three steps of the first phase, then as many of the second.
 CHANGES: dict[str, Any] = {"method": "fanogan", "options": SMALL, "learning_rate": 0.001}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the runs have: networks this small gain nothing by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
-    """Two epochs of three steps of the first phase, then as many of the second."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    train(config(folder), splits=splits, console=quiet())
-    return folder
 
 
 def config(folder: Path, **changes: Any) -> TrainConfig:
@@ -74,10 +63,6 @@ def built(**changes: Any) -> FanoganLearner:
 @pytest.fixture(scope="module")
 def published() -> FanoganLearner:
     return built(options=FanoganSettings(), image_size=64)
-
-
-def parameters(layer: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in layer.parameters())
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -385,26 +370,17 @@ class TestRun:
 
     @pytest.mark.parametrize("step", [2, 6, 8])
     def test_killed_and_resumed_is_the_same_in_both_phases(
-        self,
-        step: int,
-        tmp_path: Path,
-        splits: DatasetSplits,
-        finished: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, step: int, tmp_path: Path, splits: DatasetSplits, finished: Path
     ) -> None:
         settings = config(tmp_path / "run", checkpoint_every=1)
-        stop_at(monkeypatch, step, kill)
-        with pytest.raises(Killed):
+        with killed_after(step):
             train(settings, splits=splits, console=quiet())
-        monkeypatch.undo()
         train(settings, splits=splits, console=quiet())
         assert_same_run(tmp_path / "run", finished, without=PICTURES)
 
     def test_its_file_scores_as_the_run_did(self, finished: Path, splits: DatasetSplits) -> None:
         detector = Detector.load(finished / "model.safetensors")
-        with open(finished / "scores.csv", newline="") as file:
-            told = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
-        assert detector.score(splits.test.images).tolist() == told
+        assert detector.score(splits.test.images).tolist() == recorded_scores(finished)
 
     def test_it_appears_in_the_report(self, finished: Path, tmp_path: Path) -> None:
         (cohort,) = write_report(load_runs([finished]), tmp_path / "report.html")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -31,7 +30,7 @@ from anatpaste_gpu.runs import RunFolder, TrainConfig, load_runs
 from anatpaste_gpu.training import fuse_runs
 
 from . import training_runs
-from .training_runs import assert_same_run, kill, quiet, stop_at, train
+from .training_runs import assert_same_run, killed_after, quiet, train
 
 BACKBONE = "shufflenet_v2_x0_5"
 SIDE = 64
@@ -42,14 +41,6 @@ OWN = FusedSettings(parts=f"anatpaste@{SIDE // 2},untrained", backbone=BACKBONE)
 @pytest.fixture(scope="module")
 def splits() -> DatasetSplits:
     return load_dataset("demo", image_size=SIDE, seed=0, progress=False, **training_runs.SIZES)
-
-
-@pytest.fixture(scope="module")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), path)
-    return str(path)
 
 
 def config(folder: Path, options: FusedSettings | None = OWN, **changes: Any) -> TrainConfig:
@@ -227,13 +218,9 @@ class TestTrained:
         # A score does not depend on the batch but by rounding.
         np.testing.assert_allclose(rows(finished, "test"), expected, rtol=1e-6)
 
-    def test_interrupted_and_continued(
-        self, finished: Path, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        stop_at(monkeypatch, 4, kill)
-        with pytest.raises(training_runs.Killed):
+    def test_interrupted_and_continued(self, finished: Path, tmp_path: Path, splits: DatasetSplits) -> None:
+        with killed_after(4):
             train(config(tmp_path / "run", checkpoint_every=1), splits=splits, console=quiet())
-        monkeypatch.undo()
         train(config(tmp_path / "run", checkpoint_every=1), splits=splits, console=quiet())
         assert_same_run(finished, tmp_path / "run")
 

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anatpaste_gpu.cli import main, score
 from anatpaste_gpu.cli.heat_maps import (
     LARGEST_NUMBER,
     OPACITY,
@@ -40,7 +39,7 @@ from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.training import TrainConfig, train
 
-from .test_command_streams import closed_pipe
+from .commands import DAMAGED, closed_pipe, scored
 from .training_runs import quiet
 
 SIDE = 32
@@ -78,16 +77,12 @@ def pictures(tmp_path: Path) -> Path:
     folder.mkdir()
     for number, name in enumerate(NAMES):
         Image.fromarray(ramp(40 + number, 50)).save(folder / name)
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "broken.png").write_bytes(DAMAGED)
     return folder
 
 
 def ramp(height: int, width: int) -> np.ndarray:
     return (np.add.outer(3 * np.arange(height), 2 * np.arange(width)) % 256).astype(np.uint8)
-
-
-def scored(run_dir: Path, *words: str | Path) -> int:
-    return main([str(word) for word in ("score", run_dir, *words, "--gpu", "-1")])
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

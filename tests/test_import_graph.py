@@ -25,6 +25,7 @@ LAYERS = (
         "files",
         "lazy",
         "notice",
+        "operator_params",
         "operator_settings",
         "setting_checks",
         "setting_types",

@@ -98,7 +98,7 @@ def test_an_ablation_keeps_the_other_settings() -> None:
         assert get_method("anatpaste").segments(TINY.replace(augmentation=config).recipe) == expected
 
 
-def test_lung_masks_are_used_where_a_method_segments_and_only_there(splits: DatasetSplits) -> None:
+def test_masks_are_used_where_a_method_segments_and_only_there(splits: DatasetSplits) -> None:
     images = phantoms(splits)
     corner = torch.zeros_like(images, dtype=torch.bool)
     corner[:, :, :8, :8] = True

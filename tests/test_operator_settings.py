@@ -51,42 +51,45 @@ def test_no_other_operator_takes_settings() -> None:
     assert {operator_calls.operator_of(name) for name in listed} == set(SETTINGS)
 
 
-def swaps(name: str) -> list[tuple[str, ...]]:
-    fields = SETTINGS[name]._fields
+def swaps(fields: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The fields with two neighbours in each other's place."""
     return [(*fields[:i], fields[i + 1], fields[i], *fields[i + 2 :]) for i in range(len(fields) - 1)]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_swapped_names_are_refused_at_import(name: str) -> None:
-    for swapped in swaps(name):
+    for swapped in swaps(SETTINGS[name]._fields):
         with pytest.raises(ImportError, match=rf"the settings of {name} must be .*build it again with `pip"):
             operator_settings.check_compiled({**COMPILED, name: swapped})
 
 
 def test_a_compiled_module_without_settings_is_refused() -> None:
-    with pytest.raises(ImportError, match=r"must be jitter_low, jitter_high, but .* takes none; build"):
+    with pytest.raises(ImportError, match=r"must be jitter_low, jitter_high, but .* has none; build"):
         operator_settings.check_compiled({})
     operator_settings.check_compiled(COMPILED)
 
 
-def compile_fields(folder: Path, name: str, old: str, new: str) -> subprocess.CompletedProcess[str]:
-    """Compiles csrc/common with `old` replaced by `new` in the one list of fields."""
+def compile_fields(
+    folder: Path, name: str, old: str, new: str, program: str
+) -> subprocess.CompletedProcess[str]:
+    """Compiles a program with `old` replaced by `new` in this header of csrc/common, as folder/program.so."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed")
     shutil.copytree(CSRC / "common", folder / "common")
-    header = folder / "common" / "settings.h"
+    header = folder / "common" / name
     text = header.read_text()
     assert text.count(old) == 1
     header.write_text(text.replace(old, new))
-    (folder / "program.cpp").write_text(PROGRAM.replace("%s", STRUCTS[name]))
+    (folder / "program.cpp").write_text(program)
     command = [compiler, build_flags.STANDARD, "-shared", "-fPIC", f"-I{folder}", str(folder / "program.cpp")]
     return subprocess.run([*command, "-o", str(folder / "program.so")], capture_output=True, text=True)
 
 
 def test_a_swap_in_the_list_of_fields_reaches_the_names_and_the_parser_alike(tmp_path: Path) -> None:
     low, high = "  F(float, area_low)              \\\n", "  F(float, area_high)             \\\n"
-    assert compile_fields(tmp_path, "anat_paste", low + high, high + low).returncode == 0
+    program = PROGRAM.replace("%s", STRUCTS["anat_paste"])
+    assert compile_fields(tmp_path, "settings.h", low + high, high + low, program).returncode == 0
     library = ctypes.CDLL(str(tmp_path / "program.so"))
     library.name.restype, library.area_low_of.restype = ctypes.c_char_p, ctypes.c_float
     names = tuple(library.name(i).decode() for i in range(library.count()))
@@ -98,7 +101,8 @@ def test_a_swap_in_the_list_of_fields_reaches_the_names_and_the_parser_alike(tmp
 
 @pytest.mark.parametrize("name", ["scar_width_low", "integer_draws"])
 def test_a_field_under_another_name_does_not_compile(tmp_path: Path, name: str) -> None:
-    result = compile_fields(tmp_path, "cut_paste", f", {name})", f", {name}_)")
+    program = PROGRAM.replace("%s", STRUCTS["cut_paste"])
+    result = compile_fields(tmp_path, "settings.h", f", {name})", f", {name}_)", program)
     assert result.returncode != 0
     assert f"has no member named '{name}'" in result.stderr.replace("‘", "'").replace("’", "'")
 

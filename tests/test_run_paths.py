@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from PIL import Image
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.cli.train import main as train_command
 from anatpaste_gpu.runs import RunFolder, TrainConfig, load_runs
-from anatpaste_gpu.training import Interrupted
 
-from .training_runs import quiet, stop_at, tiny, train
+from .training_runs import interrupted_after, quiet, tiny, train
 
 LITTER = [
     ".DS_Store", "._x.png", ".gitkeep", ".gitignore", "Thumbs.db", "desktop.ini", "nohup.out", "train.log",
@@ -48,10 +46,8 @@ def config(output: str, **changes: object) -> TrainConfig:
 def test_a_run_goes_on_and_is_reported_from_elsewhere(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"masks": "masks", "cache": "cache"}
     train(config("whole", **settings), console=quiet())
-    with monkeypatch.context() as patch:
-        stop_at(patch, 4, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(Interrupted):
-            train(config("run", **settings), console=quiet())
+    with interrupted_after(4, signal.SIGINT):
+        train(config("run", **settings), console=quiet())
     monkeypatch.chdir(work.parent)
     assert train_command(["--resume", "work/run"]) == 0
     metrics = [json.loads((work / name / "metrics.json").read_text()) for name in ("whole", "run")]

@@ -7,7 +7,6 @@ losses, and through the batch statistics in the scores.
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.methods import get_method
 from anatpaste_gpu.runs import TrainConfig
 
-from .training_runs import phantoms, quiet, tiny, train
+from .training_runs import quiet, recorded_scores, tiny, train
 
 BEFORE: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "scores_before.json").read_text(encoding="utf-8")
@@ -29,11 +28,6 @@ BEFORE: dict[str, dict[str, Any]] = json.loads(
 # Parts of the range of the scores. Instructions of 1999 in place of AVX-512's moved them by up to 0.4 %
 # where batch statistics of 8 small images decide, and by 6e-6 where nothing is trained.
 TRAINED, UNTRAINED = 0.02, 1e-4
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +64,6 @@ def test_it_is_what_it_was(name: str, tmp_path: Path, splits: DatasetSplits, wei
     if before["loss"] is not None:
         # float32 sums, of three steps.
         assert metrics["training"]["epochs"][0]["loss"] == pytest.approx(before["loss"], rel=1e-4)
-    with open(tmp_path / "run" / "scores.csv", newline="") as file:
-        scores = [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
+    scores = recorded_scores(tmp_path / "run")
     part = UNTRAINED if before["loss"] is None else TRAINED
     np.testing.assert_allclose(scores, before["scores"], rtol=0, atol=part * np.ptp(before["scores"]))

@@ -14,17 +14,12 @@ from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.training import train
 from anatpaste_gpu.training.trainer import Trainer
 
-from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny
+from .training_runs import assert_same_run, killed_after, printed, quiet, tiny
 
 pytestmark = pytest.mark.gpu
 # cuBLAS reads it when CUDA starts, which in a process of other tests may have been before.
 if not torch.cuda.is_initialized():
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 def run(folder: Path, splits: DatasetSplits, **changes: Any) -> tuple[list[float], str]:
@@ -64,14 +59,10 @@ def test_a_streamed_run_is_the_resident_one(segment: str, tmp_path: Path, splits
     assert_same_run(tmp_path / "resident", tmp_path / "streamed")
 
 
-def test_a_killed_run_ends_the_same(
-    tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_ends_the_same(tmp_path: Path, splits: DatasetSplits) -> None:
     run(tmp_path / "whole", splits)
-    stop_at(monkeypatch, 8, kill)
-    with pytest.raises(Killed):
+    with killed_after(8):
         run(tmp_path / "killed", splits)
-    monkeypatch.undo()
     _, shown = run(tmp_path / "killed", splits)
     assert "Continuing at step 6" in shown
     assert_same_run(tmp_path / "killed", tmp_path / "whole")

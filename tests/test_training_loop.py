@@ -33,22 +33,16 @@ from anatpaste_gpu.training.input import TrainingStream
 
 from .training_runs import (
     TINY,
-    Killed,
     assert_same_run,
     begun,
-    kill,
-    phantoms,
+    interrupted_after,
+    killed_after,
     printed,
     quiet,
     stop_at,
     tiny,
     train,
 )
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 @pytest.fixture(scope="module")
@@ -214,38 +208,23 @@ class TestRunFolder:
 class TestContinuation:
     @pytest.mark.parametrize("step", [1, 6, 8])
     def test_interrupted_run_equals_uninterrupted_one(
-        self,
-        step: int,
-        tmp_path: Path,
-        splits: DatasetSplits,
-        finished: tuple[Path, str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, step: int, tmp_path: Path, splits: DatasetSplits, finished: tuple[Path, str]
     ) -> None:
         folder = tmp_path / "run"
         number = signal.SIGTERM if step % 2 else signal.SIGINT
-        stop_at(monkeypatch, step, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(
-            Interrupted, match=rf"Stopped after step {step} of 12; the same command continues"
-        ):
+        with interrupted_after(step, number, rf"Stopped after step {step} of 12; the same command continues"):
             train(tiny(folder), splits=splits, console=quiet())
-        monkeypatch.undo()
         assert not (folder / "metrics.json").exists()
         assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
         train(tiny(folder), splits=splits, console=quiet())
         assert_same_run(folder, finished[0])
 
     def test_killed_run_goes_on_from_its_last_epoch(
-        self,
-        tmp_path: Path,
-        splits: DatasetSplits,
-        finished: tuple[Path, str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, tmp_path: Path, splits: DatasetSplits, finished: tuple[Path, str]
     ) -> None:
         folder, console = tmp_path / "run", quiet()
-        stop_at(monkeypatch, 8, kill)
-        with pytest.raises(Killed):
+        with killed_after(8):
             train(tiny(folder), splits=splits, console=quiet())
-        monkeypatch.undo()
         # A write that was cut off leaves a temporary file and never half of a real one.
         (folder / ".checkpoint.pt.cut").write_bytes(b"half")
         train(tiny(folder), splits=splits, console=console)
@@ -253,11 +232,10 @@ class TestContinuation:
         assert_same_run(folder, finished[0])
 
     def test_interrupted_run_can_score_after_its_first_validation(
-        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, splits: DatasetSplits
     ) -> None:
         folder = tmp_path / "run"
-        stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted):
+        with interrupted_after(7):
             train(tiny(folder), splits=splits, console=quiet())
         assert np.isfinite(load(folder).score(splits.test.images)).all()
 

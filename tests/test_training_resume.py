@@ -28,33 +28,27 @@ from anatpaste_gpu.runs.checkpoint import (
 )
 from anatpaste_gpu.runs.folder import RunFolder
 from anatpaste_gpu.runs.step_times import StepTimes
-from anatpaste_gpu.training import Interrupted, TrainConfig
+from anatpaste_gpu.training import TrainConfig
 
-from .training_runs import Killed, assert_same_run, kill, phantoms, printed, quiet, stop_at, tiny, train
+from .training_runs import (
+    Killed,
+    assert_same_run,
+    interrupted_after,
+    killed_after,
+    printed,
+    quiet,
+    stop_at,
+    tiny,
+    train,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, splits: DatasetSplits) -> Path:
-    """An uninterrupted run."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    train(tiny(folder), splits=splits, console=quiet())
-    return folder
-
-
-def killed_after(
-    step: int, folder: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch, **changes: Any
-) -> None:
-    stop_at(monkeypatch, step, kill)
-    with pytest.raises(Killed):
+def killed(step: int, folder: Path, splits: DatasetSplits, **changes: Any) -> None:
+    """A run that ends without a word after this step."""
+    with killed_after(step):
         train(tiny(folder, **changes), splits=splits, console=quiet())
-    monkeypatch.undo()
 
 
 def continued(folder: Path, splits: DatasetSplits, **changes: Any) -> str:
@@ -159,27 +153,20 @@ class TestCheckpoint:
 
 
 class TestContinuation:
+    @pytest.mark.parametrize("often", [{"checkpoint_every": 2}, {"checkpoint_seconds": 0.0}], ids=str)
     def test_no_more_is_lost_than_an_interval(
-        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+        self, often: dict[str, Any], tmp_path: Path, splits: DatasetSplits, finished: Path
     ) -> None:
         folder = tmp_path / "run"
-        killed_after(11, folder, splits, monkeypatch, checkpoint_every=2)
-        assert f"Continuing at step 10 in {folder}" in continued(folder, splits)
-        assert_same_run(folder, finished)
-
-    def test_seconds_between_checkpoints(
-        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        folder = tmp_path / "run"
-        killed_after(11, folder, splits, monkeypatch, checkpoint_seconds=0.0)
+        killed(11, folder, splits, **often)
         assert f"Continuing at step 10 in {folder}" in continued(folder, splits)
         assert_same_run(folder, finished)
 
     def test_damaged_checkpoint_costs_one_interval(
-        self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, splits: DatasetSplits, finished: Path
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        killed_after(8, folder.path, splits, monkeypatch)
+        killed(8, folder.path, splits)
         with open(folder.checkpoint, "r+b") as file:
             file.truncate(1000)
         shown = continued(folder.path, splits)
@@ -270,13 +257,11 @@ class TestContinuation:
         folder.begin(tiny(tmp_path), splits.manifest)
         assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "split_manifest.json"}
 
-    def test_log_of_a_killed_run_has_every_step_once(
-        self, tmp_path: Path, splits: DatasetSplits, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_log_of_a_killed_run_has_every_step_once(self, tmp_path: Path, splits: DatasetSplits) -> None:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         for step in (1, 5, 8, 8, 11):
-            killed_after(step, tmp_path / "run", splits, monkeypatch)
+            killed(step, tmp_path / "run", splits)
         continued(tmp_path / "run", splits)
         events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
         assert [event.step for event in events.Scalars("validation/auc")] == [0, 6, 12]
@@ -293,7 +278,7 @@ class TestFullDisk:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        killed_after(8, folder.path, splits, monkeypatch)
+        killed(8, folder.path, splits)
         before = folder.checkpoint.read_bytes()
         original = os.fsync
 
@@ -387,10 +372,8 @@ class TestResumeOption:
     def test_continues_to_the_same_end(
         self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stop_at(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(Interrupted):
+        with interrupted_after(7, signal.SIGINT):
             train(tiny(tmp_path / "run"), splits=splits, console=quiet())
-        monkeypatch.undo()
         monkeypatch.setattr("anatpaste_gpu.training.run.load_dataset", lambda *args, **options: splits)
         assert main(["--resume", str(tmp_path / "run"), "--log_every", "1"]) == 0
         assert_same_run(tmp_path / "run", finished)

@@ -26,14 +26,9 @@ from anatpaste_gpu.training.input import (
     open_source,
 )
 
-from .training_runs import assert_same_run, phantoms, quiet, tiny, train
+from .training_runs import assert_same_run, quiet, tiny, train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 def noise(count: int, side: int = 16) -> torch.Tensor:

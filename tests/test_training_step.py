@@ -36,14 +36,9 @@ from anatpaste_gpu.training.step import (
     wants_graph,
 )
 
-from .training_runs import assert_same_run, begun, phantoms, quiet, tiny, train
+from .training_runs import assert_same_run, begun, quiet, tiny, train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +26,14 @@ from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.memory import MemorySettings
 from anatpaste_gpu.runs import load_runs
 from anatpaste_gpu.scorers.calibration import Calibration, normal_quantile_threshold
-from anatpaste_gpu.training import Interrupted, TrainConfig, train_seeds
+from anatpaste_gpu.training import TrainConfig, train_seeds
 from anatpaste_gpu.training.pasted import PASTED_NOTE, held_out_normals, with_twins
 
-from .training_runs import TINY, assert_same_run, phantoms, printed, quiet, stop_at, tiny, train
+from .training_runs import TINY, assert_same_run, interrupted_after, printed, quiet, tiny, train
 
 #: Of a network that keeps the embeddings of two images apart, so that thresholds mean something.
 RECIPE = {"epochs": 2, "validate_every": 1}
 UNLABELLED = {"dataset": "folder", "validation": "pasted", **RECIPE}
-
-
-@pytest.fixture(scope="module")
-def splits() -> DatasetSplits:
-    return phantoms()
 
 
 @pytest.fixture(scope="module")
@@ -159,17 +152,11 @@ class TestRun:
         assert 0 <= content["test"]["auc"] <= 1, "the test set has both classes"
 
     def test_a_resumed_run_is_the_same(
-        self,
-        tmp_path: Path,
-        splits: DatasetSplits,
-        finished: tuple[Path, str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, tmp_path: Path, splits: DatasetSplits, finished: tuple[Path, str]
     ) -> None:
         config = tiny(tmp_path / "run", validation="pasted", **RECIPE)
-        stop_at(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted):
+        with interrupted_after(4):
             train(config, splits=splits, console=quiet())
-        monkeypatch.undo()
         with pytest.raises(ValueError, match=r"with validation 'pasted', not 'labelled'; "):
             train(config.replace(validation="labelled"), splits=splits, console=quiet())
         train(config, splits=splits, console=quiet())

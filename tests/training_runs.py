@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import functools
 import io
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from anatpaste_gpu import training
 from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed import Ranks
 from anatpaste_gpu.report import RunPictures
 from anatpaste_gpu.runs import RunFolder
-from anatpaste_gpu.training import TrainConfig
+from anatpaste_gpu.training import Interrupted, TrainConfig
 from anatpaste_gpu.training.display import Display
 from anatpaste_gpu.training.step import StepClock
 from anatpaste_gpu.training.trainer import Trainer, build_engine
@@ -83,6 +89,12 @@ def assert_same_run(folder: Path, other: Path, *, without: tuple[str, ...] = ())
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
+def recorded_scores(folder: Path) -> list[float]:
+    """Of the test images, as a run wrote them."""
+    with open(folder / "scores.csv", newline="") as file:
+        return [float(row["score"]) for row in csv.DictReader(file) if row["split"] == "test"]
+
+
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
     """Lets something happen right after a step."""
     original = Display.advance
@@ -101,3 +113,26 @@ class Killed(BaseException):
 
 def kill() -> None:
     raise Killed
+
+
+@contextlib.contextmanager
+def killed_after(step: int) -> Iterator[None]:
+    """The run within ends without a word right after this step."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, step, kill)
+        with pytest.raises(Killed):
+            yield
+
+
+@contextlib.contextmanager
+def interrupted_after(step: int, number: int = signal.SIGTERM, match: str | None = None) -> Iterator[None]:
+    """The run within is sent a signal right after this step, and says that it was interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=match):
+            yield
+
+
+def parameters(network: nn.Module) -> int:
+    """How many."""
+    return sum(tensor.numel() for tensor in network.parameters())

@@ -2,9 +2,10 @@
 module too.
 """
 
+from ..operator_params import AnatPasteParams, CutPasteParams
 from .cut_paste import cut_paste
 from .functional import batch_augment, image_jitter
-from .params import AnatPasteParams, AugmentAux, CutPasteAux, CutPasteParams
+from .params import AugmentAux, CutPasteAux
 
 __all__ = [
     "AnatPasteParams",

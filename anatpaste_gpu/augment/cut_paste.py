@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from .. import arrays, checks
+from ..operator_params import CutPasteParams, from_columns
 from ..operator_settings import VARIANTS
 from ..ops.cut_paste import cut_paste as cut_paste_op
 from ..settings import CutPasteConfig
-from .params import CutPasteAux, CutPasteParams, pack_cut_paste
+from .params import CutPasteAux, pack
 from .randomness import random_arguments
 
 _PAPER = CutPasteConfig()
@@ -41,11 +42,13 @@ def cut_paste(
     got. It depends on the same as with ``batch_augment``, and no more is waited for.
 
     Args:
-        images, seed, index, step, backend: As :func:`anatpaste_gpu.batch_augment` takes them.
+        images: As :func:`anatpaste_gpu.batch_augment` takes them.
         variant: "normal", "scar" or "union".
+        seed, index, step: As ``batch_augment`` takes them.
         params: What an earlier call drew, to replay it; `variant` and what it was drawn from have no effect.
         config: What is drawn, and from where.
         return_aux: Whether to return masks and parameters too.
+        backend: "auto", "native" or "torch".
 
     Returns:
         As ``batch_augment`` does; with `return_aux`, the images and a :class:`CutPasteAux`.
@@ -67,11 +70,11 @@ def cut_paste(
     if not isinstance(config, CutPasteConfig):
         raise TypeError(f"config must be a CutPasteConfig, got {type(config).__name__}.")
     sample = random_arguments(batch, seed, index, step)
-    ints, reals = (None, None) if params is None else pack_cut_paste(params, batch)
+    ints, reals = (None, None) if params is None else pack(CutPasteParams, params, batch)
     out, ints, reals, masks = cut_paste_op(
         batch, *sample, ints, reals, variant, config, return_mask=return_aux, backend=backend
     )
     if not return_aux:
         return restore(arrays.like_images(out, batch))
-    drawn = CutPasteParams(*(restore(field) for field in (*ints.unbind(1), *reals.unbind(1))))
+    drawn = CutPasteParams(*(restore(field) for field in from_columns(CutPasteParams, ints, reals)))
     return restore(arrays.like_images(out, batch)), CutPasteAux(restore(masks), drawn)

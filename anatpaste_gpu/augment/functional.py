@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from .. import arrays, checks
+from ..operator_params import AnatPasteParams, from_columns
 from ..ops.anat_paste import anat_paste
 from ..ops.image_jitter import image_jitter as image_jitter_op
 from ..segment.lungs import segment_checked
 from ..settings import AnatPasteConfig
-from .params import AnatPasteParams, AugmentAux, pack, unpack
+from .params import AugmentAux, pack
 from .randomness import random_arguments
 
 _PAPER = AnatPasteConfig()
@@ -76,14 +77,14 @@ def batch_augment(
         masks = _renamed(masks, lung_masks)
     batch, restore = _checked(images, config)
     sample = random_arguments(batch, seed, index, step)
-    ints, reals = (None, None) if params is None else pack(params, batch)
+    ints, reals = (None, None) if params is None else pack(AnatPasteParams, params, batch)
     where = own_masks(batch, config, backend) if masks is None else _given_masks(batch, masks)
     out, ints, reals, figures = anat_paste(
         batch, where, *sample, ints, reals, config, return_figure=return_aux, backend=backend
     )
     if not return_aux:
         return restore(arrays.like_images(out, batch))
-    drawn = AnatPasteParams(*(restore(field) for field in unpack(ints, reals)))
+    drawn = AnatPasteParams(*(restore(field) for field in from_columns(AnatPasteParams, ints, reals)))
     return restore(arrays.like_images(out, batch)), AugmentAux(restore(where), restore(figures), drawn)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .. import arrays, checks
 from ..ops.anat_paste import anat_paste
 from ..segment.segmenters import Segmenter, apply_segmenter
+from ..setting_checks import is_number, is_whole, plain
 from ..settings import AnatPasteConfig
 from .functional import own_masks
 from .randomness import random_arguments
@@ -101,7 +102,7 @@ class AnatPaste(IntensityAugmentationBase2D):
             raise TypeError(f"config must be an AnatPasteConfig, got {type(config).__name__}.")
         if segmenter is not None and not callable(segmenter):
             raise TypeError(f"segmenter must be a callable, got {type(segmenter).__name__}.")
-        if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
+        if not is_number(p):
             raise TypeError(f"p must be a number, got {type(p).__name__}.")
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"p must lie in [0, 1], got {p!r}.")
@@ -247,7 +248,7 @@ def _sample_numbers(index: Any, images: int) -> Tensor | None:
     """The numbers of a batch's images, int64 (B,), wherever they are."""
     if index is None:
         return None
-    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+    if is_whole(index):
         index = np.array([index], np.int64)
     numbers, _ = arrays.as_tensor(index, "index")
     checks.check_index(numbers, numbers.new_empty(images))
@@ -259,4 +260,4 @@ def _checked(step: Any, batch: Tensor) -> int | Tensor | None:
     if step is None:
         return None
     checks.check_scalar(step, "step", 2**32, "2**32", (_CPU, batch.device))
-    return step if isinstance(step, Tensor) else int(step)
+    return cast("int | Tensor", plain(step))

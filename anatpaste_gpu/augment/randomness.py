@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import arrays, checks
+from ..setting_checks import plain
 
 _CPU = torch.device("cpu")
 
@@ -18,8 +18,8 @@ def random_arguments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Checks seed, index and step and returns them as (index, seed, step) tensors.
 
-    Without a seed, one is drawn from torch's default CPU generator, as a
-    tensor, so that nothing is read back.
+    Without a seed, one is drawn from torch's default CPU generator, as a tensor, so that nothing is read
+    back.
     """
     devices = (_CPU, images.device)
     if index is None:
@@ -35,8 +35,7 @@ def random_arguments(
 
 
 def _as_scalar_tensor(value: Any) -> Tensor:
+    """A tensor as it is, and a number as one; a symbolic int of torch.compile stays symbolic."""
     if isinstance(value, Tensor):
         return value
-    # A symbolic int of torch.compile stays one.
-    number = int(value) if isinstance(value, np.integer) else value
-    return torch.full((), number, dtype=torch.int64, device=_CPU)
+    return torch.full((), plain(value), dtype=torch.int64, device=_CPU)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from anatpaste_gpu.cli.options import add_gpu_option, add_threads_option
 from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
-from anatpaste_gpu.extras import MissingExtra
+from anatpaste_gpu.cli.pictures import run_pictures
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.training import fuse_runs
-from anatpaste_gpu.training.run import Pictures
 
 
 @with_sentences("fuse")
@@ -26,19 +27,9 @@ def run(arguments: Sequence[str]) -> int:
         gpu=options.gpu,
         threads=options.threads,
         overwrite=options.overwrite,
-        pictures=_pictures(),
+        pictures=run_pictures(functools.partial(say, "fuse")),
     )
     return DONE
-
-
-def _pictures() -> Pictures | None:
-    """What draws the run's pictures; without the extra `report` none are drawn, which is said."""
-    try:
-        from anatpaste_gpu.report import RunPictures
-    except MissingExtra as error:
-        say("fuse", f"No pictures will be drawn: {error}")
-        return None
-    return RunPictures()
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -64,6 +55,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--data-root", type=Path, help="where the data set is now; default: where the first run found it"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is in the output folder")
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    add_gpu_option(parser)
+    add_threads_option(parser)
     return parser

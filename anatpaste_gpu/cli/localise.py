@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.heat_maps import enlarged, map_scale
+from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import DONE, PARTLY_DONE, say, tell, with_sentences
 from anatpaste_gpu.data import ImageReadError
 from anatpaste_gpu.data.boxes import BoxedImage, box_mask, rsna_boxes
@@ -214,5 +215,5 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=2000, help="resamplings (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the resamplings (default 0)")
     parser.add_argument("-o", "--output", type=Path, help="JSON file; default: standard output")
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
+    add_gpu_option(parser)
     return parser

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anatpaste_gpu.cli.anonymous import add_corners_option, add_option, names_for
+from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import DONE, say, tell, with_sentences
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.files import check_folder
@@ -81,5 +82,5 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add_option(parser, "the page")
     add_corners_option(parser, "all pictures (default: as the runs were made with)", None)
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
+    add_gpu_option(parser)
     return parser

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
+from anatpaste_gpu.cli.options import add_gpu_option, add_threads_option
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sentences
 from anatpaste_gpu.cli.train import parse, preset_names
 from anatpaste_gpu.data import dataset_names
@@ -218,8 +219,8 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", metavar="FILE", help="ImageNet weights of the backbone, for method imagenet"
     )
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch decides)")
+    add_gpu_option(parser)
+    add_threads_option(parser)
     parser.add_argument(
         "--no-images", dest="images", action="store_false", help="a page of numbers alone, without Grad-CAM"
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from anatpaste_gpu.api import load
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
+from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
 from anatpaste_gpu.cli.scoring_plan import ScoringPlan
@@ -203,7 +204,7 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="threads that decode, and on a CPU score (default: one a core); no score depends on it",
     )
-    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU, -1 for the CPU (default 0)")
+    add_gpu_option(parser)
     return parser
 
 

@@ -7,12 +7,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
+from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 from jsonargparse.typing import register_type
 
 from anatpaste_gpu.cli.outcome import take_any_name
+from anatpaste_gpu.cli.pictures import run_pictures
 from anatpaste_gpu.distributed import RankLost, speaks
 from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import get_method, method_names
@@ -24,9 +25,6 @@ from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.standard_streams import lasting_streams
 from anatpaste_gpu.training import Interrupted, train, train_seeds
 from anatpaste_gpu.training.seeds import seed_configs
-
-if TYPE_CHECKING:
-    from anatpaste_gpu.report import RunPictures
 
 DEFAULT_PRESET = "paper"
 _PROGRAM = "train.py"
@@ -68,9 +66,9 @@ def _main(words: list[str], program: str) -> int:
         return 0
     try:
         if seeds is None:
-            train(config, pictures=_pictures())
+            train(config, pictures=run_pictures(_say))
         else:
-            train_seeds(config, seeds.numbers, parallel=seeds.parallel, pictures=_pictures())
+            train_seeds(config, seeds.numbers, parallel=seeds.parallel, pictures=run_pictures(_say))
     except Interrupted as stopped:
         _say(str(stopped))
         return 128 + stopped.signal_number
@@ -83,16 +81,6 @@ def _main(words: list[str], program: str) -> int:
         _say(f"{program}: error: {error}")
         return 1
     return 0
-
-
-def _pictures() -> RunPictures | None:
-    """What draws the run's pictures; without the extra `report` none are drawn, which is said."""
-    try:
-        from anatpaste_gpu.report import RunPictures
-    except MissingExtra as error:
-        _say(f"No pictures will be drawn: {error}")
-        return None
-    return RunPictures()
 
 
 def _say(sentence: str) -> None:

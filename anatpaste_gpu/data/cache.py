@@ -1,4 +1,4 @@
-"""Decode and resize a data set once, and map it from a file ever after.
+"""Decodes and resizes a data set once, and maps it from a file ever after.
 
 `load_dataset(..., cache=DIR)` and `anatpaste prepare --cache DIR` call `cached_images`. It can be stopped at
 any moment and goes on where it was. Rows of other splits of the same data at the same size are copied rather

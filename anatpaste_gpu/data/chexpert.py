@@ -63,7 +63,7 @@ class Row:
 
 
 def plan(root: Path, seed: int, *, test_size: int = TEST_SIZE) -> SplitManifest:
-    """Read both tables and draw the split; no image is opened.
+    """Reads both tables and draws the split; no image is opened.
 
     Args:
         root: the data set's folder, or the one that holds it.
@@ -120,7 +120,7 @@ def split(
     prefix: str = "",
     notes: Iterable[str] = (),
 ) -> SplitManifest:
-    """Draw the split from the tables, without any image.
+    """Draws the split from the tables, without any image.
 
     Args:
         train: lines of `train.csv`.
@@ -162,7 +162,7 @@ def split(
 
 
 def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:
-    """Read one image of the manifest; see `read_image`."""
+    """Reads one image of the manifest; see `read_image`."""
     return read_image(resolve_inside(root, entry.path), image_size)
 
 

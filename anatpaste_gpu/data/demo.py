@@ -15,7 +15,7 @@ from anatpaste_gpu.data.phantom_set import plan, read
 
 
 def write_folder(folder: Path, *, image_size: int = 256, seed: int = 0, **options: int) -> int:
-    """Write the demo set as `folder/chest_xray/{train,test}/{NORMAL,ABNORMAL}/*.png`.
+    """Writes the demo set as `folder/chest_xray/{train,test}/{NORMAL,ABNORMAL}/*.png`.
 
     Args:
         folder: made if needed; files of the same name are overwritten.

@@ -26,6 +26,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data.dicom_files import parsed
 from anatpaste_gpu.data.dicom_headers import GREY, PALETTE, frame_count, mend
 from anatpaste_gpu.data.errors import ImageReadError
@@ -44,7 +45,7 @@ _GREY_BYTES = {"SamplesPerPixel": 1, "BitsAllocated": 8, "BitsStored": 8, "Pixel
 
 
 def read_dicom(path: Path, content: bytes, max_pixels: int) -> Image.Image:
-    """Read one single-frame DICOM image.
+    """Reads one single-frame DICOM image.
 
     Args:
         path: named in errors.
@@ -67,7 +68,7 @@ def read_dicom(path: Path, content: bytes, max_pixels: int) -> Image.Image:
         raise ImageReadError(f"{path}: the DICOM file is truncated.") from error
     # pydicom and its decoders raise whatever the damaged header or stream led them to.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = one_line(error)
         raise ImageReadError(f"{path}: the DICOM file cannot be decoded ({reason}).") from error
 
 
@@ -162,7 +163,7 @@ def _decode(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> NDArray[An
         return pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
     # An installed decoder may read only some streams of a syntax, such as Pillow 12-bit JPEG.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = one_line(error)
         sentence = f"{path}: the DICOM file cannot be decoded ({reason}){_advice(syntax)}."
         raise ImageReadError(sentence) from error
 

@@ -22,7 +22,7 @@ def frame_count(dataset: pydicom.Dataset) -> int:
 
 
 def mend(path: Path, dataset: pydicom.Dataset) -> None:
-    """Set photometric interpretation, samples, bits, sign and frames to what the standard allows.
+    """Sets photometric interpretation, samples, bits, sign and frames to what the standard allows.
 
     Args:
         path: named in notes and errors.

@@ -83,6 +83,9 @@ class Discovery:
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All image files below a folder, sorted by path; see `discover_images`.
 
+    Args:
+        folder: where to look.
+
     Raises:
         ImageReadError: the folder does not exist or is not a folder.
     """
@@ -98,6 +101,9 @@ def discover_images(folder: str | os.PathLike[str]) -> Discovery:
 
     Args:
         folder: where to look.
+
+    Returns:
+        The files, and what was left out and why.
 
     Raises:
         ImageReadError: the folder does not exist or is not a folder.

@@ -94,7 +94,7 @@ def plan(
 
 
 def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:
-    """Read one image of the manifest; see `read_image`."""
+    """Reads one image of the manifest; see `read_image`."""
     return read_image(resolve_inside(root, entry.path), image_size)
 
 

@@ -18,6 +18,7 @@ from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
 from anatpaste_gpu.extras import require
+from anatpaste_gpu.setting_checks import is_whole
 
 MIN_IMAGE_SIZE = 16
 MAX_IMAGE_SIZE = 8192
@@ -31,7 +32,7 @@ _ORIENTATION_SOURCES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:c
 
 
 def read_image(path: str | os.PathLike[str], image_size: int) -> torch.Tensor:
-    """Read a PNG, JPEG or DICOM file as an 8-bit grey square.
+    """Reads a PNG, JPEG or DICOM file as an 8-bit grey square.
 
     The format is told by the content, not by the suffix. Colour becomes grey by Pillow's integer luma,
     alpha is composited over black, 16 bits are spread between the extremes of what is not transparent, EXIF
@@ -82,7 +83,7 @@ def read_grey(path: Path) -> Image.Image:
 
 def check_image_size(image_size: int) -> int:
     """The size as Python's int; raises unless it is an int or a NumPy integer in 16..8192."""
-    if isinstance(image_size, bool) or not isinstance(image_size, (int, np.integer)):
+    if not is_whole(image_size):
         raise TypeError(f"image_size must be an int, got {type(image_size).__name__}.")
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise ValueError(f"image_size must be in {MIN_IMAGE_SIZE}..{MAX_IMAGE_SIZE}, got {image_size}.")

@@ -40,7 +40,7 @@ def load_dataset(
     cache: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> DatasetSplits:
-    """Load a data set, decoded and resized: into memory, or mapped from a prepared cache.
+    """Loads a data set, decoded and resized: into memory, or mapped from a prepared cache.
 
     The result depends on the files, `image_size` and the manifest alone (which follows from `seed` and
     `options`), not on the number of workers. A file that cannot be read is left out, printed by name on
@@ -60,6 +60,9 @@ def load_dataset(
             in it is added, and the images are mapped from there, so that a set may be larger
             than memory. None writes nothing.
         **options: passed to the data set's `plan`, such as `validation_size` for "zhanglab".
+
+    Returns:
+        Images, labels and names of each split, the split itself, and the files that could not be read.
 
     Raises:
         DatasetError: a folder or class is missing, no readable image is left in a class, or the cache cannot
@@ -95,11 +98,15 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> CachedImages:
-    """Decode a data set into a cache, or check that it is there, without loading it.
+    """Decodes a data set into a cache, or checks that it is there, without loading it.
 
     Args:
-        name, root, image_size, cache, workers, progress: as `load_dataset` takes them.
+        name, root: as `load_dataset` takes them.
         manifest: the split whose images are wanted.
+        image_size, cache, workers, progress: as `load_dataset` takes them.
+
+    Returns:
+        The images, mapped, and which files could not be read.
 
     Raises:
         DatasetError: the root is missing, the manifest is another data set's, or the cache cannot be written.
@@ -122,12 +129,13 @@ def read_entries(
     image_size: int,
     workers: int | None = None,
 ) -> Iterator[torch.Tensor | ImageReadError]:
-    """Decode some images of a data set, in order, without loading the rest.
+    """Decodes some images of a data set, in order, without loading the rest.
 
     Args:
-        name, root, image_size, workers: as `load_dataset` takes them.
+        name, root: as `load_dataset` takes them.
         manifest: the split that the entries are from.
         entries: what to read.
+        image_size, workers: as `load_dataset` takes them.
 
     Yields:
         uint8 (1, S, S), or for a file that cannot be read the error that says why.

@@ -90,12 +90,12 @@ class SplitManifest:
         return whole.encode("utf-8", "backslashreplace")
 
     def save(self, path: str | Path) -> None:
-        """Write `to_bytes`, whole or not at all."""
+        """Writes `to_bytes`, whole or not at all."""
         write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "SplitManifest":
-        """Read what `save` wrote.
+        """Reads what `save` wrote.
 
         Raises:
             DatasetError: the file is missing, is not such a manifest, or holds an invalid entry.
@@ -113,17 +113,20 @@ class SplitManifest:
 
     @classmethod
     def _from_json(cls, content: Any) -> "SplitManifest":
-        keys = _READABLE.get(str(content.get("format"))) if isinstance(content, dict) else None
+        written = content.get("format") if isinstance(content, dict) else None
+        keys = _READABLE.get(str(written))
         if keys is None:
-            raise DatasetError(f"expected a JSON object with format {FORMAT!r}.")
+            raise DatasetError(f"expected a JSON object with format {FORMAT!r}, got {written!r}.")
         rows, notes = content.get("entries"), content.get("notes", [])
         dataset, seed = content.get("dataset"), content.get("seed")
         if not isinstance(dataset, str) or not isinstance(seed, int) or isinstance(seed, bool):
-            raise DatasetError("dataset must be a string and seed an integer.")
+            raise DatasetError(f"dataset must be a string and seed an integer, got {dataset!r} and {seed!r}.")
         if not 0 <= seed < 1 << 63:
             raise DatasetError(f"seed must be in 0..2**63 - 1, got {seed}.")
         if not isinstance(rows, list) or not isinstance(notes, list):
-            raise DatasetError("entries and notes must be lists.")
+            raise DatasetError(
+                f"entries and notes must be lists, got {type(rows).__name__} and {type(notes).__name__}."
+            )
         if content.get("columns") != list(keys):
             raise DatasetError(f"columns must be {list(keys)}, got {content.get('columns')}.")
         return cls(dataset, seed, tuple(_from_row(row, keys) for row in rows), tuple(map(str, notes)))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data.discovery import without_suffix
 from anatpaste_gpu.data.images import MAX_PIXELS, check_image_size
 from anatpaste_gpu.data.manifest import resolve_inside
@@ -123,11 +124,11 @@ def _read_png(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"more than {MAX_PIXELS} pixels")
+                raise ValueError(f"more than {MAX_PIXELS} pixels.")
             plain = image if image.mode in ("1", "L", "I", "I;16") else image.convert("RGB").convert("L")
             return np.asarray(plain)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the mask is damaged or no PNG file ({error}).") from error
+        raise ValueError(f"{path}: the mask is damaged or no PNG file ({one_line(error)}).") from error
 
 
 def _resized(mask: NDArray[Any], side: int, what: str) -> NDArray[np.bool_]:

@@ -51,7 +51,7 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator, enlarged_heart: bool = False) -> Anatomy:
-    """Draw a patient. The order of the draws is fixed, so an enlarged heart changes nothing else."""
+    """Draws a patient. The order of the draws is fixed, so an enlarged heart changes nothing else."""
 
     def normal(mean: float, deviation: float) -> float:
         # Cut at two deviations: no patient is a monster.

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
 from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
+from anatpaste_gpu.setting_checks import is_whole
 
 # Decoding a file is short and mostly outside the interpreter's lock; more threads than this only add memory.
 _MAX_WORKERS = 16
@@ -58,6 +58,10 @@ def dataset_names() -> tuple[str, ...]:
 def check_patient_pattern(name: str, pattern: str | None) -> None:
     """Checks the option `patient_pattern` of a data set before any work.
 
+    Args:
+        name: the data set's.
+        pattern: a regular expression, or None where the option was not given.
+
     Raises:
         ValueError: the data set has no such option, or it is no regular expression.
     """
@@ -91,7 +95,7 @@ def plan_split(
     progress: bool = True,
     **options: Any,
 ) -> SplitManifest:
-    """Draw a data set's split as `load_dataset` would, without decoding an image.
+    """Draws a data set's split as `load_dataset` would, without decoding an image.
 
     Args:
         name, root, seed, labelled, workers, progress, **options: as `load_dataset` takes them.
@@ -117,7 +121,7 @@ def plan_options(
 
 def checked_seed(seed: Any) -> int:
     """A seed as Python's int; raises unless it is an int or a NumPy integer in 0..2**63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+    if not is_whole(seed):
         raise TypeError(f"seed must be an int, got {type(seed).__name__}.")
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must be in 0..2**63 - 1, got {seed}.")

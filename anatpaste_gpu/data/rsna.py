@@ -80,7 +80,7 @@ def plan(
     workers: int | None = None,
     progress: bool = True,
 ) -> SplitManifest:
-    """Read the tables and all headers and draw the split; no image is decoded.
+    """Reads the tables and all headers and draws the split; no image is decoded.
 
     Args:
         root: the folder that holds `stage_2_train_images`.
@@ -117,7 +117,7 @@ def plan(
 
 
 def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable[str] = ()) -> SplitManifest:
-    """Draw the split from a table, without any file.
+    """Draws the split from a table, without any file.
 
     Args:
         rows: one an image.
@@ -150,7 +150,7 @@ def split(rows: Iterable[Row], seed: int, held: Held = HELD_OUT, notes: Iterable
 
 
 def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:
-    """Read one image of the manifest; see `read_image`."""
+    """Reads one image of the manifest; see `read_image`."""
     return read_image(resolve_inside(root, entry.path), image_size)
 
 

@@ -152,8 +152,8 @@ class SplitDraw:
         """All drawn images and the training set.
 
         Returns:
-            The entries, and the number of normal images that are in no split
-            because their patient is held out.
+            The entries, and the number of normal images that are in no split because their patient is held
+            out.
         """
         left = [c for c in self._candidates if c.label == 0 and c.path not in self._drawn]
         train = [candidate for candidate in left if candidate.patient not in self._owner]

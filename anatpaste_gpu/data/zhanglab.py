@@ -58,7 +58,7 @@ def plan(root: Path, seed: int, *, validation_size: int = VALIDATION_SIZE) -> Sp
 
 
 def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, image_size: int) -> torch.Tensor:
-    """Read one image of the manifest; see `read_image`."""
+    """Reads one image of the manifest; see `read_image`."""
     return read_image(resolve_inside(root, entry.path), image_size)
 
 
@@ -151,7 +151,7 @@ def _plan_published(base: Path, prefix: str, seed: int, validation_size: int) ->
 def _draw_patients(
     paths: Sequence[str], count: int, words: np.random.Philox, avoid: set[str], whole: bool
 ) -> set[str]:
-    """Draw `count` images by whole patients in random order, those in `avoid` last.
+    """Draws `count` images by whole patients in random order, those in `avoid` last.
 
     With `whole`, a patient with more images than are still wanted is passed over,
     so that nobody is on both sides.

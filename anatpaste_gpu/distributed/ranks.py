@@ -143,7 +143,11 @@ def launched() -> bool:
 
 
 def local_gpu(gpu: int) -> int:
-    """The GPU of this process: `gpu` for the first one on a machine, the next one for the next process."""
+    """The GPU of this process: `gpu` for the first one on a machine, the next one for the next process.
+
+    Args:
+        gpu: index of the first process's, or -1 for the CPU, where every process is then.
+    """
     return gpu + int(os.environ.get("LOCAL_RANK", "0")) if gpu >= 0 and launched() else gpu
 
 

@@ -99,24 +99,25 @@ def mean_metric_intervals(
         ]
         return np.asarray(np.mean(metrics, axis=0))
 
-    result = stats.bootstrap(
-        (np.arange(abnormal), np.arange(len(truth) - abnormal)),
-        statistic,
-        n_resamples=samples,
-        batch=_BATCH,
-        vectorized=True,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    low, high = result.confidence_interval
+    drawn_from = (np.arange(abnormal), np.arange(len(truth) - abnormal))
+    low, high = _percentiles(drawn_from, statistic, samples, seed, level)
     return {name: (float(low[row]), float(high[row])) for row, name in enumerate(INTERVAL_METRICS)}
 
 
 def auc_interval(
     labels: ArrayLike, scores: ArrayLike, *, samples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """The AUC's interval alone; arguments and errors as `metric_intervals`."""
+    """The AUC's interval alone, as `metric_intervals` has it.
+
+    Args:
+        labels, scores, samples, seed, level: as `metric_intervals` takes them.
+
+    Returns:
+        Its lower and upper end.
+
+    Raises:
+        ValueError: as `metric_intervals`.
+    """
     return metric_intervals(labels, scores, np.inf, samples=samples, seed=seed, level=level)["auc"]
 
 
@@ -143,9 +144,24 @@ def resampled_interval(
     """
     if images < 2:
         raise ValueError(f"a bootstrap interval needs at least two images, got {images}.")
+
+    def of_drawn(drawn: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
+        return statistic(_count(drawn, images, axis))
+
+    return _percentiles((np.arange(images),), of_drawn, samples, seed, level)
+
+
+def _percentiles(
+    drawn_from: tuple[NDArray[np.int64], ...],
+    statistic: Callable[..., NDArray[np.float64]],
+    samples: int,
+    seed: int,
+    level: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """SciPy's percentile interval of a statistic of several figures, many resamplings at a time."""
     result = stats.bootstrap(
-        (np.arange(images),),
-        lambda drawn, axis=-1: statistic(_count(drawn, images, axis)),
+        drawn_from,
+        statistic,
         n_resamples=samples,
         batch=_BATCH,
         vectorized=True,

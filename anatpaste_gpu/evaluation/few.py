@@ -42,7 +42,8 @@ def metrics_of_few(
         found = classification_metrics(truth, values, calibration)
         return {**found, "intervals": nothing, "why_null": FEW_IMAGES}
     if not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"metrics need finite scores of normal images, got {values.shape=}.")
+        came = "NaN or infinity" if len(values) else "none"
+        raise ValueError(f"metrics need finite scores of normal images, got {came}.")
     right = (calibration.decide(values) == 0).astype(np.float64)
     interval = _interval(right, samples, seed) if len(right) > 1 else None
     return {

@@ -121,6 +121,12 @@ def localisation_figures(
     Args:
         found: from `localise`, of at least two images.
         samples, seed, level: as `metric_intervals` takes them.
+
+    Returns:
+        For "pointing_game" and "aupro" the value, its interval, and chance.
+
+    Raises:
+        ValueError: there are fewer than two images.
     """
     value = found.statistics(np.ones(len(found.hits), np.int64))
     low, high = resampled_interval(found.statistics, len(found.hits), samples=samples, seed=seed, level=level)

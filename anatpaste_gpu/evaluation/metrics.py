@@ -47,6 +47,9 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     Args:
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: (N,), higher is more abnormal; ties count half.
+
+    Raises:
+        ValueError: the lengths differ, a class is missing, or a score is not finite.
     """
     truth, values = check_scored(labels, scores)
     return float(auc_by_ranks(as_tensor(truth, "labels")[0], as_tensor(values, "scores")[0]))
@@ -59,6 +62,12 @@ def classification_metrics(labels: ArrayLike, scores: ArrayLike, calibration: Ca
         labels: (N,), 0 normal and 1 abnormal, both present.
         scores: (N,), higher is more abnormal.
         calibration: from the validation set.
+
+    Returns:
+        Figures by name: those of ranking, those at the threshold, and the four counts.
+
+    Raises:
+        ValueError: as `auc`.
     """
     truth, values = check_scored(labels, scores)
     decisions = calibration.decide(values)

@@ -51,7 +51,7 @@ def normalisation_of(values: Mapping[str, Any], default: Normalisation) -> Norma
     mean, std = (tuple(values[name]) for name in ("input_mean", "input_std"))
     numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (*mean, *std))
     if not numbers or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"input_mean and input_std must be three numbers each, got {mean} and {std}")
+        raise ValueError(f"input_mean and input_std must be three numbers each, got {mean} and {std}.")
     return Normalisation(mean, std)
 
 

@@ -294,7 +294,7 @@ def _calibration(content: dict[str, Any]) -> Calibration:
     )
     if not calibration.minimum < calibration.maximum:
         raise ValueError(
-            f"minimum must be below maximum, got {calibration.minimum} and {calibration.maximum}"
+            f"minimum must be below maximum, got {calibration.minimum} and {calibration.maximum}."
         )
     return calibration
 
@@ -302,7 +302,7 @@ def _calibration(content: dict[str, Any]) -> Calibration:
 def _heat_level(content: dict[str, Any]) -> float | None:
     level = content.get("heat_level")
     if not is_level(level):
-        raise ValueError(f"heat_level must be a finite number above 0, got {level!r}")
+        raise ValueError(f"heat_level must be a finite number above 0, got {level!r}.")
     return None if level is None else float(level)
 
 
@@ -316,7 +316,7 @@ def _trained_by(content: dict[str, Any]) -> str | None:
 def _number(content: dict[str, Any], name: str) -> float:
     value = content.get(name)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, got {value!r}.")
     return float(value)
 
 

@@ -105,7 +105,7 @@ def resized_positions(positions: Tensor, tokens: int, *, antialias: bool) -> Ten
 def _three(values: Any) -> tuple[float, ...]:
     numbers = tuple(float(value) for value in values)
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise ValueError("not three numbers")
+        raise ValueError("not three numbers.")
     return numbers
 
 
@@ -211,7 +211,7 @@ def _lite(state: State, backbone: str) -> dict[str, Tensor]:
         expected = timm.create_model(backbone.removeprefix(TIMM_PREFIX), pretrained=False).state_dict()
     pairs = zip(state.items(), expected.items(), strict=False)
     if len(state) != len(expected) or not all(_lite_matches(*theirs, *own) for theirs, own in pairs):
-        raise ValueError(f"are not the tensors of {backbone} that were expected")
+        raise ValueError(f"are not the tensors of {backbone} that were expected.")
     return dict(zip(expected, (value.contiguous() for value in state.values()), strict=True))
 
 

@@ -24,7 +24,11 @@ _BEFORE: dict[str, Any] = {
 
 
 def register(*methods: Method) -> None:
-    """Adds methods; one of the same name takes the place of the one before."""
+    """Adds methods; one of the same name takes the place of the one before.
+
+    Args:
+        *methods: what `get_method`, the command line and configs then know by their names.
+    """
     _METHODS.update({method.name: method for method in methods})
 
 
@@ -35,6 +39,9 @@ def method_names() -> tuple[str, ...]:
 
 def get_method(name: str) -> Method:
     """A method by its name.
+
+    Args:
+        name: one of `method_names()`.
 
     Raises:
         ValueError: `name` is unknown.

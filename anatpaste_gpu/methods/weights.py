@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.methods.backbones import TIMM_PREFIX, Normalisation, published_normalisation
 from anatpaste_gpu.methods.layouts import (
     EFFICIENTNET_LITE,
@@ -77,7 +78,7 @@ def read_weights(source: str | Path, backbone: str) -> Weights:
     except KeyError as error:
         raise ValueError(f"weights {file} are {layout.title} and lack {error.args[0]!r}.") from error
     except ValueError as error:
-        raise ValueError(f"weights {file} {error}.") from error
+        raise ValueError(f"weights {file} {one_line(error)}.") from error
     stated = None
     if layout.own_input:
         stated = stated_beside(file) or layout.normalisation or published_normalisation(backbone)

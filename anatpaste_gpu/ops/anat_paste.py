@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 
 from .. import _extension as _extension  # loads the schemas
+from ..operator_params import AnatPasteParams
 from ..operator_settings import anat_paste_settings
 from ..settings import AnatPasteConfig
 from ..torch_backend.anat_paste import anat_paste as anat_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste
-
-#: Columns of params_int, int32 (B,9), and params_real, float32 (B,4): PasteParams in csrc/common/draw.h.
-INT_FIELDS = ("cut_h", "cut_w", "top", "left", "kind", "half_h", "half_w", "centre_y", "centre_x")
-REAL_FIELDS = ("value", "sigma", "brightness", "contrast")
 
 
 def anat_paste(
@@ -42,8 +39,8 @@ def anat_paste(
         index: int64 (B,), the samples' numbers.
         seed: One int64, on the CPU or beside the images.
         step: One int64, on the CPU or beside the images.
-        params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
-        params_real: float32 (B,4) to replay (`REAL_FIELDS`), or None to draw.
+        params_int: int32 (B,9) to replay, the whole numbers of :class:`AnatPasteParams`, or None to draw.
+        params_real: float32 (B,4) to replay, its reals, or None to draw.
         config: What the parameters are drawn from.
         return_figure: Whether the figure is wanted.
         backend: "auto", "native" or "torch". The last one waits for the device.
@@ -73,11 +70,11 @@ def anat_paste(
 def _fake(
     image: Tensor, lung_mask: Tensor, index: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.float32, wanted=rest[-1])
+    return fake_paste(image, AnatPasteParams, torch.float32, wanted=rest[-1])
 
 
 @torch.library.register_fake("anatpaste::draw_anat_paste")
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     batch = index.shape[0]
-    params = fake_params(index, batch, INT_FIELDS, REAL_FIELDS)
+    params = fake_params(index, batch, AnatPasteParams)
     return *params, index.new_empty((batch,), dtype=torch.int32)

@@ -8,16 +8,12 @@ import torch
 from torch import Tensor
 
 from .. import _extension as _extension  # loads the schemas
+from ..operator_params import CutPasteParams
 from ..operator_settings import cut_paste_settings
 from ..settings import CutPasteConfig
 from ..torch_backend.cut_paste import cut_paste as cut_paste_torch
 from .dispatch import choose
 from .paste_fakes import fake_params, fake_paste
-
-#: Columns of params_int, int32 (B,9), and params_real, float32 (B,2): CutPasteParams in
-#: csrc/common/draw_cut_paste.h.
-INT_FIELDS = ("kind", "cut_h", "cut_w", "top", "left", "cosine", "sine", "paste_top", "paste_left")
-REAL_FIELDS = ("brightness", "contrast")
 
 
 def cut_paste(
@@ -42,8 +38,8 @@ def cut_paste(
         index: int64 (B,), the samples' numbers.
         seed: One int64, on the CPU or beside the images.
         step: One int64, on the CPU or beside the images.
-        params_int: int32 (B,9) to replay (`INT_FIELDS`), or None to draw.
-        params_real: float32 (B,2) to replay (`REAL_FIELDS`), or None to draw.
+        params_int: int32 (B,9) to replay, the whole numbers of :class:`CutPasteParams`, or None to draw.
+        params_real: float32 (B,2) to replay, its reals, or None to draw.
         variant: One of `operator_settings.VARIANTS`.
         config: What the parameters are drawn from.
         return_mask: Whether the mask is wanted.
@@ -70,9 +66,9 @@ def cut_paste(
 
 @torch.library.register_fake("anatpaste::cut_paste")
 def _fake(image: Tensor, index: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return fake_paste(image, INT_FIELDS, REAL_FIELDS, torch.bool, wanted=rest[-1])
+    return fake_paste(image, CutPasteParams, torch.bool, wanted=rest[-1])
 
 
 @torch.library.register_fake("anatpaste::draw_cut_paste")
 def _fake_draw(index: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return fake_params(index, index.shape[0], INT_FIELDS, REAL_FIELDS)
+    return fake_params(index, index.shape[0], CutPasteParams)

@@ -23,8 +23,8 @@ def segment_lungs(
         backend: "auto", "native" or "torch". The torch backend reads from the device (it synchronises).
 
     Returns:
-        bool (B,1,H,W), identical to the scikit-image composition of these steps;
-        all False for a constant image.
+        bool (B,1,H,W), identical to the scikit-image composition of these steps; all False for a constant
+        image.
 
     Raises:
         TypeError: Wrong type or dtype.

@@ -155,7 +155,11 @@ def group_seeds(runs: Iterable[Run]) -> list[Seeds]:
 
 
 def read_records(runs: Iterable[Run]) -> list[Record]:
-    """All figures of finished runs."""
+    """All figures of finished runs, those of several seeds of one method together.
+
+    Args:
+        runs: from `anatpaste_gpu.runs.load_runs`.
+    """
     return [record for seeds in group_seeds(runs) for record in seeds.records()]
 
 

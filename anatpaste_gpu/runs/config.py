@@ -162,7 +162,10 @@ class TrainConfig(Section):
         """
         content = yaml.safe_load(text)
         if not isinstance(content, dict) or not isinstance(content.get("augmentation"), dict):
-            raise ValueError("a training config must be a mapping with a mapping named augmentation.")
+            came = "none in it" if isinstance(content, dict) else type(content).__name__
+            raise ValueError(
+                f"a training config must be a mapping with a mapping named augmentation, got {came}."
+            )
         return cls.from_dict(content)
 
     def recipe_hash(self) -> str:

@@ -32,6 +32,9 @@ _REMEDY = "choose another --output, or --overwrite true to replace it."
 class RunFolder:
     """Paths of a run's files.
 
+    Args:
+        path: the folder, which need not be there yet.
+
     Attributes:
         path: the folder.
         config: every setting, as YAML that `train.py --config` reads.
@@ -106,7 +109,7 @@ class RunFolder:
             return TrainConfig.from_yaml(self.config.read_text(encoding="utf-8"))
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
             raise ValueError(
-                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})"
+                f"{self.path} holds a run whose config.yaml cannot be read ({one_line(error)})."
             ) from error
 
     def stored_manifest(self) -> SplitManifest:
@@ -229,7 +232,7 @@ class RunFolder:
         try:
             difference = self.stored_config().difference(config)
         except ValueError as error:
-            return str(error)
+            return one_line(error)
         if difference is None:
             return None
         name, stored, wanted = difference
@@ -254,6 +257,9 @@ def _is_litter(file: Path) -> bool:
 
 class SeedsFolder:
     """Paths of the runs of several seeds and of what they come to together.
+
+    Args:
+        path: the folder, which need not be there yet.
 
     Attributes:
         path: the folder.

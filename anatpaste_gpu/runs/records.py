@@ -180,6 +180,9 @@ class Run:
 def load_runs(folders: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """Reads finished runs, in the order given; a folder given twice is read once.
 
+    Args:
+        folders: of the runs.
+
     Raises:
         ValueError: a folder is missing, holds no finished run, or one of its files is damaged.
     """
@@ -238,10 +241,10 @@ def _read_scores(path: Path) -> tuple[ScoredImage, ...]:
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         if not set(reader.fieldnames or ()) >= set(SCORE_COLUMNS):
-            raise ValueError(f"scores.csv must have the columns {', '.join(sorted(SCORE_COLUMNS))}")
+            raise ValueError(f"scores.csv must have the columns {', '.join(sorted(SCORE_COLUMNS))}.")
         rows = [ScoredImage(r["name"], int(r["label"]), r["split"], float(r["score"])) for r in reader]
     if any(row.label not in (0, 1) or not math.isfinite(row.score) for row in rows):
-        raise ValueError("scores.csv holds a label other than 0 and 1, or a score that is not finite")
+        raise ValueError("scores.csv holds a label other than 0 and 1, or a score that is not finite.")
     return tuple(rows)
 
 
@@ -252,10 +255,10 @@ def _title(recipe: Recipe, metrics: dict[str, Any]) -> str:
 
 def _check(run: Run) -> None:
     if run.metrics["test"]["auc"] is not None and not run.has_abnormal:
-        raise ValueError("its test set has no abnormal images, and metrics.json an AUC")
+        raise ValueError("its test set has no abnormal images, and metrics.json an AUC.")
     if 0 not in run.labels:
-        raise ValueError("its test set has no normal images")
+        raise ValueError("its test set has no normal images.")
     if not all(math.isfinite(value) for value in dataclasses.astuple(run.calibration)[:3]):
-        raise ValueError("its threshold or normaliser is not finite")
+        raise ValueError("its threshold or normaliser is not finite.")
     for name in ("auc", "auc_interval", "accuracy", "f1"):
         run.metrics["test"][name]

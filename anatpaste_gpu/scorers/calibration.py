@@ -115,9 +115,8 @@ def normal_quantile_threshold(scores: ArrayLike, quantile: float = NORMAL_QUANTI
     """
     values = np.unique(np.asarray(scores, np.float64))
     if not values.size or not np.isfinite(values).all():
-        raise ValueError(
-            f"a threshold needs finite scores of normal images, got {np.asarray(scores).shape=}."
-        )
+        came = "NaN or infinity" if values.size else "none"
+        raise ValueError(f"a threshold needs finite scores of normal images, got {came}.")
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must be in (0, 1], got {quantile}.")
     ordered = np.sort(np.asarray(scores, np.float64))
@@ -138,11 +137,10 @@ def check_scored(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64
     """
     truth, values = np.asarray(labels), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
-        raise ValueError(
-            f"labels and scores must be two equally long lists, got {truth.shape=} and {values.shape=}."
-        )
-    if not np.isin(truth, (0, 1)).all():
-        raise ValueError("labels must be 0 (normal) or 1 (abnormal).")
+        raise ValueError(f"labels and scores must have one shape (N,), got {truth.shape} and {values.shape}.")
+    others = truth[~np.isin(truth, (0, 1))]
+    if others.size:
+        raise ValueError(f"labels must be 0 (normal) or 1 (abnormal), got {others[0]}.")
     for label, kind in ((0, "normal"), (1, "abnormal")):
         if not (truth == label).any():
             raise ValueError(f"an AUC needs images of both classes, got no {kind} ones among {len(truth)}.")

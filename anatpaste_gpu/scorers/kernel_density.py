@@ -110,9 +110,9 @@ class DensityScorer(Scorer):
         if isinstance(bandwidth, str) and bandwidth in ("scott", "silverman"):
             return
         if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real):
-            raise ValueError(f'bandwidth must be a number > 0, "scott" or "silverman", got {bandwidth!r}')
+            raise ValueError(f'bandwidth must be a number > 0, "scott" or "silverman", got {bandwidth!r}.')
         if not 0 < float(bandwidth) < math.inf:
-            raise ValueError(f"bandwidth must be a finite number > 0, got {bandwidth}")
+            raise ValueError(f"bandwidth must be a finite number > 0, got {bandwidth}.")
 
     def _fit(self, data: Tensor, sample_weight: Any = None) -> None:
         self._keep(*_weighted(data, sample_weight))
@@ -223,14 +223,14 @@ def _weighted(data: Tensor, sample_weight: Any) -> tuple[Tensor, Tensor]:
     raw = sample_weight if isinstance(sample_weight, Tensor) else np.asarray(sample_weight, np.float64)
     weights = torch.as_tensor(raw, dtype=torch.float64, device=data.device)
     if weights.shape != (len(data),):
-        raise ValueError(f"sample_weight must have shape ({len(data)},), got {tuple(weights.shape)}")
+        raise ValueError(f"sample_weight must have shape ({len(data)},), got {tuple(weights.shape)}.")
     if not bool(weights.isfinite().all()):
-        raise ValueError("sample_weight must be finite, got NaN or infinity")
+        raise ValueError("sample_weight must be finite, got NaN or infinity.")
     if bool((weights < 0).any()):
-        raise ValueError(f"sample_weight must be >= 0 everywhere, got {float(weights.min())}")
+        raise ValueError(f"sample_weight must be >= 0 everywhere, got {float(weights.min())}.")
     kept = weights > 0
     if not bool(kept.any()):
-        raise ValueError("sample_weight must be > 0 somewhere, got zero for all points")
+        raise ValueError("sample_weight must be > 0 somewhere, got zero for all points.")
     if not bool(kept.all()):
         data, weights = data[kept], weights[kept]
     return data, (weights / weights.sum()).log()

@@ -58,7 +58,7 @@ class MahalanobisScorer(Scorer):
         variance = moments.diagonal().mean()
         if not bool(variance > 0):
             raise ValueError(
-                f"X must hold points that differ, got {len(data)} equal ones without a covariance"
+                f"X must hold points that differ, got {len(data)} equal ones without a covariance."
             )
         covariance = (1 - shrinkage) * moments
         covariance.diagonal().add_(shrinkage * variance)
@@ -69,7 +69,7 @@ class MahalanobisScorer(Scorer):
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if bool(failed):
             points = "a covariance that cannot be inverted" if count is None else f"{count} points"
-            raise ValueError(f"X must vary in every direction, got {points} of {len(covariance)} features")
+            raise ValueError(f"X must vary in every direction, got {points} of {len(covariance)} features.")
         self.location_, self.covariance_, self._factor = location, covariance, factor
 
     def mahalanobis(self, X: Any) -> Any:

@@ -65,14 +65,14 @@ class NeighbourScorer(Scorer):
         if self.neighbour_distance not in NEIGHBOUR_DISTANCES:
             raise ValueError(
                 f"neighbour_distance must be one of {', '.join(NEIGHBOUR_DISTANCES)}, "
-                f"got {self.neighbour_distance!r}"
+                f"got {self.neighbour_distance!r}."
             )
 
     def _check_enough(self, count: int) -> None:
         if count < self.n_neighbors:
             raise ValueError(
                 "n_neighbors must be at most the number of training points, "
-                f"got {self.n_neighbors} for n_samples = {count}"
+                f"got {self.n_neighbors} for n_samples = {count}."
             )
 
     def _fit(self, data: Tensor) -> None:

@@ -131,7 +131,7 @@ class Scorer(ABC):
         if missing:
             raise ValueError(
                 f"state must hold {', '.join(self.state_names)} for {type(self).__name__}, "
-                f"got no {' and no '.join(missing)}"
+                f"got no {' and no '.join(missing)}."
             )
         self._check_settings()
         with self._all_or_nothing():
@@ -184,14 +184,14 @@ class Scorer(ABC):
         """Raises ValueError where `count` training points are too few."""
         if count < self.least_samples:
             raise ValueError(
-                f"X must hold {self.least_samples} or more training points, got n_samples = {count}"
+                f"X must hold {self.least_samples} or more training points, got n_samples = {count}."
             )
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             from sklearn.exceptions import NotFittedError  # here, for it takes a second to import
 
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")

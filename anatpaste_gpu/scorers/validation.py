@@ -26,12 +26,12 @@ def as_points(X: Tensor) -> Tensor:
     """
     if not isinstance(X, Tensor) or not X.is_floating_point():
         came = X.dtype if isinstance(X, Tensor) else type(X).__name__
-        raise TypeError(f"X must be a floating-point tensor, got {came}")
+        raise TypeError(f"X must be a floating-point tensor, got {came}.")
     if X.dim() != 2 or X.shape[1] == 0:
-        raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}")
+        raise ValueError(f"X must have shape (points, features), got {tuple(X.shape)}.")
     # By the extremes, which NaN gets into too: torch.isfinite would make copies as large as X.
     if X.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(X))).all()):
-        raise ValueError("X must be finite, got NaN or infinity")
+        raise ValueError("X must be finite, got NaN or infinity.")
     points = X.detach()
     return points if points.dtype == torch.float64 else points.float()
 
@@ -49,16 +49,16 @@ def as_queries(X: Tensor, like: Tensor) -> Tensor:
     """
     points = as_points(X)
     if points.shape[1] != like.shape[-1]:
-        raise ValueError(f"X must have {like.shape[-1]} columns as in fit, got shape {tuple(points.shape)}")
+        raise ValueError(f"X must have {like.shape[-1]} columns as in fit, got shape {tuple(points.shape)}.")
     if points.device != like.device:
-        raise ValueError(f"X must be on {like.device} like the training data, got {points.device}")
+        raise ValueError(f"X must be on {like.device} like the training data, got {points.device}.")
     return points
 
 
 def check_count(value: Any, name: str) -> None:
     """Raises ValueError unless a setting is a whole number >= 1, of Python or of NumPy."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
 
 
 def squared_distances(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""Lung masks of the whole training set, segmented once and kept as bits."""
+"""Masks of the whole training set, made once and kept as bits."""
 
 from __future__ import annotations
 

@@ -64,6 +64,9 @@ def apply_segmenter(segmenter: Segmenter, images: Tensor) -> Tensor:
 def segmenter_name(segmenter: Segmenter) -> str:
     """What a record calls a segmenter: the function's, or the object's class's, module and name.
 
+    Args:
+        segmenter: as `apply_segmenter` takes it.
+
     Raises:
         TypeError: it is not callable.
     """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..operator_params import AnatPasteParams, columns_of, from_columns
 from ..operator_settings import AnatPasteSettings
 from . import pixels
 from .figure_blur import blurred_figures
@@ -44,30 +45,35 @@ def anat_paste(
         reals = reals.to(image.device)
     else:
         ints, reals = params_int.clone(), params_real.clone()
-    figure = blurred_figures(ints, reals, height, width)
-    out = blend(image, lung, figure, ints, reals, bool(AnatPasteSettings._make(settings).image_background))
+    params = from_columns(AnatPasteParams, ints, reals)
+    figure = blurred_figures(params, height, width)
+    out = blend(image, lung, figure, params, bool(AnatPasteSettings._make(settings).image_background))
     return out, ints, reals, figure if return_figure else figure.new_empty((0,))
 
 
 def with_centres(ints: Tensor, lung: Tensor, rank: Tensor) -> Tensor:
     """The parameters with each centre put on the lung pixel number `rank`, in raster order."""
     numbers = lung.flatten(1).cumsum(1, dtype=torch.int32)
-    position = torch.searchsorted(numbers, (rank + 1)[:, None]).to(torch.int32)
+    position = torch.searchsorted(numbers, (rank + 1)[:, None]).to(torch.int32)[:, 0]
     width = lung.shape[3]
-    return torch.cat([ints[:, :7], position // width, position % width], dim=1)
+    columns = columns_of(AnatPasteParams).ints
+    placed = ints.clone()
+    placed[:, columns.index("centre_y")] = position // width
+    placed[:, columns.index("centre_x")] = position % width
+    return placed
 
 
 def blend(
-    image: Tensor, lung: Tensor, figure: Tensor, ints: Tensor, reals: Tensor, image_background: bool
+    image: Tensor, lung: Tensor, figure: Tensor, params: AnatPasteParams, image_background: bool
 ) -> Tensor:
     """Equation 1: the image where the mask is 0, else image and jittered patch, weighed by the mask."""
     _, channels, height, width = image.shape
-    cut_h, cut_w, top, left, _, _, _, centre_y, centre_x = (
-        column.view(-1, 1) for column in ints.to(torch.int64).unbind(1)
+    cut_h, cut_w, top, left, centre_y, centre_x = pixels.wide(
+        params.cut_h, params.cut_w, params.top, params.left, params.centre_y, params.centre_x
     )
     y, x = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
     mean = pixels.patch_mean(image, cut_h, cut_w, top, left)
-    jittered = pixels.jittered(image, reals[:, 2:4], mean)
+    jittered = pixels.jittered(image, params.brightness, params.contrast, mean)
 
     source_y, source_x = y - centre_y + cut_h // 2, x - centre_x + cut_w // 2
     inside_y, inside_x = (source_y >= 0) & (source_y < cut_h), (source_x >= 0) & (source_x < cut_w)

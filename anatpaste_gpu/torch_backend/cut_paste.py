@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..operator_params import CutPasteParams, from_columns
 from . import pixels
 
 
@@ -31,7 +32,7 @@ def cut_paste(
         ints, reals = ints.to(image.device), reals.to(image.device)
     else:
         ints, reals = params_int.clone(), params_real.clone()
-    out, mask = paste(image, ints, reals)
+    out, mask = paste(image, from_columns(CutPasteParams, ints, reals))
     return out, ints, reals, mask if return_mask else mask.new_empty((0,))
 
 
@@ -41,18 +42,19 @@ def box_side(side: Tensor, extent: Tensor) -> Tensor:
     return -((-own - extent) >> 17) - ((own - extent) >> 17)
 
 
-def sources(ints: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def sources(params: CutPasteParams, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """The patch's row and column that each pixel shows, int64 (B,H,W), and whether it shows any."""
-    _, cut_h, cut_w, _, _, cosine, sine, paste_top, paste_left = (
-        column.view(-1, 1, 1) for column in ints.to(torch.int64).unbind(1)
+    wide = pixels.wide(
+        params.cut_h, params.cut_w, params.cosine, params.sine, params.paste_top, params.paste_left
     )
+    cut_h, cut_w, cosine, sine, paste_top, paste_left = (field[:, :, None] for field in wide)
     along, across = cosine.abs(), sine.abs()
     box_h = box_side(cut_h, along * cut_h + across * cut_w)
     box_w = box_side(cut_w, along * cut_w + across * cut_h)
     first_y = ((cut_h << 16) + sine * (1 - box_w) + cosine * (1 - box_h) + 1) >> 1
     first_x = ((cut_w << 16) + cosine * (1 - box_w) - sine * (1 - box_h) + 1) >> 1
-    y = torch.arange(height, device=ints.device)[:, None] - paste_top
-    x = torch.arange(width, device=ints.device) - paste_left
+    y = torch.arange(height, device=cut_h.device)[:, None] - paste_top
+    x = torch.arange(width, device=cut_h.device) - paste_left
     source_y = (first_y + sine * x + cosine * y) >> 16
     source_x = (first_x + cosine * x - sine * y) >> 16
     in_box = (y >= 0) & (y < box_h) & (x >= 0) & (x < box_w)
@@ -60,13 +62,15 @@ def sources(ints: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tens
     return source_y, source_x, in_box & in_patch
 
 
-def paste(image: Tensor, ints: Tensor, reals: Tensor) -> tuple[Tensor, Tensor]:
+def paste(image: Tensor, params: CutPasteParams) -> tuple[Tensor, Tensor]:
     """The images with their jittered, turned patches, and where these are, bool (B,1,H,W)."""
     batch, channels, height, width = image.shape
-    cut_h, cut_w, top, left = (column.view(-1, 1) for column in ints[:, 1:5].to(torch.int64).unbind(1))
+    cut_h, cut_w, top, left = pixels.wide(params.cut_h, params.cut_w, params.top, params.left)
     mean = pixels.patch_mean(image, cut_h, cut_w, top, left)
-    jittered = pixels.from_float(pixels.jittered(image, reals, mean), image.dtype)
-    source_y, source_x, inside = sources(ints, height, width)
+    jittered = pixels.from_float(
+        pixels.jittered(image, params.brightness, params.contrast, mean), image.dtype
+    )
+    source_y, source_x, inside = sources(params, height, width)
     at = (top[:, :, None] + source_y) * width + left[:, :, None] + source_x
     at = torch.where(inside, at, 0).view(batch, 1, height * width).expand(-1, channels, -1)
     # torch gathers no uint16, but its bits.

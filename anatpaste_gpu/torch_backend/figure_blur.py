@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..operator_params import AnatPasteParams
+from . import pixels
+
 
 def half_edge(n: Tensor, sigma: Tensor) -> Tensor:
     """Phi((n + 1/2) / sigma) - 1/2; a step for sigma below 1/8, as in csrc/common/figure_blur.h."""
@@ -35,18 +38,19 @@ def half_chords(rows: Tensor, half_h: Tensor, half_w: Tensor, kind: Tensor) -> T
     return torch.where((rows.abs() <= half_h) & (half_w >= 0), chord, torch.full_like(chord, -1))
 
 
-def blurred_figures(ints: Tensor, reals: Tensor, height: int, width: int) -> Tensor:
-    """The blurred figures times their values, float32 (B,1,H,W), from packed parameters."""
-    kind, half_h, half_w, centre_y, centre_x = (
-        column.view(-1, 1) for column in ints[:, 4:9].to(torch.int64).unbind(1)
+def blurred_figures(params: AnatPasteParams, height: int, width: int) -> Tensor:
+    """The blurred figures times their values, float32 (B,1,H,W)."""
+    kind, half_h, half_w, centre_y, centre_x = pixels.wide(
+        params.kind, params.half_h, params.half_w, params.centre_y, params.centre_x
     )
-    value, sigma = reals[:, 0].view(-1, 1, 1), reals[:, 1].view(-1, 1)
-    device = ints.device
-    rows = torch.arange(-(height // 2), height // 2 + 1, device=device).expand(ints.shape[0], -1)
+    value, sigma = params.value.view(-1, 1, 1), params.sigma.view(-1, 1)
+    device = kind.device
+    rows = torch.arange(-(height // 2), height // 2 + 1, device=device).expand(kind.shape[0], -1)
     chords = half_chords(rows, half_h, half_w, kind)[:, :, None]
     x = (torch.arange(width, device=device) - centre_x)[:, None, :]
     across = half_edge(x + chords, sigma[:, :, None]) - half_edge(x - chords - 1, sigma[:, :, None])
     across = torch.where(chords >= 0, across, torch.zeros_like(across))
     y = (torch.arange(height, device=device) - centre_y)[:, :, None] - rows[:, None, :]
     down = half_edge(y, sigma[:, :, None]) - half_edge(y - 1, sigma[:, :, None])
-    return (value * torch.bmm(down, across)).clamp(0.0, 1.0)[:, None]
+    figures: Tensor = value * torch.bmm(down, across)
+    return figures.clamp(0.0, 1.0)[:, None]

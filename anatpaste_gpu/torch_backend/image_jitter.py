@@ -22,4 +22,5 @@ def image_jitter(
     )
     sums = pixels.to_fixed(image).sum((2, 3))
     mean = pixels.mean_grey(sums, image.shape[2] * image.shape[3], image.dtype)
-    return pixels.from_float(pixels.jittered(image, factors, mean), image.dtype)
+    brightness, contrast = factors.unbind(1)
+    return pixels.from_float(pixels.jittered(image, brightness, contrast, mean), image.dtype)

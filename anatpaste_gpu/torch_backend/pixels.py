@@ -32,9 +32,8 @@ def mean_grey(sums: Tensor, pixels: Tensor | int, dtype: torch.dtype) -> Tensor:
     return (total / (pixels * one)).to(torch.float32)
 
 
-def jittered(image: Tensor, factors: Tensor, mean: Tensor) -> Tensor:
-    """float32 like `image`: brightness `factors[:, 0]` and contrast `factors[:, 1]` about `mean`, clipped."""
-    brightness, contrast = factors[:, 0], factors[:, 1]
+def jittered(image: Tensor, brightness: Tensor, contrast: Tensor, mean: Tensor) -> Tensor:
+    """float32 like `image`: its brightness and its contrast about `mean` changed by factors (B,), clipped."""
     slope = (brightness * contrast).view(-1, 1, 1, 1)
     offset = (brightness * ((1.0 - contrast) * mean)).view(-1, 1, 1, 1)
     return (slope * image.to(torch.float32) + offset).clamp(0.0, white(image.dtype))
@@ -44,6 +43,11 @@ def from_float(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Into `dtype`, clipped; integers to nearest, halves up."""
     clipped = values.clamp(0.0, white(dtype))
     return clipped.to(dtype) if dtype.is_floating_point else (clipped + 0.5).to(torch.int32).to(dtype)
+
+
+def wide(*fields: Tensor) -> tuple[Tensor, ...]:
+    """Fields of drawn parameters, each int32 (B,), as int64 (B,1)."""
+    return tuple(field.to(torch.int64).view(-1, 1) for field in fields)
 
 
 def patch_mean(image: Tensor, cut_h: Tensor, cut_w: Tensor, top: Tensor, left: Tensor) -> Tensor:

@@ -31,6 +31,10 @@ _NO_IMPLEMENTATION = "does not have a deterministic implementation"
 class Interrupted(Exception):
     """A run stopped on request, its state saved.
 
+    Args:
+        message: the sentence.
+        signal_number: the signal that asked for it.
+
     Attributes:
         signal_number: the signal that asked for it.
     """

@@ -304,7 +304,7 @@ class Trainer:
 
     def track(self, numbers: Iterable[int]) -> Iterable[int]:
         """Shows how far a loop before training is."""
-        return self.display.track(numbers, "segmenting lungs once")
+        return self.display.track(numbers, "segmenting once")
 
     def learning_rate(self, epoch: int) -> float:
         """The recipe's learning rate in an epoch, counted from 0."""

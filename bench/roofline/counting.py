@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu import AnatPasteConfig, CutPasteConfig
+from anatpaste_gpu.operator_params import AnatPasteParams, from_columns
 from anatpaste_gpu.operator_settings import (
     anat_paste_settings,
     cut_paste_settings,
@@ -56,9 +57,9 @@ def slowest_draws(batch: Batch) -> list[int]:
         index, SEED, STEP, torch.full((batch.images,), batch.side**2 // 4, dtype=torch.int32),
         batch.side, batch.side, anat_paste_settings(CONFIG, batch.side, batch.side)
     )  # fmt: skip
-    ints, reals = drawn[0].double(), drawn[1].double()
-    reach = 4 * reals[:, 1]
-    cost = (ints[:, 5] + reach) * (ints[:, 6] + reach)
+    params = from_columns(AnatPasteParams, drawn[0].double(), drawn[1].double())
+    reach = 4 * params.sigma
+    cost = (params.half_h + reach) * (params.half_w + reach)
     worst = cost.argsort(descending=True)[: max(1, batch.counted // 2)].tolist()
     return [*worst, *(n for n in numbers(batch) if n not in worst)][: batch.counted]
 

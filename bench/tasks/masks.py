@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from anatpaste_gpu import ops
@@ -25,19 +28,28 @@ def small_removed(mask: torch.Tensor) -> torch.Tensor:
     return ops.remove_small_components(mask, stages.min_area(mask.shape[-1]))
 
 
-OPENING = Task(
-    "opening",
-    (
-        ours(ops.binary_opening),
-        *ndimage_entrants(lambda library, size: library.opening),
-        opencv_entrant(lambda library, size: library.opening, advantage=STAYS_IN_BYTES),
-        kornia_rs_entrant("opening", advantage=STAYS_IN_BYTES),
-        kornia_entrant("opening", result=as_mask),
-        cv_cuda_entrant("opening"),
-    ),
-    stages.dark,
-    overlap,
-)
+def by_the_square(name: str, own: Callable[[torch.Tensor], torch.Tensor], masks: Any) -> Task:
+    """An operation by the 3 x 3 square, which every library has under this name."""
+
+    def of_library(library: Any, size: int) -> Any:
+        return getattr(library, name)
+
+    return Task(
+        name,
+        (
+            ours(own),
+            *ndimage_entrants(of_library),
+            opencv_entrant(of_library, advantage=STAYS_IN_BYTES),
+            kornia_rs_entrant(name, advantage=STAYS_IN_BYTES),
+            kornia_entrant(name, result=as_mask),
+            cv_cuda_entrant(name),
+        ),
+        masks,
+        overlap,
+    )
+
+
+OPENING = by_the_square("opening", ops.binary_opening, stages.dark)
 CLEARING = Task(
     "border clearing",
     (
@@ -48,19 +60,7 @@ CLEARING = Task(
     stages.opened,
     overlap,
 )
-DILATION = Task(
-    "dilation",
-    (
-        ours(ops.binary_dilation),
-        *ndimage_entrants(lambda library, size: library.dilation),
-        opencv_entrant(lambda library, size: library.dilation, advantage=STAYS_IN_BYTES),
-        kornia_rs_entrant("dilation", advantage=STAYS_IN_BYTES),
-        kornia_entrant("dilation", result=as_mask),
-        cv_cuda_entrant("dilation"),
-    ),
-    stages.cleared,
-    overlap,
-)
+DILATION = by_the_square("dilation", ops.binary_dilation, stages.cleared)
 AREA_FILTER = Task(
     "area filter",
     (

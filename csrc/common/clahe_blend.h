@@ -26,8 +26,7 @@ enum class Blend {
   // cast does.
   kScaled,
   // Other tiles of at most 1024 pixels: the scaled product is below 2^24, so one division gives the rounded
-  // quotient. The quotient
-  // is never within 2^-34 (relative) of a tie, hence the double product rounds alike.
+  // quotient. That is never within 2^-34 (relative) of a tie, hence the double product rounds alike.
   kDivide,
   // Any tile: the computation itself.
   kDouble,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arith.h"
+#include "params.h"
 #include "philox.h"
 #include "portable.h"
 #include "settings.h"
@@ -9,20 +10,6 @@
 namespace anatpaste {
 
 enum FigureKind : int32_t { kRectangle = 0, kEllipse = 1 };
-
-// One image's parameters: where the patch is cut, the figure it is seen through, and where that is pasted.
-struct PasteParams {
-  int32_t cut_h, cut_w, top, left;
-  int32_t kind;
-  int32_t half_h,
-      half_w;  // the figure is (2 half_h + 1) x (2 half_w + 1) pixels, empty if either is negative
-  int32_t centre_y, centre_x;
-  float value, sigma, brightness, contrast;
-};
-
-// Columns of the parameter tensors: int32 (B, 9) and float32 (B, 4), in the order of PasteParams.
-constexpr int kParamsInt = 9;
-constexpr int kParamsReal = 4;
 
 struct JitterFactors {
   float brightness, contrast;
@@ -111,27 +98,6 @@ ANATPASTE_HD PasteParams sanitised(PasteParams p, int32_t height, int32_t width)
   const float widest = max_sigma(height, width);
   p.sigma = p.sigma > 0.0f ? (p.sigma < widest ? p.sigma : widest) : 0.0f;
   return p;
-}
-
-ANATPASTE_HD void store_params(const PasteParams& p, int32_t* ints, float* reals) {
-  ints[0] = p.cut_h;
-  ints[1] = p.cut_w;
-  ints[2] = p.top;
-  ints[3] = p.left;
-  ints[4] = p.kind;
-  ints[5] = p.half_h;
-  ints[6] = p.half_w;
-  ints[7] = p.centre_y;
-  ints[8] = p.centre_x;
-  reals[0] = p.value;
-  reals[1] = p.sigma;
-  reals[2] = p.brightness;
-  reals[3] = p.contrast;
-}
-
-ANATPASTE_HD PasteParams load_params(const int32_t* ints, const float* reals) {
-  return {ints[0], ints[1], ints[2],  ints[3],  ints[4],  ints[5], ints[6],
-          ints[7], ints[8], reals[0], reals[1], reals[2], reals[3]};
 }
 
 }  // namespace anatpaste

@@ -10,21 +10,8 @@ namespace anatpaste {
 // A patch as it was cut, or a scar: narrow and turned. A union is one or the other, each half of the time.
 enum CutPasteVariant : int32_t { kCutPasteNormal = 0, kCutPasteScar = 1, kCutPasteUnion = 2 };
 
-// One image's parameters: what is cut, how far it is turned, and where the box around it is pasted.
-struct CutPasteParams {
-  int32_t kind;  // kCutPasteNormal or kCutPasteScar
-  int32_t cut_h, cut_w, top, left;
-  Turn turn;
-  int32_t paste_top, paste_left;
-  float brightness, contrast;
-};
-
-// Columns of the parameter tensors: int32 (B, 9) and float32 (B, 2), in the order of CutPasteParams.
-constexpr int kCutPasteInt = 9;
-constexpr int kCutPasteReal = 2;
-
 ANATPASTE_HD TurnedRectangle turned_patch(const CutPasteParams& p) {
-  return turned_rectangle(p.cut_h, p.cut_w, p.turn);
+  return turned_rectangle(p.cut_h, p.cut_w, {p.cosine, p.sine});
 }
 
 // Where a box is pasted along one axis: anywhere it fits, or at the border if it fits nowhere.
@@ -43,7 +30,8 @@ ANATPASTE_HD CutPasteParams draw_cut_paste_normal(const CutPasteSettings& s, int
   p.cut_w = size.width;
   p.top = draw_place(cut.z, height, p.cut_h);
   p.left = draw_place(cut.w, width, p.cut_w);
-  p.turn = {kWholeTurn, 0};
+  p.cosine = kWholeTurn;
+  p.sine = 0;
   p.paste_top = draw_place(paste.x, height, p.cut_h);
   p.paste_left = draw_place(paste.y, width, p.cut_w);
   p.brightness = real_between(paste.z, s.jitter_low, s.jitter_high);
@@ -62,7 +50,9 @@ ANATPASTE_HD CutPasteParams draw_cut_paste_scar(const CutPasteSettings& s, int32
   p.cut_h = clamp_to(round_to_int(real_between(cut.y, s.scar_length_low, s.scar_length_high)), 1, height);
   p.top = draw_place(cut.z, height, p.cut_h);
   p.left = draw_place(cut.w, width, p.cut_w);
-  p.turn = turn_of(real_between(paste.x, s.rotation_low, s.rotation_high));
+  const Turn turn = turn_of(real_between(paste.x, s.rotation_low, s.rotation_high));
+  p.cosine = turn.cosine;
+  p.sine = turn.sine;
   const TurnedRectangle patch = turned_patch(p);
   p.paste_top = draw_place(paste.y, height, patch.box_height);
   p.paste_left = draw_place(paste.z, width, patch.box_width);
@@ -89,30 +79,11 @@ ANATPASTE_HD CutPasteParams sanitised(CutPasteParams p, int32_t height, int32_t 
   p.cut_w = clamp_to(p.cut_w, 1, width);
   p.top = clamp_to(p.top, 0, height - p.cut_h);
   p.left = clamp_to(p.left, 0, width - p.cut_w);
-  p.turn.cosine = clamp_to(p.turn.cosine, -kWholeTurn, kWholeTurn);
-  p.turn.sine = clamp_to(p.turn.sine, -kWholeTurn, kWholeTurn);
+  p.cosine = clamp_to(p.cosine, -kWholeTurn, kWholeTurn);
+  p.sine = clamp_to(p.sine, -kWholeTurn, kWholeTurn);
   p.paste_top = clamp_to(p.paste_top, 0, height - 1);
   p.paste_left = clamp_to(p.paste_left, 0, width - 1);
   return p;
-}
-
-ANATPASTE_HD void store_params(const CutPasteParams& p, int32_t* ints, float* reals) {
-  ints[0] = p.kind;
-  ints[1] = p.cut_h;
-  ints[2] = p.cut_w;
-  ints[3] = p.top;
-  ints[4] = p.left;
-  ints[5] = p.turn.cosine;
-  ints[6] = p.turn.sine;
-  ints[7] = p.paste_top;
-  ints[8] = p.paste_left;
-  reals[0] = p.brightness;
-  reals[1] = p.contrast;
-}
-
-ANATPASTE_HD CutPasteParams load_cut_paste_params(const int32_t* ints, const float* reals) {
-  return {ints[0], ints[1], ints[2],  ints[3], ints[4], {ints[5], ints[6]},
-          ints[7], ints[8], reals[0], reals[1]};
 }
 
 }  // namespace anatpaste

@@ -1,7 +1,6 @@
 // The pasted figure: an integer raster (rectangle or ellipse), blurred by the pixel-integrated Gaussian
 //   w_k = Phi((k + 1/2) / sigma) - Phi((k - 1/2) / sigma)
-// on an infinite plane. The sum of w over an interval telescopes, so all that is
-// needed is one table an image of
+// on an infinite plane. The sum of w over an interval telescopes, so that one table an image is all it takes:
 //   half_edge(n) = Phi((n + 1/2) / sigma) - 1/2,   odd about n = -1/2.
 // The table feeds pixel values only; it decides nothing.
 #pragma once

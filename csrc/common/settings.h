@@ -4,6 +4,7 @@
 // in this order or not at all (anatpaste_gpu/operator_settings.py).
 #pragma once
 
+#include "fields.h"
 #include "portable.h"
 
 // ---- fields: F(type, name), in the order of the list ----
@@ -49,9 +50,6 @@
 
 // ---- what is made of them ----
 
-#define ANATPASTE_DECLARE_FIELD(type, name) type name;
-#define ANATPASTE_COUNT_FIELD(type, name) +1
-#define ANATPASTE_NAME_FIELD(type, name) #name,
 #define ANATPASTE_READ_FIELD(type, name) detail::read_setting<type>(*values++),
 
 // A struct of these fields. Small, so that kernels take it by value.

@@ -31,7 +31,7 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
     if (lung_count == 0) lung = nullptr;
     PasteParams p;
     if (given.ints != nullptr) {
-      p = load_params(given.ints + i * kParamsInt, given.reals + i * kParamsReal);
+      p = PasteParams::load(given.ints, given.reals, i);
     } else {
       uint32_t centre_word;
       p = draw_paste(settings, view.height, view.width, random.seed, random.index[i], random.step,
@@ -40,8 +40,7 @@ void paste_range(const Tensor& image, const Tensor& lung_mask, const RandomArgum
       place_centre(lung, view, scratch, centre_rank(centre_word, candidates), p);
     }
     p = sanitised(p, view.height, view.width);
-    store_params(p, mutable_data_of<int32_t>(out.ints) + i * kParamsInt,
-                 mutable_data_of<float>(out.reals) + i * kParamsReal);
+    p.store(mutable_data_of<int32_t>(out.ints), mutable_data_of<float>(out.reals), i);
     float* figure = wants_figure ? mutable_data_of<float>(out.extra) + i * pixels : nullptr;
     paste_image(data_of<T>(image) + i * stride, lung, p, view, mutable_data_of<T>(out.image) + i * stride,
                 figure, scratch);
@@ -60,10 +59,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
                       lung_mask.size(3) == planes.width,
                   "lung_mask must have the image's size");
   const RandomArguments random = random_arguments(index, seed, step, planes.batch);
-  const GivenParams given = checked_params(params_int, params_real, planes.batch, kParamsInt, kParamsReal);
+  const GivenParams given = checked_params<PasteParams>(params_int, params_real, planes.batch);
   const auto settings = settings_of<AnatPasteSettings>(settings_list);
   const ImageView view = {channels, planes.height, planes.width, settings.image_background};
-  const PasteOutputs out = paste_outputs(image, kParamsInt, kParamsReal, ScalarType::Float, return_figure);
+  const PasteOutputs out = paste_outputs<PasteParams>(image, ScalarType::Float, return_figure);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       paste_range<decltype(pixel)>(image, lung_mask, random, given, settings, view, out, begin, end);

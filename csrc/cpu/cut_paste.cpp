@@ -96,13 +96,11 @@ void paste_range(const Tensor& image, const RandomArguments& random, const Given
   const bool wants_mask = out.extra.numel() > 0;
   std::vector<T> scratch;
   for (int64_t i = begin; i < end; ++i) {
-    CutPasteParams p =
-        given.ints != nullptr
-            ? load_cut_paste_params(given.ints + i * kCutPasteInt, given.reals + i * kCutPasteReal)
-            : draw_cut_paste(settings, size.height, size.width, random.seed, random.index[i], random.step);
+    CutPasteParams p = given.ints != nullptr ? CutPasteParams::load(given.ints, given.reals, i)
+                                             : draw_cut_paste(settings, size.height, size.width, random.seed,
+                                                              random.index[i], random.step);
     p = sanitised(p, size.height, size.width);
-    store_params(p, mutable_data_of<int32_t>(out.ints) + i * kCutPasteInt,
-                 mutable_data_of<float>(out.reals) + i * kCutPasteReal);
+    p.store(mutable_data_of<int32_t>(out.ints), mutable_data_of<float>(out.reals), i);
     uint8_t* mask =
         wants_mask ? static_cast<uint8_t*>(out.extra.mutable_data_ptr()) + i * size.pixels() : nullptr;
     paste_image(data_of<T>(image) + i * stride, p, size, mutable_data_of<T>(out.image) + i * stride, mask,
@@ -120,11 +118,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(const Tensor& image, const 
   check_contiguous_planes(image, channels, "image");
   const Planes planes = planes_of(image);
   const RandomArguments random = random_arguments(index, seed, step, planes.batch);
-  const GivenParams given =
-      checked_params(params_int, params_real, planes.batch, kCutPasteInt, kCutPasteReal);
+  const GivenParams given = checked_params<CutPasteParams>(params_int, params_real, planes.batch);
   const auto settings = settings_of<CutPasteSettings>(settings_list);
   const ImageSize size = {channels, planes.height, planes.width};
-  const PasteOutputs out = paste_outputs(image, kCutPasteInt, kCutPasteReal, ScalarType::Bool, return_mask);
+  const PasteOutputs out = paste_outputs<CutPasteParams>(image, ScalarType::Bool, return_mask);
   dispatch_pixel(image.scalar_type(), [&](auto pixel) {
     for_each_image_range(planes.batch, [&](int64_t begin, int64_t end) {
       paste_range<decltype(pixel)>(image, random, given, settings, size, out, begin, end);

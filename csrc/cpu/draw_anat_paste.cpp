@@ -21,16 +21,15 @@ std::tuple<Tensor, Tensor, Tensor> draw_anat_paste(const Tensor& index, const Te
                   "lung_count must be int32");
   const RandomArguments random = random_arguments(index, seed, step, batch);
   const auto settings = settings_of<AnatPasteSettings>(settings_list);
-  Tensor ints = torch::stable::new_empty(index, {batch, kParamsInt}, ScalarType::Int);
-  Tensor reals = torch::stable::new_empty(index, {batch, kParamsReal}, ScalarType::Float);
+  Tensor ints = torch::stable::new_empty(index, {batch, PasteParams::kInts}, ScalarType::Int);
+  Tensor reals = torch::stable::new_empty(index, {batch, PasteParams::kReals}, ScalarType::Float);
   Tensor ranks = torch::stable::new_empty(index, {batch}, ScalarType::Int);
   const int32_t* counts = data_of<int32_t>(lung_count);
   for (int64_t i = 0; i < batch; ++i) {
     uint32_t centre_word;
     const PasteParams p = draw_paste(settings, static_cast<int32_t>(height), static_cast<int32_t>(width),
                                      random.seed, random.index[i], random.step, &centre_word);
-    store_params(p, mutable_data_of<int32_t>(ints) + i * kParamsInt,
-                 mutable_data_of<float>(reals) + i * kParamsReal);
+    p.store(mutable_data_of<int32_t>(ints), mutable_data_of<float>(reals), i);
     mutable_data_of<int32_t>(ranks)[i] = centre_rank(centre_word, counts[i]);
   }
   return {ints, reals, ranks};

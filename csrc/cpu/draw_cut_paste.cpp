@@ -18,13 +18,13 @@ std::tuple<Tensor, Tensor> draw_cut_paste(const Tensor& index, const Tensor& see
   const int64_t batch = index.numel();
   const RandomArguments random = random_arguments(index, seed, step, batch);
   const auto settings = settings_of<CutPasteSettings>(settings_list);
-  Tensor ints = torch::stable::new_empty(index, {batch, kCutPasteInt}, ScalarType::Int);
-  Tensor reals = torch::stable::new_empty(index, {batch, kCutPasteReal}, ScalarType::Float);
+  Tensor ints = torch::stable::new_empty(index, {batch, CutPasteParams::kInts}, ScalarType::Int);
+  Tensor reals = torch::stable::new_empty(index, {batch, CutPasteParams::kReals}, ScalarType::Float);
   for (int64_t i = 0; i < batch; ++i) {
-    store_params(
+    const CutPasteParams p =
         anatpaste::draw_cut_paste(settings, static_cast<int32_t>(height), static_cast<int32_t>(width),
-                                  random.seed, random.index[i], random.step),
-        mutable_data_of<int32_t>(ints) + i * kCutPasteInt, mutable_data_of<float>(reals) + i * kCutPasteReal);
+                                  random.seed, random.index[i], random.step);
+    p.store(mutable_data_of<int32_t>(ints), mutable_data_of<float>(reals), i);
   }
   return {ints, reals};
 }

@@ -14,15 +14,16 @@ struct GivenParams {
   const float* reals = nullptr;
 };
 
-inline GivenParams checked_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
-                                  int64_t batch, int int_columns, int real_columns) {
+template <typename Params>
+GivenParams checked_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
+                           int64_t batch) {
   STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
   if (!ints.has_value()) return {};
-  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == batch * int_columns &&
-                      reals->scalar_type() == ScalarType::Float && reals->numel() == batch * real_columns &&
+  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == batch * Params::kInts &&
+                      reals->scalar_type() == ScalarType::Float && reals->numel() == batch * Params::kReals &&
                       ints->is_contiguous() && reals->is_contiguous(),
-                  "params_int must be int32 (B,", int_columns, ") and params_real float32 (B,", real_columns,
-                  "), contiguous");
+                  "params_int must be int32 (B,", Params::kInts, ") and params_real float32 (B,",
+                  Params::kReals, "), contiguous");
   return {data_of<int32_t>(*ints), data_of<float>(*reals)};
 }
 

@@ -15,12 +15,12 @@ struct PasteOutputs {
   std::tuple<Tensor, Tensor, Tensor, Tensor> all() const { return {image, ints, reals, extra}; }
 };
 
-inline PasteOutputs paste_outputs(const Tensor& image, int int_columns, int real_columns,
-                                  ScalarType extra_type, bool wants_extra) {
+template <typename Params>
+PasteOutputs paste_outputs(const Tensor& image, ScalarType extra_type, bool wants_extra) {
   using torch::stable::new_empty;
   const int64_t batch = image.size(0);
-  return {torch::stable::empty_like(image), new_empty(image, {batch, int_columns}, ScalarType::Int),
-          new_empty(image, {batch, real_columns}, ScalarType::Float),
+  return {torch::stable::empty_like(image), new_empty(image, {batch, Params::kInts}, ScalarType::Int),
+          new_empty(image, {batch, Params::kReals}, ScalarType::Float),
           wants_extra ? new_empty(image, {batch, 1, image.size(2), image.size(3)}, extra_type)
                       : new_empty(image, {0}, extra_type)};
 }

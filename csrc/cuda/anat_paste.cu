@@ -56,11 +56,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> anat_paste(
     const std::vector<double>& settings_list, bool return_figure) {
   check_image(image);
   check_lung_mask(lung_mask, image);
-  check_params(params_int, params_real, image, kParamsInt, kParamsReal);
+  check_params<PasteParams>(params_int, params_real, image);
   const auto settings = settings_of<AnatPasteSettings>(settings_list);
   OnDevice device(image);
-  const PasteOutputs out =
-      paste_outputs(device, image, kParamsInt, kParamsReal, ScalarType::Float, return_figure);
+  const PasteOutputs out = paste_outputs<PasteParams>(device, image, ScalarType::Float, return_figure);
   const int64_t batch = image.size(0);
   if (batch > 0) {
     const RandomSource random = random_source(device, image, index, seed, step);

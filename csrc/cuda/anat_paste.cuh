@@ -79,7 +79,7 @@ template <typename T>
 __device__ __forceinline__ PasteParams start_params(const PasteArguments<T>& a, uint32_t* centre_word) {
   const int64_t image = blockIdx.x;
   if (a.given_ints != nullptr) {
-    return load_params(a.given_ints + image * kParamsInt, a.given_reals + image * kParamsReal);
+    return PasteParams::load(a.given_ints, a.given_reals, image);
   }
   return draw_paste(a.settings, a.height, a.width, a.random.seed_value(), a.random.index[image],
                     a.random.step_value(), centre_word);
@@ -110,7 +110,7 @@ __device__ __forceinline__ bool settle_params(const PasteArguments<T>& a, const 
   if (thread_rank() == 0) {
     *shared = sanitised(*shared, job.height, job.width);
     const int64_t image = blockIdx.x;
-    if (job.slice == 0) store_params(*shared, a.ints + image * kParamsInt, a.reals + image * kParamsReal);
+    if (job.slice == 0) shared->store(a.ints, a.reals, image);
   }
   sync_block();
   return has_lung;

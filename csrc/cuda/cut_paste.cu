@@ -18,11 +18,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cut_paste(const Tensor& image, const 
                                                      const std::vector<double>& settings_list,
                                                      bool return_mask) {
   check_image(image);
-  check_params(params_int, params_real, image, kCutPasteInt, kCutPasteReal);
+  check_params<CutPasteParams>(params_int, params_real, image);
   const auto settings = settings_of<CutPasteSettings>(settings_list);
   OnDevice device(image);
-  const PasteOutputs out =
-      paste_outputs(device, image, kCutPasteInt, kCutPasteReal, ScalarType::Bool, return_mask);
+  const PasteOutputs out = paste_outputs<CutPasteParams>(device, image, ScalarType::Bool, return_mask);
   const int64_t batch = image.size(0);
   if (batch > 0) {
     const RandomSource random = random_source(device, image, index, seed, step);

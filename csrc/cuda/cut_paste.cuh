@@ -61,13 +61,12 @@ __device__ __forceinline__ CutPasteJob<T> cut_paste_job(const CutPasteArguments<
 template <typename T>
 __device__ __forceinline__ CutPasteParams settle_params(const CutPasteArguments<T>& a) {
   const int64_t image = blockIdx.x;
-  CutPasteParams p =
-      a.given_ints != nullptr
-          ? load_cut_paste_params(a.given_ints + image * kCutPasteInt, a.given_reals + image * kCutPasteReal)
-          : draw_cut_paste(a.settings, a.height, a.width, a.random.seed_value(), a.random.index[image],
-                           a.random.step_value());
+  CutPasteParams p = a.given_ints != nullptr
+                         ? CutPasteParams::load(a.given_ints, a.given_reals, image)
+                         : draw_cut_paste(a.settings, a.height, a.width, a.random.seed_value(),
+                                          a.random.index[image], a.random.step_value());
   p = sanitised(p, a.height, a.width);
-  if (blockIdx.y == 0) store_params(p, a.ints + image * kCutPasteInt, a.reals + image * kCutPasteReal);
+  if (blockIdx.y == 0) p.store(a.ints, a.reals, image);
   return p;
 }
 

@@ -24,16 +24,17 @@ inline void check_image(const Tensor& image) {
 }
 
 // Parameters to replay: both tensors with a row an image, or neither.
-inline void check_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
-                         const Tensor& image, int int_columns, int real_columns) {
+template <typename Params>
+void check_params(const std::optional<Tensor>& ints, const std::optional<Tensor>& reals,
+                  const Tensor& image) {
   STD_TORCH_CHECK(ints.has_value() == reals.has_value(), "params_int and params_real must be given together");
   if (!ints.has_value()) return;
-  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == image.size(0) * int_columns &&
+  STD_TORCH_CHECK(ints->scalar_type() == ScalarType::Int && ints->numel() == image.size(0) * Params::kInts &&
                       reals->scalar_type() == ScalarType::Float &&
-                      reals->numel() == image.size(0) * real_columns && ints->is_contiguous() &&
+                      reals->numel() == image.size(0) * Params::kReals && ints->is_contiguous() &&
                       reals->is_contiguous() && beside(*ints, image) && beside(*reals, image),
-                  "params_int must be int32 (B,", int_columns, ") and params_real float32 (B,", real_columns,
-                  "), contiguous, on the image's device");
+                  "params_int must be int32 (B,", Params::kInts, ") and params_real float32 (B,",
+                  Params::kReals, "), contiguous, on the image's device");
 }
 
 // seed and step: one int64 each, on the CPU (read now) or beside the image (read by the kernel, with no

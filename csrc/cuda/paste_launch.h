@@ -19,12 +19,12 @@ struct PasteOutputs {
   std::tuple<Tensor, Tensor, Tensor, Tensor> all() const { return {image, ints, reals, extra}; }
 };
 
-inline PasteOutputs paste_outputs(OnDevice& device, const Tensor& image, int int_columns, int real_columns,
-                                  ScalarType extra_type, bool wants_extra) {
+template <typename Params>
+PasteOutputs paste_outputs(OnDevice& device, const Tensor& image, ScalarType extra_type, bool wants_extra) {
   const int64_t batch = image.size(0);
   return {device.empty(image.sizes(), image.scalar_type()),
-          device.empty({batch, int_columns}, ScalarType::Int),
-          device.empty({batch, real_columns}, ScalarType::Float),
+          device.empty({batch, Params::kInts}, ScalarType::Int),
+          device.empty({batch, Params::kReals}, ScalarType::Float),
           wants_extra ? device.empty({batch, 1, image.size(2), image.size(3)}, extra_type)
                       : device.empty({0}, extra_type)};
 }

@@ -41,8 +41,8 @@ class MemoryLearner(Learner):
     Attributes:
         network: makes features of images.
         memories: one a scale; empty before `fit`.
-        prior: float32 (h, h), the share of training images with lungs in each
-            cell; ones where none is asked for.
+        prior: float32 (h, h), the share of training images with lungs in each cell; ones where none is asked
+            for.
     """
 
     heat_title = "Patch distances"

@@ -65,7 +65,7 @@ class Twins:
             results, aux = batch_augment(images, config=self._task.config, return_aux=True, **draws)
             return {
                 "image": images,
-                "lung mask": aux.masks,
+                "mask": aux.masks,
                 "figure mask": aux.figure_masks,
                 "result": results,
             }
