@@ -1,5 +1,4 @@
-#include "mask_launch.h"
-#include "segment_lungs.cuh"
+#include "segment_fused.h"
 
 namespace anatpaste {
 namespace {
@@ -9,16 +8,6 @@ struct Settings {
   int64_t min_area;
   bool bounding_box;
 };
-
-template <typename T>
-void launch_fused(OnDevice& device, const Planes& planes, const FusedPlan& plan, const T* images,
-                  uint8_t* masks, Box* boxes) {
-  const bool divide = choose_blend(plan.grid.y.tile, plan.grid.x.tile) == Blend::kDivide;
-  launch("segment_lungs",
-         divide ? segment_lungs_kernel<T, Blend::kDivide> : segment_lungs_kernel<T, Blend::kShift>,
-         grid_of(planes.batch, 1), dim3(kFusedThreads), plan.bytes, device.stream(), images, masks, boxes,
-         plan);
-}
 
 // One launch: a block an image.
 void segment_fused(OnDevice& device, const Tensor& image, const Settings& settings, FusedPlan plan,

@@ -1,0 +1,5 @@
+#include "segment_fused_launch.h"
+
+namespace anatpaste {
+template void launch_fused(OnDevice&, const Planes&, const FusedPlan&, const uint8_t*, uint8_t*, Box*);
+}  // namespace anatpaste
