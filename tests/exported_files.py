@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import Detector, Recipe, get_method
 from anatpaste_gpu.methods.fanogan import FanoganSettings
@@ -24,6 +25,9 @@ from anatpaste_gpu.scorers.calibration import Calibration
 #: Suffix -> package that carries such files out.
 RUNTIMES = {".pt2": "torch", ".onnx": "onnxruntime", ".xml": "openvino"}
 SIDE = 64
+# Of the spread of validation scores. Runtimes add a network's float32 products in an order of their own; that
+# moves an embedding by some 1e-7, and a score by about the same share of what scores may range over.
+TOLERANCE = 1e-5
 BACKBONE = "shufflenet_v2_x0_5"
 # Small networks; what a method needs at this side.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -104,3 +108,11 @@ def metadata_of(path: Path) -> dict[str, Any]:
             for name in model.get_rt_info(["anatpaste_gpu"]).value
         }
     return dict(values)
+
+
+@functools.cache
+def two_classes() -> tuple[Tensor, Tensor]:
+    """16 normal phantoms and 8 abnormal ones, uint8 (N, 1, SIDE, SIDE)."""
+    sizes = {"train_size": 16, "validation_size": 8, "test_size": 1}
+    splits = load_dataset("demo", image_size=SIDE, seed=0, progress=False, **sizes)
+    return splits.train.images, splits.validation.images[splits.validation.labels == 1]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,24 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import anatpaste_gpu
-from anatpaste_gpu.cli import main
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.export import NotExportable, export_detector, open_exported
 from anatpaste_gpu.export.module import detector_module, traced
 from anatpaste_gpu.export.resize import PillowResize
-from anatpaste_gpu.extras import MissingExtra
 from anatpaste_gpu.methods import Detector, lookup, method_names, register
 from anatpaste_gpu.methods.fused import FusedSettings
 from anatpaste_gpu.methods.ganomaly import GanomalySettings
 from anatpaste_gpu.methods.memory import MemorySettings
-from anatpaste_gpu.methods.memory.contrast import adjust, exported_contrast
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.ops.clahe import clahe
-from anatpaste_gpu.torch_backend.clahe_graph import ClaheGraph
 from examples import autoencoder
 
 from .conftest import read_grey, rsna_files, zhanglab_normals
@@ -39,17 +31,14 @@ from .exported_files import (
     BACKBONE,
     RUNTIMES,
     SIDE,
+    TOLERANCE,
     detector_of,
     metadata_of,
     needs_runtime,
     spread_of,
+    two_classes,
 )
-from .training_runs import phantoms as small_phantoms
-from .training_runs import quiet, tiny, train
 
-# Of the spread of validation scores. Runtimes add a network's float32 products in an order of their own; that
-# moves an embedding by some 1e-7, and a score by about the same share of what scores may range over.
-TOLERANCE = 1e-5
 #: Methods whose heat map is a plain graph.
 WITH_MAPS = {"memory", "ganomaly", "fanogan"}
 
@@ -57,9 +46,7 @@ WITH_MAPS = {"memory", "ganomaly", "fanogan"}
 @pytest.fixture(scope="module")
 def phantoms() -> tuple[Tensor, Tensor]:
     """16 normal and 8 abnormal ones, uint8 of the side that detectors here take."""
-    sizes = {"train_size": 16, "validation_size": 8, "test_size": 1}
-    splits = load_dataset("demo", image_size=SIDE, seed=0, progress=False, **sizes)
-    return splits.train.images, splits.validation.images[splits.validation.labels == 1]
+    return two_classes()
 
 
 @pytest.fixture(scope="module")
@@ -99,62 +86,6 @@ def own_noise(detector: Detector) -> float:
     images = torch.arange(6 * SIDE**2).square().remainder(251).to(torch.uint8).view(6, 1, SIDE, SIDE)
     alone = np.concatenate([detector.score(image) for image in images.split(1)])
     return float(np.abs(detector.score(images) - alone).max()) / spread_of(detector)
-
-
-class TestResize:
-    @pytest.mark.parametrize(
-        ("height", "width", "side"),
-        [
-            (64, 64, 64),
-            (37, 90, 64),
-            (200, 131, 64),
-            (2, 3, 16),
-            (1024, 300, 64),
-            (257, 255, 256),
-            (128, 64, 32),
-        ],
-    )
-    def test_it_is_pillows(self, height: int, width: int, side: int) -> None:
-        generator = torch.Generator().manual_seed(height)
-        noise = torch.randint(0, 256, (2, 1, height, width), generator=generator, dtype=torch.uint8)
-        noise[1] = (noise[1] > 127) * 255  # overshoots are cut off
-        found = PillowResize(side)(noise)
-        assert found.dtype == torch.uint8
-        for own, source in zip(found, noise, strict=True):
-            resized = Image.fromarray(source[0].numpy()).resize((side, side), Image.Resampling.BICUBIC)
-            np.testing.assert_array_equal(own[0].numpy(), np.asarray(resized))
-
-    def test_radiographs(self, real_data: Path) -> None:
-        resize = PillowResize(256)
-        for path in [*zhanglab_normals(real_data)[::200], *rsna_files(real_data)[::90]]:
-            grey = read_grey(path)
-            found = resize(torch.from_numpy(np.array(grey))[None, None])
-            expected = np.asarray(grey.resize((256, 256), Image.Resampling.BICUBIC))
-            np.testing.assert_array_equal(found[0, 0].numpy(), expected)
-
-
-class TestContrast:
-    @pytest.mark.parametrize("side", [32, 64, 100, 224])
-    def test_clahe_is_the_operator(self, side: int) -> None:
-        generator = torch.Generator().manual_seed(side)
-        ramp = torch.arange(side * side).reshape(side, side).mul(256).div(side * side).to(torch.uint8)
-        pictures = [
-            ramp,
-            torch.full((side, side), 200, dtype=torch.uint8),
-            (ramp // 128) * 80 + 3,
-            torch.randint(0, 256, (side, side), generator=generator, dtype=torch.uint8),
-            torch.randint(90, 94, (side, side), generator=generator, dtype=torch.uint8),
-        ]
-        images = torch.stack(pictures)[:, None]
-        assert torch.equal(ClaheGraph(side)(images), clahe(images))
-
-    def test_clahe_of_radiographs(self, radiographs: Tensor) -> None:
-        assert torch.equal(ClaheGraph(256)(radiographs), clahe(radiographs))
-
-    @pytest.mark.parametrize("contrast", ["none", "clahe", "equalise", "standardise"])
-    def test_all_are_as_they_are_scored_with(self, contrast: str, phantoms: tuple[Tensor, Tensor]) -> None:
-        images = phantoms[0]
-        assert torch.equal(exported_contrast(contrast, SIDE)(images), adjust(images, contrast))
 
 
 #: One of each folder of methods; the others of the pretext family differ in their weights alone.
@@ -363,90 +294,6 @@ class TestRadiographs:
         run = open_exported(export_detector(detector, tmp_path / f"model{suffix}").path, threads=1)
         for image in whole:
             assert_alike(run(image), detector, image, suffix)
-
-
-@pytest.fixture(scope="module")
-def file(phantoms: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("detector") / "model.safetensors"
-    detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8)).save(path)
-    return path
-
-
-class TestCommand:
-    def test_it_writes_and_says_what(
-        self, phantoms: tuple[Tensor, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        file, output = tmp_path / "model.safetensors", tmp_path / "model.pt2"
-        detector_of("untrained", *phantoms).save(file)
-        assert main(["export", str(file), "-o", str(output)]) == 0
-        captured = capsys.readouterr()
-        assert captured.out.startswith(f"{output}: pred_score, normalised_score, pred_label of uint8 images")
-        assert "there is no anomaly_map: its heat map is Grad-CAM, which needs gradients" in captured.err
-        assert NOT_FOR_CLINICAL_USE in captured.err
-
-    def test_another_threshold(self, file: Path, tmp_path: Path) -> None:
-        output = tmp_path / "model.pt2"
-        assert main(["export", str(file), "-o", str(output), "--threshold", "0.25"]) == 0
-        assert float(metadata_of(output)["threshold"]) == 0.25
-
-    def test_a_check_on_validation_images(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        own = {"method": "ganomaly", "options": GanomalySettings(width=4, latent=8)}
-        config = tiny(tmp_path / "run", epochs=1, validate_every=1, **own)
-        train(config, splits=small_phantoms(), console=quiet())
-        output = tmp_path / "model.pt2"
-        assert main(["export", str(tmp_path / "run"), "-o", str(output), "--check"]) == 0
-        line = capsys.readouterr().out.splitlines()[-1]
-        found = re.fullmatch(
-            r"16 validation images: scores differ by at most (\S+) of their spread, 0 decisions differ, "
-            r"AUC 0\.\d{4} \(\+0\.0000\)\.",
-            line,
-        )
-        assert found, line
-        assert float(found[1]) < TOLERANCE
-        assert (
-            main(["export", str(tmp_path / "run" / "model.safetensors"), "-o", str(output), "--check"]) == 1
-        )
-        assert "--check needs a run folder, which knows its validation images" in capsys.readouterr().err
-
-    @pytest.mark.parametrize(
-        ("words", "sentence"),
-        [
-            (["-o", "model.h5"], "the exported file must end in .onnx (ONNX), .xml (OpenVINO), .pt2"),
-            (["-o", "no/model.pt2"], "no/model.pt2 cannot be written"),
-            (["-o", "model.pt2", "--precision", "float16"], "precision float16 is for .onnx and .xml, got"),
-            (
-                ["-o", "model.pt2", "--threshold", "best"],
-                "threshold must be a finite score, best-f1 or normals",
-            ),
-        ],
-    )
-    def test_refusals(
-        self, words: list[str], sentence: str, file: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["export", str(file), *words]) == 1
-        error = capsys.readouterr().err
-        assert sentence in error
-        assert len(error.splitlines()) == 1
-
-    @pytest.mark.parametrize(
-        ("suffix", "missing", "extra"),
-        [(".onnx", "onnx", "export"), (".onnx", "onnxscript", "export"), (".xml", "openvino", "openvino")],
-    )
-    def test_a_missing_package(
-        self, suffix: str, missing: str, extra: str, phantoms: tuple[Tensor, Tensor], tmp_path: Path
-    ) -> None:
-
-        detector, there = detector_of("untrained", *phantoms), importlib.util.find_spec
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                importlib.util, "find_spec", lambda name: None if name == missing else there("torch")
-            )
-            with pytest.raises(MissingExtra) as refused:
-                export_detector(detector, tmp_path / f"model{suffix}")
-        assert str(refused.value) == (
-            f"Writing model{suffix} needs {missing}, which is not installed; "
-            f'pip install "anatpaste_gpu[{extra}]" brings it.'
-        )
 
 
 def test_the_graph_names_no_module_of_ours(phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> None:

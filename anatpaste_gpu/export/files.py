@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +138,8 @@ def _write_program(
     precision: str,
 ) -> None:
     content = io.BytesIO()
-    torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(dict(metadata))})
+    with _without_chatter():
+        torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(dict(metadata))})
     write_atomically(path, content.getvalue())
 
 
@@ -169,7 +173,8 @@ def _write_openvino(
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model.onnx"
         source.write_bytes(onnx_model(program, outputs).SerializeToString())
-        model = openvino.convert_model(source)
+        # Not by convert_model, whose transformations spoil some graphs for batches of more than one image.
+        model = openvino.Core().read_model(source)
         for name, value in metadata.items():
             model.set_rt_info(value, [KEY, name])
         written = Path(folder) / "model.xml"
@@ -181,15 +186,30 @@ def _write_openvino(
 
 def onnx_model(program: torch.export.ExportedProgram, outputs: tuple[str, ...]) -> Any:
     """An `onnx.ModelProto` of a traced module, without the places of its source files."""
-    made = torch.onnx.export(
-        program, dynamo=True, input_names=[IMAGES], output_names=list(outputs), verbose=False
-    )
+    with _without_chatter():
+        made = torch.onnx.export(
+            program, dynamo=True, input_names=[IMAGES], output_names=list(outputs), verbose=False
+        )
     assert made is not None, "torch.onnx.export returns a program unless it writes a file"
     model = made.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]
     del model.metadata_props[:]
     return model
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keeps what exporters tell of their work out of a command's output; their errors come through."""
+    log = logging.getLogger("onnxscript")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _halve(model: Any) -> None:
