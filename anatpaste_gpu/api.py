@@ -20,7 +20,6 @@ from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.runs.config import preset_config
 from anatpaste_gpu.segment.segmenters import Segmenter
-from anatpaste_gpu.training import train
 
 #: What `fit` takes where it is told nothing: ten minutes on two CPU cores.
 DEFAULT_PRESET = "cpu"
@@ -76,6 +75,8 @@ def fit(
         ValueError, TypeError: a setting or the images cannot be used; one sentence.
         Interrupted: SIGINT came; with an `output` the same call continues.
     """
+    from anatpaste_gpu.training import train  # here, for it takes as long to import as torch
+
     in_memory = not isinstance(images, (str, os.PathLike, type(None)))
     config = preset_config(preset, method, **{"dataset": DATASET, **settings})
     if not in_memory:

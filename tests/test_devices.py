@@ -87,8 +87,9 @@ def test_nothing_but_sent_copies_without_waiting() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if "non_blocking=True" in line
     ]
-    # The second copies on the device, from one of its tensors to another.
+    # The second copies from the device into pinned memory, the third from one of its tensors to another.
     assert found == [
         "devices.py: return tensor.to(device, non_blocking=True)",
+        "training/background.py: return held.copy_(tensor, non_blocking=True)",
         "training/step.py: held.copy_(new, non_blocking=True)",
     ]

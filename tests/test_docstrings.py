@@ -66,11 +66,11 @@ def entries(lines: list[str]) -> list[str]:
 
 
 def parameters(item: Any) -> list[str]:
-    """Of a function or of a class's own constructor; a dataclass describes its fields where they stand."""
+    """Of a function or a class's constructor, its own or described; dataclasses describe fields in place."""
     if inspect.isclass(item):
-        if dataclasses.is_dataclass(item) or "__init__" not in vars(item):
+        inherited = "__init__" not in vars(item) and "Args:" not in (item.__doc__ or "")
+        if dataclasses.is_dataclass(item) or inherited:
             return []
-        item = vars(item)["__init__"]
     return [name for name in inspect.signature(item).parameters if name != "self"]
 
 

@@ -88,5 +88,7 @@ def test_a_difference_without_any_spread_is_certain() -> None:
 def test_exceptions() -> None:
     with pytest.raises(ValueError, match="at least two images of each class, got 1 normal and 2 abnormal"):
         delong_test([0, 1, 1], [1, 2, 3], [1, 2, 3])
-    with pytest.raises(ValueError, match="two equally long lists"):
+    with pytest.raises(
+        ValueError, match=r"labels and scores must have one shape \(N,\), got \(4,\) and \(3,\)"
+    ):
         delong_test([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3])

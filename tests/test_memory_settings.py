@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class TestSettings:
 
 
 class TestPretrained:
-    """The extra's package is not among the tests' own: a stand-in with its names and shapes is."""
+    """A stand-in for the extra's package, with its names and shapes."""
 
     @pytest.fixture
     def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -74,6 +75,7 @@ class TestPretrained:
         (folder / "models").mkdir(parents=True)
         (folder / "__init__.py").write_text("")
         monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, weights._PACKAGE, raising=False)
         return folder / weights._FILE
 
     @staticmethod

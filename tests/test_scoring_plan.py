@@ -11,7 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from anatpaste_gpu.cli.scoring_plan import Batch, ScoringPlan
+from anatpaste_gpu.cli.scoring_plan import ScoringPlan
+from anatpaste_gpu.data.blocks import Block
 from anatpaste_gpu.methods import Detector, Learner
 from anatpaste_gpu.scorers.calibration import Calibration
 
@@ -31,16 +32,14 @@ def images(count: int, seed: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
 
 
-def batches(count: int, size: int) -> Iterator[Batch]:
+def batches(count: int, size: int) -> Iterator[Block]:
     for number, block in enumerate(images(count, seed=1).split(size)):
-        yield [(Path(f"{number}-{row}"), image) for row, image in enumerate(block)]
+        yield [Path(f"{number}-{row}") for row in range(len(block))], block
 
 
 def scores(plan: ScoringPlan, detector: Detector) -> NDArray[np.float64]:
     found = list(plan.scored(detector, batches(20, plan.batch)))
-    assert [path for batch, _ in found for path, _ in batch] == [
-        path for batch in batches(20, plan.batch) for path, _ in batch
-    ]
+    assert [batch[0] for batch, _ in found] == [names for names, _ in batches(20, plan.batch)]
     return np.concatenate([column for _, column in found])
 
 

@@ -228,7 +228,7 @@ class TestContinuation:
         counts = []
         summary = StepTimes.summary
         folder = tmp_path / "run"
-        killed_after(8, folder, splits, monkeypatch)
+        killed(8, folder, splits)
         monkeypatch.setattr(
             StepTimes, "summary", lambda times: (counts.append(len(times.step_ms)), summary(times))[1]
         )
@@ -240,7 +240,7 @@ class TestContinuation:
         self, tmp_path: Path, splits: DatasetSplits, finished: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = RunFolder(tmp_path / "run")
-        killed_after(8, folder.path, splits, monkeypatch)
+        killed(8, folder.path, splits)
         state = read_checkpoint(folder.checkpoint, pytest.fail)
         assert state is not None
         state["progress"] |= {"step_ms": [1.5] * 6, "augmentation_ms": [0.5] * 6}

@@ -309,7 +309,7 @@ def _heat_level(content: dict[str, Any]) -> float | None:
 def _trained_by(content: dict[str, Any]) -> str | None:
     stated = content.get("recipe_hash")
     if not isinstance(stated, (str, type(None))):
-        raise ValueError(f"recipe_hash must be text, got {stated!r}")
+        raise ValueError(f"recipe_hash must be text, got {stated!r}.")
     return stated
 
 

@@ -218,7 +218,7 @@ class Scorer(ABC):
 
     def _array(self, X: Any, *, fitting: bool) -> Tensor:
         """An array-like as a checked tensor, where the scorer is an estimator."""
-        raise TypeError(f"X must be a floating-point tensor, got {type(X).__name__}")
+        raise TypeError(f"X must be a floating-point tensor, got {type(X).__name__}.")
 
     def _note_width(self, features: int) -> None:
         """What scikit-learn notes of an array's columns, of a tensor, whose columns have no names."""

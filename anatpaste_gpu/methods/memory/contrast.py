@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 
 from anatpaste_gpu.ops.clahe import clahe
 from anatpaste_gpu.torch_backend.clahe_graph import ClaheGraph
@@ -41,6 +40,8 @@ def smoothed(images: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return images
+    from torchvision.transforms.v2 import functional as transforms  # here, for it takes a second to import
+
     side = 2 * math.ceil(_SIGMAS * sigma) + 1
     blurred: Tensor = transforms.gaussian_blur(images, [side, side], [sigma, sigma])
     return blurred
