@@ -57,10 +57,14 @@ def large() -> Tensor:
     return splits.test.images[..., 11:108].contiguous()
 
 
+#: `TOLERANCE` for scores that are one patch's distance; 1.4e-5 was seen.
+ONE_PATCH = 3e-5
+
+
 def assert_alike(found: dict[str, np.ndarray], detector: Detector, images: Tensor, suffix: str) -> None:
     """Scores, decisions and maps of an exported file are the detector's own."""
     expected = detector(images, anomaly_map="anomaly_map" in found)
-    tolerance = max(TOLERANCE, 10 * own_noise(detector))
+    tolerance = max(ONE_PATCH if is_of_one_patch(detector) else TOLERANCE, 10 * own_noise(detector))
     assert np.abs(found["normalised_score"] - expected.normalised_score).max() <= tolerance
     # OpenVINO computes in float32, which holds a score of 941 no better than this.
     rounding = np.spacing(np.float32(np.abs(expected.pred_score).max())) if suffix == ".xml" else 0
@@ -73,6 +77,11 @@ def assert_alike(found: dict[str, np.ndarray], detector: Detector, images: Tenso
         maps = expected.anomaly_map.numpy()
         assert found["anomaly_map"].shape == maps.shape
         np.testing.assert_allclose(found["anomaly_map"], maps, rtol=0, atol=1e-4 * maps.max())
+
+
+def is_of_one_patch(detector: Detector) -> bool:
+    """Whether a score is one patch's distance, in which no mean takes out float32's rounding."""
+    return getattr(detector.learner.recipe.options, "score", None) in ("percentile", "max")
 
 
 def own_noise(detector: Detector) -> float:
@@ -163,7 +172,11 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         "memory",
-        {"options": MemorySettings(scales="finest", contrast="none", score="max", reach=2, unit=False)},
+        {
+            "options": MemorySettings(
+                scales="finest", contrast="none", score="max", reach=2, unit=False, smoothing=1.0
+            )
+        },
     ),
     (
         "fused",
@@ -227,6 +240,7 @@ class TestContent:
             assert os.fsencode(place) not in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_half_the_bytes(suffix: str, phantoms: tuple[Tensor, Tensor], large: Tensor, tmp_path: Path) -> None:
     """Weights have 11 bits: scores move by a thousandth or so of their spread, and decisions seldom."""

@@ -137,6 +137,7 @@ class TestAllStages:
         ]
         assert list(groups([])) == []
 
+    @pytest.mark.slow
     def test_the_budget_ends_the_check_and_is_told_to_whom_it_concerns(self) -> None:
         told = python_stage("told", ["-c", "import sys; raise SystemExit(int(sys.argv[1]))", SECONDS], 1000.0)
         slow = python_stage("slow", ["-c", "import time; time.sleep(60)"], 100.0)
