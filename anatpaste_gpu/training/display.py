@@ -169,3 +169,24 @@ def _listed(metrics: Mapping[str, float]) -> str:
     """ "loss 0.6931 | accuracy 50.0%"."""
     shown = {"accuracy": ".1%"}
     return " | ".join(f"{name} {value:{shown.get(name, '.4f')}}" for name, value in metrics.items())
+
+
+def result_lines(metrics: Mapping[str, Any], timing: Mapping[str, float]) -> tuple[str, str]:
+    """What a finished run says: the test set's figures with what was trained, and the notice."""
+    trained = "nothing was trained"
+    if "step_ms" in timing:
+        trained = f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step"
+        if "augmentation_ms_per_step" in timing:
+            trained += f", {timing['augmentation_ms_per_step']:.1f} of them augmentation"
+    return f"{_shown(metrics['test'])} | {trained}", NOT_FOR_CLINICAL_USE
+
+
+def _shown(test: Mapping[str, Any]) -> str:
+    """The test set's figures in a line; what it has no images for is said and not shown."""
+    if test["auc"] is None:
+        share, count = test["specificity"], test["normal"]
+        return f"test: {share:.1%} of {count} normal images called normal; {test['why_null']}"
+    area = f"test AUC {test['auc']:.4f}"
+    if test["auc_interval"] is not None:
+        area += " (95 % interval {:.4f} to {:.4f})".format(*test["auc_interval"])
+    return f"{area} | accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from rich.console import Console
@@ -89,16 +89,17 @@ def fuse_runs(
     metrics = OneRun(config, device, pictures=pictures).finish(splits, progress, NOTHING_TRAINED)
     metrics["parts"] = _parts(runs, learner, load_runs([folder.path])[0])
     write_atomically(folder.metrics, json.dumps(metrics, indent=2) + "\n")
-    for part in metrics["parts"]:
-        print_line(
-            console,
-            "{run}: test AUC {test_auc:.4f} | DeLong against the fused p = {delong_p:.3g}".format(**part),
-        )
-    low, high = metrics["test"]["auc_interval"]
-    print_line(
-        console, f"fused: test AUC {metrics['test']['auc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
-    )
+    for line in _lines(metrics):
+        print_line(console, line)
     return metrics
+
+
+def _lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The test AUC of each part, and of all of them."""
+    for part in metrics["parts"]:
+        yield "{run}: test AUC {test_auc:.4f} | DeLong against the fused p = {delong_p:.3g}".format(**part)
+    low, high = metrics["test"]["auc_interval"]
+    yield f"fused: test AUC {metrics['test']['auc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
 
 
 def _check_runs(runs: Sequence[Run]) -> None:

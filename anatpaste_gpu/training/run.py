@@ -25,7 +25,7 @@ from anatpaste_gpu.runs.checkpoint import Progress
 from anatpaste_gpu.runs.records import save_scores, versions
 from anatpaste_gpu.scorers.calibration import Calibration
 from anatpaste_gpu.segment.segmenters import Segmenter, segmenter_name
-from anatpaste_gpu.training.display import Display, standard_console
+from anatpaste_gpu.training.display import Display, result_lines, standard_console
 from anatpaste_gpu.training.guards import check_device, determinism, explain_out_of_memory
 from anatpaste_gpu.training.input import share_of_batch
 from anatpaste_gpu.training.pasted import PASTED_NOTE, check_validation, validated_by
@@ -222,7 +222,8 @@ class OneRun:
             progress = trainer.run()
             timing = trainer.times.summary()
             metrics = ranks.from_leader(lambda: self.finish(splits, progress, timing))
-            _show(display, metrics, timing)
+            for line in result_lines(metrics, timing):
+                display.line(line)
         return metrics
 
     def looked_up(self, splits: DatasetSplits | None) -> tuple[bool, SplitManifest | None]:
@@ -328,24 +329,3 @@ def _training(progress: Progress) -> dict[str, Any]:
         "validations": trained,
         "epochs": progress.epochs,
     }
-
-
-def _show(display: Display, metrics: dict[str, Any], timing: Mapping[str, float]) -> None:
-    trained = "nothing was trained"
-    if "step_ms" in timing:
-        trained = f"best of epoch {metrics['training']['best_epoch']} | {timing['step_ms']:.0f} ms a step"
-        if "augmentation_ms_per_step" in timing:
-            trained += f", {timing['augmentation_ms_per_step']:.1f} of them augmentation"
-    display.line(f"{_shown(metrics['test'])} | {trained}")
-    display.line(NOT_FOR_CLINICAL_USE)
-
-
-def _shown(test: Mapping[str, Any]) -> str:
-    """The test set's figures in a line; what it has no images for is said and not shown."""
-    if test["auc"] is None:
-        share, count = test["specificity"], test["normal"]
-        return f"test: {share:.1%} of {count} normal images called normal; {test['why_null']}"
-    area = f"test AUC {test['auc']:.4f}"
-    if test["auc_interval"] is not None:
-        area += " (95 % interval {:.4f} to {:.4f})".format(*test["auc_interval"])
-    return f"{area} | accuracy {test['accuracy']:.4f} | F1 {test['f1']:.4f}"
