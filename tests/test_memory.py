@@ -71,8 +71,9 @@ def test_smoothing_is_scipys_gaussian(sigma: float) -> None:
     )
     found = smoothed(images, sigma)
     assert found.dtype == torch.uint8
-    # Rounded to whole grey values; a float32 sum may fall on the other side of a half.
-    assert np.abs(found.numpy() - expected).max() < 0.501
+    assert np.array_equal(found.numpy(), expected.round()), (
+        "no sum is as near to a half as float64's rounding"
+    )
     assert smoothed(images, 0) is images
 
 

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from anatpaste_gpu.ops.clahe import clahe
 from anatpaste_gpu.torch_backend.clahe_graph import ClaheGraph
@@ -40,11 +41,18 @@ def smoothed(images: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return images
-    from torchvision.transforms.v2 import functional as transforms  # here, for it takes a second to import
-
-    side = 2 * math.ceil(_SIGMAS * sigma) + 1
-    blurred: Tensor = transforms.gaussian_blur(images, [side, side], [sigma, sigma])
-    return blurred
+    reach = math.ceil(_SIGMAS * sigma)
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-reach, reach + 1)]
+    # In float64 and without a convolution, which not every runtime has in that type: rounding then depends
+    # neither on the device nor on who runs an exported graph.
+    total = math.fsum(weights)
+    # Divided here, for exported graphs hold numbers in float32 and tensors as they are.
+    kernel = torch.tensor([one / total for one in weights], dtype=torch.float64, device=images.device)
+    shown = images.double()
+    for axis, padding in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
+        padded, size = functional.pad(shown, padding, mode="reflect"), shown.shape[axis]
+        shown = torch.stack([kernel[k] * padded.narrow(axis, k, size) for k in range(len(weights))]).sum(0)
+    return shown.round().to(torch.uint8)
 
 
 def adjust(images: Tensor, contrast: str) -> Tensor:
