@@ -51,7 +51,9 @@ def smoothed(images: Tensor, sigma: float) -> Tensor:
     shown = images.double()
     for axis, padding in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
         padded, size = functional.pad(shown, padding, mode="reflect"), shown.shape[axis]
-        shown = torch.stack([kernel[k] * padded.narrow(axis, k, size) for k in range(len(weights))]).sum(0)
+        shown = kernel[0] * padded.narrow(axis, 0, size)
+        for place in range(1, len(weights)):
+            shown = shown + kernel[place] * padded.narrow(axis, place, size)
     return shown.round().to(torch.uint8)
 
 
