@@ -223,14 +223,17 @@ class TestRun:
 
     def test_two_ranks_are_one_process_up_to_rounding(self, tmp_path: Path) -> None:
         recipe = TINY.recipe.replace(**CHANGES, batch_size=8, precision="float32")
-        steps = [0, 1, 2, 6, 7]
-        first, second = on_two_ranks(recipe, steps, str(tmp_path))
-        told, _ = trained(Ranks(), recipe, steps)
+        # The encoder's first, whose RMSprop magnifies nothing; Adam's division does, from update to update.
+        tolerances = {6: 1e-5, 7: 1e-5, 0: 1e-5, 1: 1e-3, 2: 2e-2}
+        first, second = on_two_ranks(recipe, list(tolerances), str(tmp_path))
+        told, _ = trained(Ranks(), recipe, list(tolerances))
         assert same(first[1], second[1]), "to the bit"
-        for number, ours, theirs in zip(steps, told, first[0], strict=True):
+        for (number, tolerance), ours, theirs in zip(tolerances.items(), told, first[0], strict=True):
             for name, value in ours.items():
-                # float32 sums in another order, which Adam's division magnifies from step to step.
-                torch.testing.assert_close(theirs[name], value, rtol=5e-3, atol=1e-4, msg=f"{number} {name}")
+                # float32 sums in another order.
+                torch.testing.assert_close(
+                    theirs[name], value, rtol=tolerance, atol=1e-5, msg=f"{number} {name}"
+                )
 
 
 class TestSettings:
