@@ -36,9 +36,14 @@ def load(run_or_file: str | os.PathLike[str], device: torch.device | str | None 
     Raises:
         ValueError: there is nothing, the run has no model yet, or its model is damaged.
     """
-    path = Path(run_or_file)
     chosen = select_device(0)[0] if device is None else device
-    return Detector.load(path if path.is_file() else RunFolder(path).trained_model(), chosen)
+    return Detector.load(model_file(run_or_file), chosen)
+
+
+def model_file(run_or_file: str | os.PathLike[str]) -> Path:
+    """The file that `load` reads; raises ValueError as it does where there is none."""
+    path = Path(run_or_file)
+    return path if path.is_file() else RunFolder(path).trained_model()
 
 
 def fit(

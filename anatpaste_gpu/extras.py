@@ -16,9 +16,17 @@ MODULES = {
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
     "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
     "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
+    "dicom-out": (*_TRAIN, "pydicom", "highdicom"),
+    "mlflow": (*_TRAIN, "mlflow", "sqlalchemy", "alembic"),
+    "wandb": (*_TRAIN, "wandb"),
 }
 #: Modules whose package has another name.
-PACKAGES = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "yaml": "pyyaml"}
+PACKAGES = {
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+    "pytorch_grad_cam": "grad-cam",
+    "yaml": "pyyaml",
+}
 
 
 class MissingExtra(ModuleNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -131,6 +132,34 @@ def cupy() -> None:
     print(f"cupy {cupy.__version__} imported; its arrays need a GPU")
 
 
+def dicom_out() -> None:
+    """A score as DICOM files."""
+    train()
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--gpu", "-1", "--dicom-out", folder, "--output", str(RUN / "dicom.csv")]
+        command("score", str(RUN), str(pydicom_sample("CT_small")), *words)
+        assert list(Path(folder).glob("*.dcm"))
+
+
+def mlflow() -> None:
+    """A run that MLflow is told of, in a file."""
+    _tracked("mlflow")
+
+
+def wandb() -> None:
+    """A run that W&B is told of, in files."""
+    _tracked("wandb")
+
+
+def _tracked(name: str) -> None:
+    words = ["train", "--dataset", "demo", "--preset", "smoke", "--gpu", "-1", *TINY.split()]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where MLflow's file goes
+        command(*words, "--tracker", name, "--output", f"{folder}/run", "--overwrite", "true")
+        assert name in (Path(folder) / "run" / "trackers.json").read_text(encoding="utf-8")
+        os.chdir("/")
+
+
 def pydicom_sample(name: str) -> Path:
     """A file that comes with pydicom; its own look-up would try the network too."""
     import pydicom
@@ -147,8 +176,11 @@ def command(*words: str) -> None:
 
 #: Extra -> what is tried of it.
 PARTS = {
-    part.__name__: part
-    for part in (core, data, train, report, timm, pretrained, dicom, export, openvino, cupy)
+    part.__name__.replace("_", "-"): part
+    for part in (
+        *(core, data, train, report, timm, pretrained, dicom, export, openvino, cupy),
+        *(dicom_out, mlflow, wandb),
+    )
 }
 
 if __name__ == "__main__":

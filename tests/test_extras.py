@@ -211,6 +211,7 @@ class TestDeclarations:
         names["PIL"] = "torchvision"  # which requires Pillow and imports it
         core = requirements(None)
         everything = core | requirements("all") | requirements("openvino")
+        everything |= requirements("dicom-out") | requirements("mlflow") | requirements("wandb")
         upper = {"data", "methods", "evaluation", "runs", "export", "training", "api"}
         upper |= {"report", "reproduce", "cli"}
         undeclared = [

@@ -15,9 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anatpaste_gpu.api import load
+from anatpaste_gpu.api import load, model_file
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
-from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
+from anatpaste_gpu.cli.dicom_results import DicomResults
+from anatpaste_gpu.cli.heat_maps import (
+    LARGEST_NUMBER,
+    MAP_ENDING,
+    OVERLAY_ENDING,
+    HeatMapFiles,
+    map_scale,
+)
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
@@ -46,9 +53,14 @@ def run(arguments: Sequence[str]) -> int:
     """The command as `anatpaste` calls it: everything that can be refused is, before an image is read."""
     options = _build_parser().parse_args(list(arguments))
     worker_count(options.workers)
+    if options.dicom_out is not None and options.anonymise is not None:
+        raise ValueError(
+            "--dicom-out writes patients' attributes, as DICOM wants it; it does not go with --anonymise."
+        )
     device, sentence = select_device(options.gpu)
     detector = load(options.run_dir, device).with_threshold(options.threshold)
     maps = None if options.heat_maps is None else HeatMapFiles(options.heat_maps, detector)
+    dicom = None if options.dicom_out is None else _dicom_results(options, detector)
     skipped: list[str] = []
     notes: list[str] = []
     with (
@@ -62,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         said = 0
         try:
             for result in score_paths(
-                detector, options.images, skipped, notes, names, maps, workers=options.workers
+                detector, options.images, skipped, notes, names, maps, options.workers, dicom
             ):
                 output.add(result)
                 said = _say_new(skipped, said)
@@ -77,6 +89,16 @@ def run(arguments: Sequence[str]) -> int:
             say("score", "no image could be scored.")
             return STATUS_NOTHING_SCORED
     return STATUS_SOME_SKIPPED if skipped else STATUS_OK
+
+
+def _dicom_results(options: argparse.Namespace, detector: Detector) -> DicomResults:
+    """What --dicom-out asks for; of a method without heat maps reports alone, which is said."""
+    try:
+        scale = map_scale(detector, "--dicom-out gets reports without overlays")
+    except ValueError as error:
+        say("score", str(error))
+        scale = None
+    return DicomResults(options.dicom_out, detector, model_file(options.run_dir), scale)
 
 
 def _say_new(skipped: Sequence[str], said: int) -> int:
@@ -94,6 +116,7 @@ def score_paths(
     called: Names | None = None,
     maps: HeatMapFiles | None = None,
     workers: int | None = None,
+    dicom: DicomResults | None = None,
 ) -> Iterator[ImageScore]:
     """Scores files, and all images below folders; the next ones are decoded and scored meanwhile.
 
@@ -105,12 +128,13 @@ def score_paths(
         called: how files are called; None is by their paths.
         maps: writes each image's heat map before its score is given; None writes none.
         workers: threads that decode, and on a CPU score; they change no result. None for one a core.
+        dicom: writes each DICOM image's result as DICOM before its score is given; None writes none.
 
     Yields:
         Results in the order of the paths, a folder's images sorted by path.
     """
     called, threads = called or Names(), worker_count(workers)
-    plan = ScoringPlan.of(detector, threads, alone=maps is not None)
+    plan = ScoringPlan.of(detector, threads, alone=_wants_heat(maps, dicom))
     blocks = read_blocks(
         map(Path, paths),
         detector.image_size,
@@ -121,7 +145,7 @@ def score_paths(
     )
     first = 1
     for block, scores in plan.scored(detector, blocks):
-        yield from _results(detector, block, scores, first, skipped, called, maps)
+        yield from _results(detector, block, scores, first, skipped, called, maps, dicom)
         first += len(block[0])
 
 
@@ -142,6 +166,10 @@ class _Listener:
         self._notes.append(self._called.hidden(sentence, *paths))
 
 
+def _wants_heat(maps: HeatMapFiles | None, dicom: DicomResults | None) -> bool:
+    return maps is not None or (dicom is not None and dicom.paints)
+
+
 def _results(
     detector: Detector,
     block: Block,
@@ -150,22 +178,29 @@ def _results(
     skipped: list[str],
     called: Names,
     maps: HeatMapFiles | None,
+    dicom: DicomResults | None,
 ) -> Iterator[ImageScore]:
     """Results of scored files, the first of which is image number `first` of all."""
     calibration = detector.calibration
     assert calibration is not None, "a detector from a file has a calibration"
     files, images = block
-    heat = None if maps is None else detector.heat_map(images)
+    heat = detector.heat_map(images) if _wants_heat(maps, dicom) else None
     columns = (scores, calibration.normalise(scores), calibration.decide(scores))
     rows = zip(files, *(column.tolist() for column in columns), strict=True)
     for place, (path, score, normalised, decision) in enumerate(rows):
         name, file = called.shown(str(path)), None
-        if maps is not None and heat is not None:
+        own = None if heat is None else heat[place, 0].float().cpu().numpy()
+        if maps is not None and own is not None:
             try:
-                file = maps.write(first + place, name, path, heat[place, 0].float().cpu().numpy())
+                file = maps.write(first + place, name, path, own)
             except ImageReadError as error:  # gone, or changed since it was scored
                 skipped.append(f"{called.hidden(str(error), path)} Its heat map is not written.")
                 file = ""
+        if dicom is not None:
+            try:
+                dicom.write(path, score, normalised, decision, own)
+            except ImageReadError as error:
+                skipped.append(f"{called.hidden(str(error), path)} Its result is not written as DICOM.")
         yield ImageScore(name, score, normalised, decision, file)
 
 
@@ -196,6 +231,14 @@ def _build_parser() -> argparse.ArgumentParser:
         f"NUMBER-NAME{MAP_ENDING}, the heat as 16-bit grey, whose 0 is none and whose {LARGEST_NUMBER} is "
         "what the file's Description says. NUMBER is the row's; the scores get a column heat_map with the "
         "map's name",
+    )
+    parser.add_argument(
+        "--dicom-out",
+        type=Path,
+        metavar="DIR",
+        help="also write each DICOM image's result into DIR as DICOM files of its study: a structured report "
+        "of score, threshold, decision and notice, and the heat over the image as a secondary capture. They "
+        "carry the patient's and the study's attributes, see docs/interchange.md (extra dicom-out)",
     )
     add_option(parser, "the scores and in every sentence")
     parser.add_argument(

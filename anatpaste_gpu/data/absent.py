@@ -12,6 +12,8 @@ LAYOUTS = {
     "CheXpert-v1.0-small have them",
     "folder": "a folder named normal and, unless validation is pasted, one or more of any other names for "
     "the abnormal images, each with PNG, JPEG or DICOM files at any depth",
+    "mvtec": "train/good, test/good and one or more folders of any other names beside it for the abnormal "
+    "images, as a category of MVTec AD does",
 }
 
 

@@ -3,6 +3,7 @@
     DIR/normal/...        (or good, or "no finding"; any depth, PNG, JPEG or DICOM)
     DIR/<any name>/...    abnormal; the folder's name is the finding, but for the name "abnormal"; may be left
                           out where validation is "pasted"
+    DIR/ground_truth/...  (or masks) left out: masks, where anomalib's data sets have them
     DIR/patients.csv      optional; columns path (relative to DIR, with forward slashes) and patient
 
 Patients are told by `patients.csv`, else by a pattern for file names where one is given, else by PatientID in
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from anatpaste_gpu.data import mvtec
 from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.discovery import discover_images, is_dicom, is_hidden, is_image_name, leads_back
 from anatpaste_gpu.data.errors import DatasetError
@@ -36,6 +38,8 @@ DATASET = "folder"
 HELD_OUT = Held(validation=100, test=100)
 PATIENTS = "patients.csv"
 _PLAIN_ABNORMAL = "abnormal"
+# Pictures of where an anomaly is, as anomalib's data sets have them; they would make a class.
+_MASK_FOLDERS = ("ground_truth", "masks")
 
 
 def plan(
@@ -112,12 +116,15 @@ def _find(root: Path, labelled: bool) -> tuple[dict[str, list[str]], list[str]]:
     """Paths relative to the root, by class folder, and sentences on what is left out."""
     items = sorted(item for item in root.iterdir() if not is_hidden(item.name))
     # A link up to the data set would make a class of all its images.
-    found = {item.name: discover_images(item) for item in items if item.is_dir() and not leads_back(item)}
+    folders = [item for item in items if item.is_dir() and not leads_back(item)]
+    masks = [item.name for item in folders if item.name.lower() in _MASK_FOLDERS]
+    found = {item.name: discover_images(item) for item in folders if item.name not in masks}
     paths = {name: [file.relative_to(root).as_posix() for file in part.files] for name, part in found.items()}
     doubles = _drop_doubles(root, paths) if any(part.linked for part in found.values()) else 0
     sentences = [note for part in found.values() for note in (*part.unread, *part.notes())]
     # Without the place of the data set, which has nothing to do with its split.
     left_out = [sentence.replace(f"{root}{os.sep}", "") for sentence in sentences]
+    left_out += [f"Folder {name} is taken for one of masks and left out." for name in masks]
     if doubles:
         left_out.append(f"{doubles:,} names are links to images of the same class and are left out.")
     if loose := sum(is_image_name(item.name) and not item.is_dir() for item in items):
@@ -128,6 +135,8 @@ def _find(root: Path, labelled: bool) -> tuple[dict[str, list[str]], list[str]]:
             reasons = [f"Found no folder with {kind} images in {root}.", *left_out]
             if not normal:
                 reasons.append("--validation labelled needs them, --validation pasted does without.")
+            elif mvtec.looks_like_it(root):
+                reasons.append(f"Data set {mvtec.DATASET} has its layout.")
             raise DatasetError(f"{' '.join(reasons)} {where_from(DATASET)}")
     return {folder: names for folder, names in paths.items() if names}, left_out
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from anatpaste_gpu.data import chexpert, image_folder, phantom_set, rsna, zhanglab
+from anatpaste_gpu.data import chexpert, image_folder, mvtec, phantom_set, rsna, zhanglab
 from anatpaste_gpu.data.absent import where_from
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
@@ -47,6 +47,7 @@ SOURCES: dict[str, DatasetSource] = {
     "rsna": DatasetSource(rsna.plan, rsna.read, reads_files=True),
     "chexpert": DatasetSource(chexpert.plan, chexpert.read),
     "folder": DatasetSource(image_folder.plan, image_folder.read, reads_files=True, may_lack_abnormal=True),
+    "mvtec": DatasetSource(mvtec.plan, mvtec.read, may_lack_abnormal=True),
 }
 
 

@@ -23,6 +23,9 @@ from anatpaste_gpu.setting_types import (
     setting_names,
 )
 
+#: What --tracker takes.
+TRACKERS = ("csv", "mlflow", "wandb")
+
 
 @dataclasses.dataclass(frozen=True)
 class Place(Section):
@@ -58,6 +61,11 @@ class Place(Section):
     log_every: Count = 20
     """Steps between log lines."""
 
+    tracker: str | None = None
+    """Who gets the scalars beside TensorBoard, one or several of csv, mlflow and wandb between commas: a file
+    scalars.csv in the run folder; MLflow (MLFLOW_TRACKING_URI, else ./mlflow.db); Weights & Biases (offline
+    unless you are logged in)."""
+
     checkpoint_every: WholeNumber = 0
     """Steps between checkpoints, so the most that a killed run loses; 0 leaves it to checkpoint_seconds. One
     is written at the end of every epoch too."""
@@ -80,6 +88,18 @@ class Place(Section):
     cuda_graph: bool | None = None
     """Replay the whole step, augmentation to update, as one CUDA graph: true insists on it, false does not,
     null does where it can be done (a GPU, compiled kernels, no float16, no torch.compile)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [name for name in self.trackers if name not in TRACKERS]
+        if unknown:
+            raise ValueError(f"tracker must name some of {', '.join(TRACKERS)}, got {unknown[0]!r}.")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers by name, each once."""
+        words = () if self.tracker is None else self.tracker.split(",")
+        return tuple(dict.fromkeys(word.strip() for word in words))
 
 
 @dataclasses.dataclass(frozen=True)

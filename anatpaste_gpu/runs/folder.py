@@ -49,6 +49,9 @@ class RunFolder:
         diverged: the batch at which the loss was no number any more.
         roc, histogram, gallery: pictures.
         tensorboard: scalars for TensorBoard.
+        scalars: the same as a table, where that was asked for.
+        trackers: which runs of other trackers are this run.
+        wandb: what Weights & Biases keeps.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -68,6 +71,9 @@ class RunFolder:
         self.histogram = path / "score_histogram.png"
         self.gallery = path / "augmentation_gallery.png"
         self.tensorboard = path / "tensorboard"
+        self.scalars = path / "scalars.csv"
+        self.trackers = path / "trackers.json"
+        self.wandb = path / "wandb"
 
     def check(self, config: TrainConfig) -> bool:
         """Looks whether a run may be written here, and changes nothing.
@@ -200,6 +206,8 @@ class RunFolder:
             self.roc,
             self.histogram,
             self.gallery,
+            self.scalars,
+            self.trackers,
             self.manifest,
         )
 
@@ -243,7 +251,8 @@ class RunFolder:
         self.metrics.unlink(missing_ok=True)  # first, so that a half-removed run never looks finished
         for file in self._files():
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.tensorboard, ignore_errors=True)
+        for logs in (self.tensorboard, self.wandb):
+            shutil.rmtree(logs, ignore_errors=True)
         self.config.unlink(missing_ok=True)
 
 

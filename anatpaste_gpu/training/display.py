@@ -1,4 +1,4 @@
-"""What a training run shows: lines on the console, a progress bar, scalars for TensorBoard."""
+"""What a training run shows: lines on the console, a progress bar, scalars for TensorBoard and trackers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from anatpaste_gpu.methods.protocol import Phase
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs.checkpoint import Progress as RunProgress
 from anatpaste_gpu.standard_streams import lasting
+from anatpaste_gpu.training.trackers import Trackers
 
 
 def standard_console() -> Console:
@@ -53,6 +54,7 @@ class Display:
         self._total = total_steps
         self._steps_per_epoch = steps_per_epoch
         self._writer: Any = None  # a SummaryWriter
+        self._trackers: Trackers | None = None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=not shows_bars(console))
         self._task = self._bar.add_task("training", total=total_steps)
@@ -63,15 +65,25 @@ class Display:
         threading.excepthook = self._leave_out_log_errors
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
+        if self._trackers is not None:
+            self._trackers.end(finished=kind is None)
         if self._writer is not None:
             with contextlib.suppress(OSError):  # said already, or the disk is full at the very end
                 self._writer.close()
         threading.excepthook = self._thread_hook
 
-    def open_log(self, progress: RunProgress) -> None:
-        """Starts the log of a run, or goes on with it; what a killed run logged beyond its state is void."""
+    def open_log(self, progress: RunProgress, trackers: Trackers | None = None) -> None:
+        """Starts the log of a run, or goes on with it; what a killed run logged beyond its state is void.
+
+        Args:
+            progress: the state that the run goes on from.
+            trackers: get the scalars beside TensorBoard.
+        """
+        self._trackers = trackers
+        if trackers is not None:
+            trackers.begin(progress)
         first = progress.step + 1 if progress.validations else 0
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -150,6 +162,8 @@ class Display:
         print_line(self._console, text)
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
+        if self._trackers is not None:
+            self._trackers.scalars(step, values)
         if self._writer is None:
             return
         try:

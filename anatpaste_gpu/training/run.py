@@ -30,6 +30,7 @@ from anatpaste_gpu.training.guards import check_device, determinism, explain_out
 from anatpaste_gpu.training.input import share_of_batch
 from anatpaste_gpu.training.pasted import PASTED_NOTE, check_validation, validated_by
 from anatpaste_gpu.training.step import StepClock
+from anatpaste_gpu.training.trackers import Trackers, check_trackers
 from anatpaste_gpu.training.trainer import Trainer, build_engine
 
 
@@ -178,6 +179,7 @@ class OneRun:
     def made(self, sentence: str, splits: DatasetSplits | None, console: Console | None) -> dict[str, Any]:
         """The whole run; everything that can be refused is, before a file is written."""
         config, ranks, folder = self.config, self.ranks, self.folder
+        check_trackers(config)
         share = share_of_batch(config.recipe.schedule.batch_size, ranks.world)
         if ranks.world > 1:
             config.method.require(SEVERAL_RANKS)
@@ -216,7 +218,7 @@ class OneRun:
                 config, learner, splits, folder, display, clock, masks=masks, draw_gallery=gallery
             )
             if ranks.leads:
-                display.open_log(trainer.progress)
+                display.open_log(trainer.progress, Trackers(config, folder, display.line))
             verb = f"Continuing at step {trainer.progress.step} in" if continued else "Writing to"
             display.line(f"{verb} {folder.path}.")
             progress = trainer.run()
