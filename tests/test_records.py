@@ -27,7 +27,7 @@ def test_rows_hold_every_seed_and_their_source(entry: records.Entry) -> None:
     assert values
     assert all(value in row for value in values)
     assert f"(bench/results/{entry.file})" in row
-    assert row.count(" | ") == 5
+    assert row.count(" | ") == 4
     assert row.count("`") % 2 == 0
 
 

@@ -1,4 +1,4 @@
-"""Comments above a class's fields as their descriptions: that is where this package describes settings."""
+"""Comments above fields and constants as their descriptions: that is where this package describes them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ class FieldComments(griffe.Extension):
     """Takes the comment lines directly above an attribute that has no docstring."""
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        """Called for each attribute of each class that is read."""
-        parent = attr.parent
-        if attr.docstring is not None or attr.lineno is None or parent is None or not parent.is_class:
+        """Called for each attribute of each class and module that is read."""
+        if attr.docstring is not None or attr.lineno is None:
             return
         lines = attr.lines_collection[attr.filepath][: attr.lineno - 1]
         comment: list[str] = []

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 #: Side in pixels at which a picture is shown.
-_SIDE = 176
+_SIDE = 160
 
 
 def row(pictures: Mapping[str, Any]) -> str:
