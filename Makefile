@@ -25,7 +25,7 @@ $(SETUP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation \
-	  -e '.[all,pretrained,export,test,dev,dicom]'
+	  -e '.[all,pretrained,export,test,dev,dicom,docs]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)
@@ -120,6 +120,11 @@ types: $(SETUP)  ## mypy
 .PHONY: floors
 floors: $(CPU_BUILD)  ## the lowest declared version of every dependency, in a clean environment: does all of it work?
 	$(BIN)/python -m dev.floors
+
+# Its warnings are errors; blocks of the tutorial are run, and every link is followed.
+.PHONY: docs
+docs: $(CPU_BUILD)  ## build the manual into build/site: runs its examples, follows its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: clean
 clean:  ## remove what was built (not .venv)

@@ -1,6 +1,7 @@
-"""The README's table of speeds, generated from a result file: ``python -m bench.readme [--check]``.
+"""The README's tables, generated from records: ``python -m bench.readme [--check]``.
 
-Which results is said by the README itself, in the marker before the table.
+Which result file has the speeds is said by the README itself, in the marker before that table; figures of
+detectors are those of `bench.records`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from anatpaste_gpu.files import write_atomically
 from dev import REPOSITORY
 
+from . import records
 from .machine import title
 from .results_file import NAME, Results, Row, load
 from .scoreboard import number
@@ -87,17 +89,17 @@ def generated(text: str, root: Path = REPOSITORY) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Generate the README's table of speeds")
+    parser = argparse.ArgumentParser(description="Generate the README's tables of figures and speeds")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     check = parser.parse_args().check
     text = README.read_text()
     try:
-        wanted = generated(text)
+        wanted = records.with_figures(generated(text))
     except ValueError as error:
         sys.exit(str(error))
     if check and wanted != text:
         print(
-            "README.md's table differs from the results it names; run `python -m bench.readme`.",
+            "README.md's tables differ from the results they name; run `python -m bench.readme`.",
             file=sys.stderr,
         )
         return 1

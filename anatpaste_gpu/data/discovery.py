@@ -12,6 +12,7 @@ from pathlib import Path
 from anatpaste_gpu.data.errors import ImageReadError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
+#: What a file is taken for an image by, in small letters.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 # What archive tools, network disks and desktops put beside a user's files.
 _LITTER = frozenset(

@@ -25,6 +25,7 @@ from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 #: Suffix of a file -> what it is.
 FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
+#: What `export_detector` keeps weights in.
 PRECISIONS = ("float32", "float16")
 #: What a file's metadata is called, beside its own entries.
 KEY = "anatpaste_gpu"

@@ -62,6 +62,7 @@ class Table:
         }
 
 
+#: The paper's tables by number.
 TABLES = {
     1: Table(1, "methods on the paper's data sets", _DATASETS, tuple(SYSTEMS), ensembles=True),
     # Zhanglab names no finding but pneumonia.

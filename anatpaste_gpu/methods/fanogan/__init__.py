@@ -7,6 +7,7 @@ from anatpaste_gpu.methods.protocol import BATCH_PARTS, CUDA_GRAPH, Method
 # A step of the published size takes two cores most of a minute.
 _SMALLER = {"fanogan.width": 16, "batch_size": 16}
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "fanogan",

@@ -17,6 +17,7 @@ def _segments(recipe: Recipe) -> bool:
     return any(get_method(name).segments(recipe.replace(method=name, options=None)) for name in names)
 
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "fused",

@@ -4,6 +4,7 @@ from anatpaste_gpu.methods.ganomaly.learner import GanomalyLearner
 from anatpaste_gpu.methods.ganomaly.settings import GanomalySettings
 from anatpaste_gpu.methods.protocol import BATCH_PARTS, Method
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "ganomaly",

@@ -11,6 +11,7 @@ def _segments(recipe: Recipe) -> bool:
     return (recipe.options or MemorySettings()).prior != "none"
 
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "memory",

@@ -17,6 +17,7 @@ def _trains(name: str, recipe: Recipe) -> bool:
     return bool(TASKS[name].pastes)
 
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = tuple(
     Method(
         task.name,

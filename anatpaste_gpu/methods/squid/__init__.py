@@ -4,6 +4,7 @@ from anatpaste_gpu.methods.protocol import BATCH_PARTS, CUDA_GRAPH, SEVERAL_RANK
 from anatpaste_gpu.methods.squid.learner import SquidLearner
 from anatpaste_gpu.methods.squid.settings import SquidSettings
 
+#: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "squid",
