@@ -21,13 +21,13 @@ from anatpaste_gpu.cli.heat_maps import LARGEST_NUMBER, MAP_ENDING, OVERLAY_ENDI
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import ImageReadError
 from anatpaste_gpu.data.blocks import Block, read_blocks
 from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.detector import BEST_F1_THRESHOLD, NORMAL_THRESHOLD
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 
