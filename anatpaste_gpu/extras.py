@@ -14,11 +14,18 @@ MODULES = {
     "data": _DATA,
     "train": _TRAIN,
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
+    "serve": (*_TRAIN, "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
     "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
 }
 #: Modules whose package has another name.
-PACKAGES = {"PIL": "pillow", "pytorch_grad_cam": "grad-cam", "yaml": "pyyaml"}
+PACKAGES = {
+    "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
+    "pytorch_grad_cam": "grad-cam",
+    "yaml": "pyyaml",
+}
 
 
 class MissingExtra(ModuleNotFoundError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anatpaste_gpu.data.deep_png import deep_grey, is_deep_colour
 from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
@@ -150,6 +150,10 @@ def _read_pillow(path: Path, content: bytes, kind: str, max_pixels: int) -> Imag
         raise
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{path}: more pixels than the {max_pixels} allowed.") from error
+    except UnidentifiedImageError as error:  # whose own words hold the address of an object
+        raise ImageReadError(
+            f"{path}: truncated or damaged {kind} file (its header cannot be read)."
+        ) from error
     # Pillow's decoders answer broken data with any of these; MemoryError and the like still pass.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
         raise ImageReadError(f"{path}: truncated or damaged {kind} file ({error}).") from error
