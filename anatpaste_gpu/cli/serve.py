@@ -77,9 +77,11 @@ def _build_parser() -> argparse.ArgumentParser:
     usual = Limits()
     parser = argparse.ArgumentParser(
         prog="anatpaste serve",
+        allow_abbrev=False,  # --token would be --token-file, and a secret stand in the list of processes
         description=f"Serves a trained detector by HTTP. {NOT_FOR_CLINICAL_USE}",
         epilog="GET / is a page that takes radiographs, POST /score takes them from programs, "
-        "/health and /metrics are for whoever watches over it, /docs describes them all. Nothing of an image is kept.",
+        "/health and /metrics are for whoever watches over it, /docs describes them all. Nothing of an "
+        "image is kept.",
     )
     parser.add_argument("run_dir", type=Path, help="folder that train.py wrote, or a model file")
     parser.add_argument(

@@ -51,10 +51,13 @@ def read_token(file: Path | None, variable: str | None) -> Token | None:
 
     Raises:
         ValueError: as `Token` does.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read; one sentence.
     """
     if file is not None:
-        return Token(file.read_text(encoding="utf-8", errors="replace").strip())
+        try:
+            return Token(file.read_text(encoding="utf-8", errors="replace").strip())
+        except OSError as error:
+            raise OSError(f"{file}: the token cannot be read ({error.strerror}).") from error
     return Token(variable) if variable else None
 
 

@@ -160,6 +160,7 @@ class Service:
             assert isinstance(shown, Refusal), "registered for no other"
             if shown.kind != "internal":  # which the guard counts, and logs
                 self._metrics.failed(shown.kind)
+                await request.state.body.pass_over(self._limits.request_bytes)
             body, headers = told(shown)
             return Response(body, shown.status, headers)
 

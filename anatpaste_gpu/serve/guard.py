@@ -79,24 +79,25 @@ class Guard:
                 self._metrics.request_seconds.observe(time.perf_counter() - begun)
 
     async def _carried_out(self, scope: Message, receive: Receive, answer: _Answer) -> None:
-        headers = dict(scope["headers"])
+        headers, body = dict(scope["headers"]), Body(receive)
+        scope.setdefault("state", {})["body"] = body
         try:
             if self._token is not None and scope["path"] not in OPEN:
                 self._token.check(headers.get(b"authorization"))
             if scope["path"] != SCORE or scope["method"] != "POST":
-                await self._app(scope, receive, answer)
+                await self._app(scope, body, answer)
                 return
             length = headers.get(b"content-length")
             expected = int(length) if length is not None and length.isdigit() else None
             check_size(expected or 0, self._limits)
             with self._admission.place(expected) as place:
-                scope.setdefault("state", {})["place"] = place
-                await self._app(scope, receive, answer)
+                scope["state"]["place"] = place
+                await self._app(scope, body, answer)
         except Refusal as refusal:
             self._metrics.failed(refusal.kind)
             # A client that asks first whether to send its body must not be told to.
             if b"expect" not in headers:
-                await _pass_over(receive, self._limits.request_bytes)
+                await body.pass_over(self._limits.request_bytes)
             await answer.refuse(refusal)
 
     async def _timed_out(self, answer: _Answer) -> None:
@@ -107,6 +108,25 @@ class Guard:
                 f"The answer would have taken longer than {seconds:g} seconds; try again with fewer files."
             )
             await answer.refuse(Refusal(503, "time", sentence))
+
+
+class Body:
+    """A request's body as ASGI receives it, which knows whether there is more of it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._is_read = receive, False
+
+    async def __call__(self) -> Message:
+        """The next piece."""
+        message = await self._receive()
+        self._is_read = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def pass_over(self, most: int) -> None:
+        """Takes what is left, so many bytes at most: a client that still sends would not see the answer."""
+        passed = 0
+        while not self._is_read and passed <= most:
+            passed += len((await self()).get("body", b""))
 
 
 class _Answer:
@@ -138,13 +158,3 @@ def told(refusal: Refusal) -> tuple[bytes, dict[str, str]]:
     if refusal.status in (429, 503):
         headers["retry-after"] = _RETRY_SECONDS
     return json.dumps({"notice": NOT_FOR_CLINICAL_USE, "error": refusal.sentence}).encode(), headers
-
-
-async def _pass_over(receive: Receive, most: int) -> None:
-    """Takes what is left of a body: a client that still sends would not see the answer."""
-    passed = 0
-    while passed <= most:
-        message = await receive()
-        passed += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
