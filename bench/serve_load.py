@@ -1,18 +1,17 @@
-"""Many clients at once against `anatpaste serve`: is every answer right for its file, how long, how much memory?
+"""Many clients at once against `anatpaste serve`: is every answer right, how long, how much memory?
 
     python -m bench.serve_load RUN_DIR -o bench/results/amd-epyc-2-cores/serve.json
 
 Starts the command in a process of its own and asks it from threads of this one, over loopback. Every request
-has one to three phantoms as PNG or JPEG, some of them broken, under names of its own; every answer is compared
-with what the detector gives for the very file. A request that is turned away (429, 503) is asked again, and
-counted. Clients and service share the cores, so images/s are what both together reach.
+has one to three phantoms as PNG or JPEG, some of them broken, under names of its own; every answer is
+compared with what the detector gives for the very file. A request that is turned away (429, 503) is asked
+again, and counted. Clients and service share the cores, so images/s are what both together reach.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import io
 import itertools
 import json
 import random
@@ -214,7 +213,7 @@ def measured(run_dir: Path, requests: int, clients: int, broken: float) -> dict[
     return {
         "method": recipe.method,
         "image_size": recipe.image_size,
-        "files": f"{PICTURES} phantoms of {SIDE} x {SIDE}, PNG and JPEG by turns, 1 to {MOST_FILES} a request",
+        "files": f"{PICTURES} phantoms of {SIDE} x {SIDE}, PNG and JPEG, 1 to {MOST_FILES} a request",
         "clients": clients,
         **told(tally, requests, wall),
         **inside(before, after, wall),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
 import socket
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        raise OSError(f"{host} port {port} cannot be listened at: {error.strerror}.") from error
+        # Python adds the address to what the system says of it.
+        is_systems = error.errno is not None and not isinstance(error, socket.gaierror)
+        reason = os.strerror(error.errno or 0) if is_systems else error.strerror
+        raise OSError(f"{host} port {port} cannot be listened at: {reason}.") from error
 
 
 def is_loopback(listening: socket.socket) -> bool:

@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, on_ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
-                service.app,  # type: ignore[arg-type]
+                service.app,
                 lifespan="on",
                 ws="none",
                 log_config=None,
