@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import importlib.metadata
 import itertools
 import json
 import random
@@ -39,11 +40,15 @@ from anatpaste_gpu.methods import Detector
 
 from .machine import facts
 
-PICTURES, SIDE, MOST_FILES = 48, 512, 3
+PICTURES, SIDE, MOST_FILES = 48, 256, 3
 #: Batches of another size go through other kernels: a score may differ by so much of itself.
 TOLERANCE = 1e-6
 #: Requests before the clock starts and memory is read: threads and buffers are there then.
-WARM_UP = 100
+WARM_UP = 200
+#: Parts of the load, after each of which memory is read.
+PARTS = 4
+#: What the service is made of.
+_PACKAGES = ("fastapi", "starlette", "uvicorn", "python-multipart", "prometheus-client")
 _MEBIBYTE = 1 << 20
 _WAIT = 0.05
 
@@ -71,8 +76,8 @@ class Tally:
 
 def pictures(folder: Path) -> list[Path]:
     """Phantoms as files, PNG and JPEG by turns."""
-    sizes = {"train_size": 4, "validation_size": 4, "test_size": PICTURES}
-    images = load_dataset("demo", image_size=SIDE, progress=False, **sizes).test.images[:PICTURES, 0].numpy()
+    sizes = {"train_size": 4, "validation_size": 4, "test_size": PICTURES // 2}
+    images = load_dataset("demo", image_size=SIDE, progress=False, **sizes).test.images[:, 0].numpy()
     paths = [folder / f"{number}.{('png', 'jpg')[number % 2]}" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
@@ -125,15 +130,14 @@ class Load:
     def __init__(self, port: int, contents: list[bytes], expected: list[float], broken: float) -> None:
         self._port, self._contents, self._expected, self._broken = port, contents, expected, broken
 
-    def run(self, requests: range, clients: int) -> Tally:
+    def run(self, requests: range, clients: int, tally: Tally) -> None:
         """Sends them all, each client the next one when its last is answered."""
-        tally, numbers = Tally(), iter(requests)
+        numbers = iter(requests)
         threads = [threading.Thread(target=self._client, args=(numbers, tally)) for _ in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return tally
 
     def _client(self, numbers: Iterator[int], tally: Tally) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
@@ -203,10 +207,12 @@ def measured(run_dir: Path, requests: int, clients: int, broken: float) -> dict[
         contents = [path.read_bytes() for path in paths]
         with service(run_dir, Path(name) / "log") as (process, port):
             sent = Load(port, contents, expected, broken)
-            sent.run(range(-WARM_UP, 0), clients)
-            before, begun = metrics(port), time.perf_counter()
-            tally = sent.run(range(requests), clients)
-            wall, after = time.perf_counter() - begun, metrics(port)
+            sent.run(range(-WARM_UP, 0), clients, Tally())
+            seen, begun, tally = [metrics(port)], time.perf_counter(), Tally()
+            for part in range(PARTS):
+                sent.run(range(requests * part // PARTS, requests * (part + 1) // PARTS), clients, tally)
+                seen.append(metrics(port))
+            wall = time.perf_counter() - begun
             process.send_signal(signal.SIGTERM)
             status = process.wait(60)
     recipe = detector.learner.recipe
@@ -216,7 +222,7 @@ def measured(run_dir: Path, requests: int, clients: int, broken: float) -> dict[
         "files": f"{PICTURES} phantoms of {SIDE} x {SIDE}, PNG and JPEG, 1 to {MOST_FILES} a request",
         "clients": clients,
         **told(tally, requests, wall),
-        **inside(before, after, wall),
+        **inside(seen, wall),
         "exit_status_after_sigterm": status,
     }
 
@@ -242,8 +248,9 @@ def told(tally: Tally, requests: int, wall: float) -> dict[str, Any]:
     }
 
 
-def inside(before: dict[str, float], after: dict[str, float], wall: float) -> dict[str, Any]:
-    """What the service measured meanwhile."""
+def inside(seen: list[dict[str, float]], wall: float) -> dict[str, Any]:
+    """What the service measured meanwhile, from its metrics before the load and after each part of it."""
+    before, after = seen[0], seen[-1]
 
     def more(name: str) -> float:
         return after[name] - before.get(name, 0.0)
@@ -252,8 +259,7 @@ def inside(before: dict[str, float], after: dict[str, float], wall: float) -> di
     return {
         "images_a_batch": round(more("anatpaste_batch_size_sum") / batches, 2),
         "service_cores": round(more("process_cpu_seconds_total") / wall, 2),
-        "rss_mib_before": round(before["process_resident_memory_bytes"] / _MEBIBYTE, 1),
-        "rss_mib_after": round(after["process_resident_memory_bytes"] / _MEBIBYTE, 1),
+        "rss_mib": [round(one["process_resident_memory_bytes"] / _MEBIBYTE, 1) for one in seen],
     }
 
 
@@ -272,6 +278,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         **measured(args.run_dir, args.requests, args.clients, args.broken),
         "machine": {name: value for name, value in facts().items() if name != "pictures"},
+        "service_versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     text = json.dumps(record, indent=1) + "\n"
     print(text)

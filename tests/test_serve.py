@@ -192,6 +192,19 @@ def test_one_fault_spoils_no_other(
     assert "secret" not in caplog.text
 
 
+def test_a_fault_of_the_service_is_told_in_a_sentence(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*words: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("anatpaste_gpu.serve.scoring.Scoring.check", fails)
+    status, answer = client.score([("a.png", png(0))])
+    assert (status, answer["error"]) == (500, "The service failed for an internal error.")
+    assert len(caplog.messages) == 1
+    assert "secret" not in caplog.text
+
+
 def test_it_ends_when_all_are_answered(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(detector) as running, ThreadPoolExecutor(1) as pool:
         client, slow = running.client, Slow(monkeypatch)
