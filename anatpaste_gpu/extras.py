@@ -14,6 +14,7 @@ MODULES = {
     "data": _DATA,
     "train": _TRAIN,
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
+    "serve": (*_TRAIN, "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
     "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
     "dicom-out": (*_TRAIN, "pydicom", "highdicom"),
@@ -24,6 +25,8 @@ MODULES = {
 PACKAGES = {
     "PIL": "pillow",
     "mlflow": "mlflow-skinny",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
     "pytorch_grad_cam": "grad-cam",
     "yaml": "pyyaml",
 }

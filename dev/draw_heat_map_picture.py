@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anatpaste_gpu.cli.heat_maps import enlarged, overlay
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods import Detector, Recipe, get_method
+from anatpaste_gpu.methods.heat_pictures import enlarged, overlay
 from anatpaste_gpu.methods.heat_scale import normal_level
 
 from . import REPOSITORY

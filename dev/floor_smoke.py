@@ -125,6 +125,38 @@ def openvino() -> None:
     assert np.isfinite(compiled(np.zeros((2, 1, 40, 50), np.uint8))["pred_score"]).all()
 
 
+def serve() -> None:
+    """A detector as a service: a form of one file, its score, and the end."""
+    import re
+    import signal
+    import subprocess
+
+    train()
+    words = [sys.executable, "-m", "anatpaste_gpu.cli", "serve", str(RUN), "--gpu", "-1", "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = next(filter(None, (re.search(r"http://\S+/", line) for line in process.stderr)))
+        _post_sample(found[0])
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert process.returncode == 0
+
+
+def _post_sample(address: str) -> None:
+    import json
+    import urllib.request
+
+    content = pydicom_sample("CT_small").read_bytes()
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.dcm"\r\n\r\n'
+    request = urllib.request.Request(
+        f"{address}score",
+        head + content + b"\r\n--b--\r\n",
+        {"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert "score" in json.load(answer)["images"][0]
+
+
 def cupy() -> None:
     """Without a GPU no more than that it can be imported."""
     import cupy
@@ -178,7 +210,7 @@ def command(*words: str) -> None:
 PARTS = {
     part.__name__.replace("_", "-"): part
     for part in (
-        *(core, data, train, report, timm, pretrained, dicom, export, openvino, cupy),
+        *(core, data, train, report, timm, pretrained, dicom, export, openvino, serve, cupy),
         *(dicom_out, mlflow, wandb),
     )
 }

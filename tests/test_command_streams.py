@@ -19,8 +19,8 @@ from PIL import Image
 from anatpaste_gpu.cli import score
 from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, STOPPED
 from anatpaste_gpu.cli.score_output import ImageScore, ScoreOutput
-from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import SplitManifest
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from dev import REPOSITORY
 
 from .commands import DAMAGED, closed_pipe, run, scored

@@ -25,6 +25,7 @@ EXTRA_OF = {
     "prepare": "data",
     **dict.fromkeys(("train", "score", "export", "fuse", "localise"), "train"),
     **dict.fromkeys(("report", "reproduce", "augment"), "report"),
+    "serve": "serve",
 }
 NEEDLESS = (
     *("jsonargparse", "yaml", "rich", "matplotlib", "jinja2", "pydicom", "tensorboard", "safetensors"),
@@ -210,10 +211,10 @@ class TestDeclarations:
         names = {**PACKAGES, "sklearn": "scikit-learn", "typing_extensions": "typing-extensions"}
         names["PIL"] = "torchvision"  # which requires Pillow and imports it
         core = requirements(None)
-        everything = core | requirements("all") | requirements("openvino")
+        everything = core | requirements("all") | requirements("openvino") | requirements("serve")
         everything |= requirements("dicom-out") | requirements("mlflow") | requirements("wandb")
         upper = {"data", "methods", "evaluation", "runs", "export", "training", "api"}
-        upper |= {"report", "reproduce", "cli"}
+        upper |= {"report", "reproduce", "serve", "cli"}
         undeclared = [
             f"{name}: {target}"
             for name, path in OUR_MODULES.items()

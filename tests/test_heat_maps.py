@@ -18,22 +18,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anatpaste_gpu.cli.heat_maps import (
+from anatpaste_gpu.cli.heat_maps import HeatMapFiles, _plain
+from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, WRONG_USAGE
+from anatpaste_gpu.data import blocks, load_dataset
+from anatpaste_gpu.extras import MissingExtra
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.heat_pictures import (
     LARGEST_NUMBER,
     OPACITY,
     STOPS,
-    HeatMapFiles,
-    _plain,
     enlarged,
     overlay,
     sixteen_bits,
 )
-from anatpaste_gpu.cli.outcome import DONE, FAILED, NO_READER, PARTLY_DONE, WRONG_USAGE
-from anatpaste_gpu.cli.scoring_plan import ScoringPlan
-from anatpaste_gpu.data import blocks, load_dataset
-from anatpaste_gpu.extras import MissingExtra
-from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.heat_scale import BRIGHTEST, LARGEST, HeatScale, normal_level, scale_of
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.scorers.calibration import Calibration

@@ -47,6 +47,7 @@ LAYERS = (
     ("api",),
     ("report",),
     ("reproduce",),
+    ("serve",),
     ("cli",),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -16,9 +16,9 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 
 from anatpaste_gpu.api import load
 from anatpaste_gpu.cli import score
-from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import load_dataset
 from anatpaste_gpu.data.demo import write_folder
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.training import TrainConfig, train
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from anatpaste_gpu.api import load
-from anatpaste_gpu.cli.heat_maps import enlarged, map_scale
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import DONE, PARTLY_DONE, say, tell, with_sentences
 from anatpaste_gpu.data import ImageReadError
@@ -31,6 +30,7 @@ from anatpaste_gpu.evaluation.localisation import (
 )
 from anatpaste_gpu.files import check_writable, write_atomically
 from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.heat_pictures import enlarged, map_scale
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
 #: Side of the square on which maps and boxes are compared, whatever the size of a detector's images.

@@ -18,23 +18,18 @@ from numpy.typing import NDArray
 from anatpaste_gpu.api import load, model_file
 from anatpaste_gpu.cli.anonymous import Names, add_option, names_for
 from anatpaste_gpu.cli.dicom_results import DicomResults
-from anatpaste_gpu.cli.heat_maps import (
-    LARGEST_NUMBER,
-    MAP_ENDING,
-    OVERLAY_ENDING,
-    HeatMapFiles,
-    map_scale,
-)
+from anatpaste_gpu.cli.heat_maps import MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
-from anatpaste_gpu.cli.scoring_plan import ScoringPlan
 from anatpaste_gpu.data import ImageReadError
 from anatpaste_gpu.data.blocks import Block, read_blocks
 from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.detector import BEST_F1_THRESHOLD, NORMAL_THRESHOLD
+from anatpaste_gpu.methods.heat_pictures import LARGEST_NUMBER, map_scale
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.scorers.calibration import NORMAL_QUANTILE
 

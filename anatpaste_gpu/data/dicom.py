@@ -29,7 +29,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, R
 from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data.dicom_files import parsed
 from anatpaste_gpu.data.dicom_headers import GREY, PALETTE, frame_count, mend
-from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.errors import ImageReadError, TooManyPixelsError
 from anatpaste_gpu.data.levels import to_8_bits
 from anatpaste_gpu.data.presentation import byte_table, displayed
 from anatpaste_gpu.data.streams import claimed_bits, claimed_pixels
@@ -100,7 +100,7 @@ def _check_header(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> None
         raise ImageReadError(f"{path}: expected a single-frame DICOM image, got {frames} frames.")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if rows * columns > max_pixels:
-        raise ImageReadError(f"{path}: {columns} x {rows} is more than the {max_pixels} pixels allowed.")
+        raise TooManyPixelsError(f"{path}: {columns} x {rows} is more than the {max_pixels} pixels allowed.")
     mend(path, dataset)
 
 
@@ -153,7 +153,7 @@ def _decode(path: Path, dataset: pydicom.Dataset, max_pixels: int) -> NDArray[An
         raise ImageReadError(f"{path}: no installed decoder reads {syntax.name}{_advice(syntax)}.")
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
     if (claimed_pixels(stream) or 0) > max_pixels:
-        raise ImageReadError(f"{path}: the stream claims more than the {max_pixels} pixels allowed.")
+        raise TooManyPixelsError(f"{path}: the stream claims more than the {max_pixels} pixels allowed.")
     if (claimed_bits(stream) or dataset.BitsAllocated) <= dataset.HighBit:
         # The stream has left out the bits below the value.
         dataset.HighBit = dataset.BitsStored - 1

@@ -5,6 +5,10 @@ class ImageReadError(ValueError):
     """One image file cannot be read; the sentence names the file."""
 
 
+class TooManyPixelsError(ImageReadError):
+    """A file's header or stream claims more pixels than are allowed; nothing was decoded."""
+
+
 class DatasetError(ValueError):
     """A data set cannot be used as a whole: a missing folder, an empty class, a bad manifest."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anatpaste_gpu.data.deep_png import deep_grey, is_deep_colour
 from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
-from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.errors import ImageReadError, TooManyPixelsError
 from anatpaste_gpu.data.levels import own_range, to_8_bits
 from anatpaste_gpu.extras import require
 from anatpaste_gpu.setting_checks import is_whole
@@ -70,15 +70,33 @@ def squared(grey: Image.Image, image_size: int) -> NDArray[np.uint8]:
 
 def read_grey(path: Path) -> Image.Image:
     """The file as a Pillow image of mode "L" at its own size; raises as `read_image` does."""
-    content = _content(path)
+    return _decoded(path, _content(path), MAX_PIXELS)
+
+
+def decode_grey(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """What `read_grey` gives of a file that is in memory.
+
+    Args:
+        content: the file's bytes.
+        name: how it is called: errors begin with it, and what begins like no image is DICOM by its suffix.
+        max_pixels: more than these are refused by header and stream, before anything is decoded.
+
+    Raises:
+        TooManyPixelsError: it claims more pixels.
+        ImageReadError: as `read_image`.
+    """
+    return _decoded(Path(name), content, max_pixels)
+
+
+def _decoded(path: Path, content: bytes, max_pixels: int) -> Image.Image:
     kind = _kind(path, content)
     if kind == "dicom":
         # pydicom is slow to import, and a machine that only trains on phantoms or PNGs may lack it.
         require("Reading a DICOM file", "data", "pydicom")
         from anatpaste_gpu.data.dicom import read_dicom
 
-        return read_dicom(path, content, MAX_PIXELS)
-    return _read_pillow(path, content, kind)
+        return read_dicom(path, content, max_pixels)
+    return _read_pillow(path, content, kind, max_pixels)
 
 
 def check_image_size(image_size: int) -> int:
@@ -117,10 +135,10 @@ def _kind(path: Path, content: bytes) -> str:
     return kind
 
 
-def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
+def _read_pillow(path: Path, content: bytes, kind: str, max_pixels: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
-            _check_pixels(path, *image.size)
+            _check_pixels(path, *image.size, max_pixels)
             # Cameras append previews and depth maps to a JPEG picture.
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ImageReadError(f"{path}: expected one picture, got {image.n_frames} frames.")  # type: ignore[attr-defined]
@@ -131,7 +149,11 @@ def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
     except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageReadError(f"{path}: more pixels than the {MAX_PIXELS} allowed.") from error
+        raise TooManyPixelsError(f"{path}: more pixels than the {max_pixels} allowed.") from error
+    except UnidentifiedImageError as error:  # whose own words hold the address of an object
+        raise ImageReadError(
+            f"{path}: truncated or damaged {kind} file (its header cannot be read)."
+        ) from error
     # Pillow's decoders answer broken data with any of these; MemoryError and the like still pass.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
         raise ImageReadError(f"{path}: truncated or damaged {kind} file ({error}).") from error
@@ -143,9 +165,9 @@ def _load_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _check_pixels(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageReadError(f"{path}: {width} x {height} is more than the {MAX_PIXELS} pixels allowed.")
+def _check_pixels(path: Path, width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise TooManyPixelsError(f"{path}: {width} x {height} is more than the {most} pixels allowed.")
 
 
 def picture_to_grey(image: Image.Image) -> Image.Image:

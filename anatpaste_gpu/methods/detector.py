@@ -118,6 +118,7 @@ class Detector:
         threshold: float | str | None = None,
         anomaly_map: bool = False,
         skip_unreadable: bool = False,
+        workers: int | None = None,
     ) -> Prediction:
         """Scores, decisions and, on request, heat maps. Synchronises.
 
@@ -130,15 +131,16 @@ class Detector:
             anomaly_map: whether to make heat maps, too.
             skip_unreadable: whether a file that cannot be read is left out and told in `skipped`; else it is
                 an error.
+            workers: threads that decode, and on a CPU score; they change no result. None for one a core.
 
         Raises:
             ImageReadError: a file or folder cannot be read; one sentence.
             TypeError: the images are nothing of that kind.
-            ValueError: their shape or values are none of images, the threshold is not known, or the method
-                has no heat maps.
+            ValueError: their shape or values are none of images, the threshold is not known, the method has
+                no heat maps, or `workers` is below 1.
         """
         decides = self.with_threshold(threshold)
-        return predicted(decides, images, maps=anomaly_map, skip_unreadable=skip_unreadable)
+        return predicted(decides, images, maps=anomaly_map, skip_unreadable=skip_unreadable, workers=workers)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
         """+1 for images called normal and -1 for those called abnormal, as scikit-learn's outlier detectors.

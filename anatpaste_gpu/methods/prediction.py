@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from anatpaste_gpu.data.ahead import computed_ahead
 from anatpaste_gpu.data.blocks import read_blocks
 from anatpaste_gpu.data.errors import ImageReadError
+from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.data.squares import as_batch, squares
+from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 
 if TYPE_CHECKING:
     from anatpaste_gpu.methods.detector import Detector
 
-# Images that are scored together.
-_BLOCK = 64
+#: Paths, none of images in memory, and uint8 (B, 1, S, S).
+_Batch = tuple[list[Path], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,25 @@ class Prediction:
         return len(self.pred_score)
 
 
-def predicted(detector: Detector, images: Any, *, maps: bool, skip_unreadable: bool) -> Prediction:
+def predicted(
+    detector: Detector, images: Any, *, maps: bool, skip_unreadable: bool, workers: int | None
+) -> Prediction:
     """What a call of a detector gives; see `Detector.__call__`."""
     calibration, side = detector._calibrated, detector.image_size
-    listener = _Collector(skip_unreadable)
+    listener, threads = _Collector(skip_unreadable), worker_count(workers)
+    plan = ScoringPlan.of(detector, threads, alone=maps)
     paths = _paths(images)
-    blocks = _in_memory(images, side) if paths is None else _on_disk(paths, side, listener)
+    if paths is None:
+        batches = _in_memory(images, side, plan, threads)
+    else:
+        ahead = plan.streams + 1
+        batches = read_blocks(paths, side, listener, plan.batch, workers=threads, blocks_ahead=ahead)
     scores, heat, names = [np.empty(0)], [], list[str]()
-    for own, block in blocks:
-        names += own
-        scores.append(detector.score(block))
+    for (files, batch), found in plan.scored(detector, batches):
+        names += map(str, files)
+        scores.append(found)
         if maps:
-            heat.append(_heat_of(detector, block))
+            heat.append(_heat_of(detector, batch))
     if maps and not heat:
         heat = [_heat_of(detector, torch.zeros(1, 1, side, side, dtype=torch.uint8))[:0]]
     values = np.concatenate(scores)
@@ -106,19 +118,32 @@ def _is_path(one: Any) -> bool:
     return isinstance(one, (str, os.PathLike))
 
 
-def _on_disk(paths: Iterable[Path], side: int, listener: _Collector) -> Iterator[tuple[list[str], Tensor]]:
-    for files, block in read_blocks(paths, side, listener, _BLOCK):
-        yield [str(path) for path in files], block
-
-
-def _in_memory(images: Any, side: int) -> Iterator[tuple[list[str], Tensor]]:
+def _in_memory(images: Any, side: int, plan: ScoringPlan, workers: int) -> Iterator[_Batch]:
+    """Batches of what a caller has, made square ahead of the scores as files are decoded."""
     if not isinstance(images, (list, tuple)):
-        batch = as_batch(images)
-        for block in batch.split(_BLOCK) if len(batch) else ():
-            yield [], squares(block, side)
+        whole = as_batch(images)
+        parts = whole.split(plan.batch) if len(whole) else ()
+        yield from (([], batch) for batch in _squared(parts, side, workers, plan.streams + 1))
         return
-    for start in range(0, len(images), _BLOCK):
-        yield [], torch.cat([squares(one, side).cpu() for one in images[start : start + _BLOCK]])
+    waiting: list[Tensor] = []
+    for one in _squared(images, side, workers, plan.batch * (plan.streams + 1)):
+        waiting += one.cpu().split(1) if len(one) else ()  # one of the list may be several images
+        while len(waiting) >= plan.batch:
+            yield [], torch.cat(waiting[: plan.batch])
+            del waiting[: plan.batch]
+    if waiting:
+        yield [], torch.cat(waiting)
+
+
+def _squared(images: Sequence[Any], side: int, workers: int, ahead: int) -> Iterator[Tensor]:
+    made = functools.partial(squares, image_size=side)
+    if all(map(_is_on_host, images)):
+        return computed_ahead(made, images, workers, ahead)
+    return map(made, images)  # another thread would not be in the caller's stream
+
+
+def _is_on_host(one: Any) -> bool:
+    return one.is_cpu if isinstance(one, Tensor) else isinstance(one, (np.ndarray, Image.Image))
 
 
 def _heat_of(detector: Detector, block: Tensor) -> Tensor:

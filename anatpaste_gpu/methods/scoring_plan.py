@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import Self
 
 from anatpaste_gpu.data.ahead import computed_ahead
-from anatpaste_gpu.data.blocks import Block
-from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.pretext.embedding import embedding_batch
+
+if TYPE_CHECKING:
+    from anatpaste_gpu.methods.detector import Detector
+
+#: What comes with a batch: its files' paths, say.
+Names = TypeVar("Names")
 
 # Of images of 64 x 64 so many, of larger ones fewer, so that all cores have work to the end; networks take
 # longer for an image in batches of fewer pixels.
@@ -58,20 +64,29 @@ class ScoringPlan(NamedTuple):
         return cls(batch, streams, max(1, workers // streams))
 
     def scored(
-        self, detector: Detector, batches: Iterable[Block]
-    ) -> Iterator[tuple[Block, NDArray[np.float64]]]:
-        """Batches with their scores, in their order."""
+        self, detector: Detector, batches: Iterable[tuple[Names, Tensor]]
+    ) -> Iterator[tuple[tuple[Names, Tensor], NDArray[np.float64]]]:
+        """Batches with their scores, in their order; the one batch of a short call has all cores."""
+        score: Callable[[tuple[Names, Tensor]], tuple[tuple[Names, Tensor], NDArray[np.float64]]]
         score = functools.partial(_score, detector)
         if self.threads is None:
             yield from map(score, batches)
             return
+        left = iter(batches)
+        first = list(itertools.islice(left, 2))
+        if len(first) < 2:
+            yield from map(score, first)
+            return
         before = torch.get_num_threads()
         begin = functools.partial(torch.set_num_threads, self.threads)
         try:
-            yield from computed_ahead(score, batches, self.streams, self.streams + 1, begin)
+            given = itertools.chain(first, left)
+            yield from computed_ahead(score, given, self.streams, self.streams + 1, begin)
         finally:
             torch.set_num_threads(before)  # of threads to come
 
 
-def _score(detector: Detector, batch: Block) -> tuple[Block, NDArray[np.float64]]:
+def _score(
+    detector: Detector, batch: tuple[Names, Tensor]
+) -> tuple[tuple[Names, Tensor], NDArray[np.float64]]:
     return batch, detector.score(batch[1])
