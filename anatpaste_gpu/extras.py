@@ -15,6 +15,7 @@ MODULES = {
     "train": _TRAIN,
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
     "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
+    "ray": (*_TRAIN, "pyarrow", "ray"),
     "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
 }
 #: Modules whose package has another name.

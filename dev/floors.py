@@ -26,7 +26,7 @@ from .floor_smoke import PARTS
 
 CORE = "core"
 #: In the order of their layers; those that only developers need have no floor that a user relies on.
-EXTRAS = ("data", "train", "report", "timm", "pretrained", "dicom", "export", "openvino", "cupy")
+EXTRAS = ("data", "train", "report", "timm", "pretrained", "dicom", "export", "openvino", "ray", "cupy")
 
 
 def declared() -> dict[str, Any]:

@@ -210,9 +210,9 @@ class TestDeclarations:
         names = {**PACKAGES, "sklearn": "scikit-learn", "typing_extensions": "typing-extensions"}
         names["PIL"] = "torchvision"  # which requires Pillow and imports it
         core = requirements(None)
-        everything = core | requirements("all") | requirements("openvino")
+        everything = core | requirements("all") | requirements("openvino") | requirements("ray")
         upper = {"data", "methods", "evaluation", "runs", "export", "training", "api"}
-        upper |= {"report", "reproduce", "cli"}
+        upper |= {"cluster", "report", "reproduce", "cli"}
         undeclared = [
             f"{name}: {target}"
             for name, path in OUR_MODULES.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anatpaste_gpu.data.deep_png import deep_grey, is_deep_colour
 from anatpaste_gpu.data.discovery import DICOM_SUFFIXES, image_kind
@@ -132,6 +132,8 @@ def _read_pillow(path: Path, content: bytes, kind: str) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise ImageReadError(f"{path}: more pixels than the {MAX_PIXELS} allowed.") from error
+    except UnidentifiedImageError as error:  # whose text has an address in memory
+        raise ImageReadError(f"{path}: truncated or damaged {kind} file (no header).") from error
     # Pillow's decoders answer broken data with any of these; MemoryError and the like still pass.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
         raise ImageReadError(f"{path}: truncated or damaged {kind} file ({error}).") from error
