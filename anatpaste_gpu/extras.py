@@ -16,6 +16,7 @@ MODULES = {
     "report": (*_TRAIN, "jinja2", "markupsafe", "matplotlib"),
     "serve": (*_TRAIN, "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "export": (*_TRAIN, "onnx", "onnxruntime", "onnxscript"),
+    "ray": (*_TRAIN, "pyarrow", "ray"),
     "openvino": (*_TRAIN, "onnx", "onnxruntime", "onnxscript", "openvino"),
     "dicom-out": (*_TRAIN, "pydicom", "highdicom"),
     "mlflow": (*_TRAIN, "mlflow", "sqlalchemy", "alembic"),

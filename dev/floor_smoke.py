@@ -157,6 +157,21 @@ def _post_sample(address: str) -> None:
         assert "score" in json.load(answer)["images"][0]
 
 
+def ray() -> None:
+    """Two images, one of them broken, on a Ray of this machine."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    train()
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("L", (80, 80), 7).save(Path(folder) / "image.png")
+        (Path(folder) / "broken.png").write_bytes(b"")
+        words = ["score", str(RUN), folder, "--gpu", "-1", "--engine", "ray", "-o", f"{folder}/scores"]
+        command(*words, expected=3)
+        errors = pq.read_table(f"{folder}/scores")["error"].to_pylist()
+    assert [error is None for error in errors] == [False, True]
+
+
 def cupy() -> None:
     """Without a GPU no more than that it can be imported."""
     import cupy
@@ -199,18 +214,18 @@ def pydicom_sample(name: str) -> Path:
     return Path(pydicom.__file__).parent / "data" / "test_files" / f"{name}.dcm"
 
 
-def command(*words: str) -> None:
+def command(*words: str, expected: int = 0) -> None:
     from anatpaste_gpu.cli import main
 
     status = main(words)
-    assert status == 0, f"anatpaste {' '.join(words)} ended with {status}"
+    assert status == expected, f"anatpaste {' '.join(words)} ended with {status}"
 
 
 #: Extra -> what is tried of it.
 PARTS = {
     part.__name__.replace("_", "-"): part
     for part in (
-        *(core, data, train, report, timm, pretrained, dicom, export, openvino, serve, cupy),
+        *(core, data, train, report, timm, pretrained, dicom, export, openvino, ray, serve, cupy),
         *(dicom_out, mlflow, wandb),
     )
 }

@@ -28,7 +28,7 @@ CORE = "core"
 #: In the order of their layers; those that only developers need have no floor that a user relies on.
 EXTRAS = (
     *("data", "train", "report", "timm", "pretrained", "dicom", "export", "openvino", "cupy"),
-    *("serve", "dicom-out", "mlflow", "wandb"),
+    *("ray", "serve", "dicom-out", "mlflow", "wandb"),
 )
 
 

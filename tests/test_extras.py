@@ -212,9 +212,10 @@ class TestDeclarations:
         names["PIL"] = "torchvision"  # which requires Pillow and imports it
         core = requirements(None)
         everything = core | requirements("all") | requirements("openvino") | requirements("serve")
+        everything |= requirements("ray")
         everything |= requirements("dicom-out") | requirements("mlflow") | requirements("wandb")
         upper = {"data", "methods", "evaluation", "runs", "export", "training", "api"}
-        upper |= {"report", "reproduce", "serve", "cli"}
+        upper |= {"cluster", "report", "reproduce", "serve", "cli"}
         undeclared = [
             f"{name}: {target}"
             for name, path in OUR_MODULES.items()

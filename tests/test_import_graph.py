@@ -45,6 +45,7 @@ LAYERS = (
     ("export",),
     ("training",),
     ("api",),
+    ("cluster",),
     ("report",),
     ("reproduce",),
     ("serve",),

@@ -21,6 +21,12 @@ from anatpaste_gpu.cli.dicom_results import DicomResults
 from anatpaste_gpu.cli.heat_maps import MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
+from anatpaste_gpu.cli.score_on_engine import (
+    add_engine_options,
+    check_engine_options,
+    listed_paths,
+    score_on_engine,
+)
 from anatpaste_gpu.cli.score_output import COLUMNS, FORMATS, ImageScore, ScoreOutput
 from anatpaste_gpu.data import ImageReadError
 from anatpaste_gpu.data.blocks import Block, read_blocks
@@ -52,6 +58,10 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(
             "--dicom-out writes patients' attributes, as DICOM wants it; it does not go with --anonymise."
         )
+    check_engine_options(options)
+    if options.engine is not None:
+        return score_on_engine(options)
+    listed = listed_paths(options.images)
     device, sentence = select_device(options.gpu)
     detector = load(options.run_dir, device).with_threshold(options.threshold)
     maps = None if options.heat_maps is None else HeatMapFiles(options.heat_maps, detector)
@@ -68,9 +78,7 @@ def run(arguments: Sequence[str]) -> int:
             say("score", NOT_FOR_CLINICAL_USE)
         said = 0
         try:
-            for result in score_paths(
-                detector, options.images, skipped, notes, names, maps, options.workers, dicom
-            ):
+            for result in score_paths(detector, listed, skipped, notes, names, maps, options.workers, dicom):
                 output.add(result)
                 said = _say_new(skipped, said)
         except KeyboardInterrupt as stop:
@@ -207,7 +215,12 @@ def _build_parser() -> argparse.ArgumentParser:
         "Exit status: 0 all scored, 1 nothing could be scored, 2 wrong command line, 3 some skipped.",
     )
     parser.add_argument("run_dir", type=Path, help="folder that train.py wrote, or a model file")
-    parser.add_argument("images", type=Path, nargs="+", help="PNG, JPEG or DICOM files, or folders of them")
+    parser.add_argument(
+        "images",
+        type=Path,
+        nargs="+",
+        help="PNG, JPEG or DICOM files, folders of them, or lists: CSV or Parquet tables with a column path",
+    )
     parser.add_argument(
         "--threshold",
         choices=(BEST_F1_THRESHOLD, NORMAL_THRESHOLD),
@@ -216,7 +229,9 @@ def _build_parser() -> argparse.ArgumentParser:
         "validated by abnormal images, else the second",
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by --output's suffix, else CSV")
-    parser.add_argument("--output", type=Path, help="file to write; default: standard output")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="file to write, with --engine a folder; default: standard output"
+    )
     parser.add_argument(
         "--heat-maps",
         type=Path,
@@ -243,6 +258,7 @@ def _build_parser() -> argparse.ArgumentParser:
         help="threads that decode, and on a CPU score (default: one a core); no score depends on it",
     )
     add_gpu_option(parser)
+    add_engine_options(parser)
     return parser
 
 

@@ -86,6 +86,11 @@ class ScoringPlan(NamedTuple):
             torch.set_num_threads(before)  # of threads to come
 
 
+def batch_of(detector: Detector) -> int:
+    """How many images of a detector are scored at once, whatever the cores."""
+    return ScoringPlan.of(detector, 1).batch
+
+
 def _score(
     detector: Detector, batch: tuple[Names, Tensor]
 ) -> tuple[tuple[Names, Tensor], NDArray[np.float64]]:

@@ -22,7 +22,7 @@ METHODS = (
         presets={
             # 85 batches are Zhanglab's 1,349 normal images once.
             "paper": {"epochs": 200, "steps_per_epoch": 85},
-            # A step of the published size takes a core ten seconds in float32, one of half the channels three.
+            # In float32 a step of the published size takes a core ten seconds, of half the channels three.
             "cpu": {"squid.width": 16, "epochs": 20, "steps_per_epoch": 25, "validate_every": 4},
             "demo": {"image_size": 64},
             "smoke": {"image_size": 64},

@@ -1,0 +1,71 @@
+"""Small detectors, images and jobs for the tests of scoring in shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from anatpaste_gpu.cli import main
+from anatpaste_gpu.cluster.score import Request
+from anatpaste_gpu.data.path_lists import PathList
+from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.scoring_plan import batch_of
+from anatpaste_gpu.scorers.calibration import Calibration
+
+from .commands import DAMAGED
+from .detectors import fitted
+
+SIDE = 32
+#: Files that are no images, by their number.
+BROKEN = (3, 70, 71, 139)
+COUNT = 140
+
+
+def write_detector(path: Path, seed: int = 0) -> Path:
+    """A small network with random weights, as a model file."""
+    torch.manual_seed(seed)
+    images = torch.randint(0, 256, (8, 1, SIDE, SIDE), dtype=torch.uint8)
+    learner = fitted(images, backbone="shufflenet_v2_x0_5")
+    Detector(learner, Calibration(470.0, 460.0, 480.0, 475.0)).save(path)
+    return path
+
+
+def write_images(folder: Path, count: int = COUNT, broken: tuple[int, ...] = BROKEN) -> list[str]:
+    """PNG files of noise, and files that begin as PNG and end there."""
+    folder.mkdir()
+    draws = np.random.default_rng(0)
+    for number in range(count):
+        file = folder / f"{number:05d}.png"
+        if number in broken:
+            file.write_bytes(DAMAGED)
+        else:
+            Image.fromarray(draws.integers(0, 256, (SIDE, SIDE), np.uint8)).save(file)
+    return [str(folder / f"{number:05d}.png") for number in range(count)]
+
+
+def request(model: Path, paths: list[str], output: Path, **options: Any) -> Request:
+    settings: dict[str, Any] = {
+        "threshold": None,
+        "gpu": -1,
+        "shard_size": 64,
+        "batch_of": batch_of,
+        **options,
+    }
+    return Request(model=model, images=PathList(len(paths), paths), output=output, **settings)
+
+
+def run(*words: str | Path) -> int:
+    """`anatpaste score` on the CPU."""
+    return main(["score", *map(str, words), "--gpu", "-1"])
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """All rows of a folder, as a user reads them."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(output).to_pylist()
+    return rows
