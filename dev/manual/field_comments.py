@@ -12,8 +12,8 @@ class FieldComments(griffe.Extension):
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
         """Called for each attribute of each class and module that is read."""
-        if attr.docstring is not None or attr.lineno is None:
-            return
+        if attr.docstring is not None or attr.lineno is None or isinstance(attr.filepath, list):
+            return  # described already, or of no file of its own
         lines = attr.lines_collection[attr.filepath][: attr.lineno - 1]
         comment: list[str] = []
         while lines and lines[-1].lstrip().startswith(("# ", "#: ")):
