@@ -121,6 +121,11 @@ types: $(SETUP)  ## mypy
 floors: $(CPU_BUILD)  ## the lowest declared version of every dependency, in a clean environment: does all of it work?
 	$(BIN)/python -m dev.floors
 
+.PHONY: release-check
+release-check: $(BUILD)  ## would a release be complete? archives, licences, bill of materials, container (docs/release.md)
+	-ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[release,openvino]'
+	$(BIN)/python -m dev.release $(GATES)
+
 .PHONY: clean
 clean:  ## remove what was built (not .venv)
 	rm -rf build dist *.egg-info anatpaste_gpu/*.so $(BUILD) $(CPU_BUILD)
