@@ -160,12 +160,19 @@ class TestContainer:
 
 
 class TestGates:
-    @pytest.mark.parametrize(("error", "state"), [(Failed, "failed"), (Skipped, "skipped")])
-    def test_how_they_end(self, error: type[Exception], state: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("error", "ending"),
+        [
+            (Failed("because"), ("failed", "because")),
+            (Skipped("because"), ("skipped", "because")),
+            (OSError("no room"), ("failed", "OSError: no room")),
+        ],
+    )
+    def test_how_they_end(self, error: Exception, ending: tuple[str, str], tmp_path: Path) -> None:
         def ends(work: Work) -> str:
-            raise error("because")
+            raise error
 
-        assert run_gate(Gate("one", ends), Work(tmp_path))[:2] == (state, "because")
+        assert run_gate(Gate("one", ends), Work(tmp_path))[:2] == ending
         assert run_gate(Gate("one", lambda work: "found"), Work(tmp_path))[:2] == ("passed", "found")
 
     def test_a_command_that_fails_says_so(self) -> None:

@@ -15,6 +15,7 @@ from anatpaste_gpu.methods.exporting import NotExportable
 
 # Below it an int8 file would be hardly smaller or faster than a float16 one.
 _LEAST_SHARE = 0.5
+_CONVOLUTION, _RECTIFIERS = "Conv", ("Relu", "Clip")
 # Images that go through the graph together; its largest maps are kept until their extremes are taken.
 _BLOCK = 8
 
@@ -49,19 +50,17 @@ def quantised(model: Any, samples: Tensor) -> Any:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    floats = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
-    names = []
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{number}"
-        if node.op_type == "Conv" and node.input[1] in floats:
-            names.append(node.name)
+    names = _quantised_nodes(model)
     with tempfile.TemporaryDirectory() as folder, without_chatter():
-        written = Path(folder) / "model.onnx"
+        source, written = Path(folder) / "source.onnx", Path(folder) / "quantised.onnx"
+        # By way of a file: of a model in memory it moves the weights into files of its own.
+        onnx.save(model, source)
         quantize_static(
-            model,
-            str(written),
+            source,
+            written,
             _Samples(samples),
             quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[_CONVOLUTION, *_RECTIFIERS],
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_quantize=names,
             per_channel=True,
@@ -72,6 +71,22 @@ def quantised(model: Any, samples: Tensor) -> Any:
         made = onnx.load(written)
     del made.metadata_props[:]
     return made
+
+
+def _quantised_nodes(model: Any) -> list[str]:
+    """Names of the convolutions by float32 weights, and of what cuts off their maps: one range for both."""
+    import onnx
+
+    floats = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    names, maps = [], set()
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{number}"
+        if node.op_type == _CONVOLUTION and node.input[1] in floats:
+            names.append(node.name)
+            maps.update(node.output)
+        elif node.op_type in _RECTIFIERS and node.input[0] in maps:
+            names.append(node.name)
+    return names
 
 
 class _Samples:

@@ -79,6 +79,8 @@ def run_gate(gate: Gate, work: Work) -> tuple[str, str, float]:
         state, why = "skipped", str(reason)
     except Failed as reason:
         state, why = "failed", str(reason)
+    except Exception as error:  # a gate that breaks must not keep the others from being tried
+        state, why = "failed", f"{type(error).__name__}: {error}"
     return state, why, time.monotonic() - started
 
 
