@@ -82,6 +82,8 @@ def extensions() -> list[CppExtension]:
 
 def version_suffix() -> str:
     """CPU-only and CUDA wheels hold different binaries, so their versions differ in the local part."""
+    if os.environ.get("ANATPASTE_BUILD") == "cpu":
+        return "+cpu"
     if TOOLKIT is None:
         return "+cpu" if torch.version.cuda is None else ""
     return "+cu" + str(torch.version.cuda).replace(".", "")

@@ -61,7 +61,7 @@ class TestCommand:
         train(config, splits=small_phantoms(), console=quiet())
         output = tmp_path / "model.pt2"
         assert main(["export", str(tmp_path / "run"), "-o", str(output), "--check"]) == 0
-        line = capsys.readouterr().out.splitlines()[-1]
+        line = capsys.readouterr().out.splitlines()[-2]
         found = re.fullmatch(
             r"16 validation images: scores differ by at most (\S+) of their spread, 0 decisions differ, "
             r"AUC 0\.\d{4} \(\+0\.0000\)\.",
@@ -80,6 +80,14 @@ class TestCommand:
             (["-o", "model.h5"], "the exported file must end in .onnx (ONNX), .xml (OpenVINO), .pt2"),
             (["-o", "no/model.pt2"], "no/model.pt2 cannot be written"),
             (["-o", "model.pt2", "--precision", "float16"], "precision float16 is for .onnx and .xml, got"),
+            (
+                ["-o", "model.onnx", "--precision", "int8"],
+                "--precision int8 needs normal images: a run folder",
+            ),
+            (
+                ["-o", "model.onnx", "--calibration-images", "."],
+                "--calibration-images is for --precision int8",
+            ),
             (
                 ["-o", "model.pt2", "--threshold", "best"],
                 "threshold must be a finite score, best-f1 or normals",

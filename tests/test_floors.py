@@ -12,7 +12,7 @@ from dev.floor_smoke import PARTS
 from dev.floors import CORE, EXTRAS, cuda_runtime, declared, floors
 
 #: Extras for developers and for the benchmarks, or made of the others.
-NOT_TRIED = {"all", "test", "dev", "docs", "peers", "peers-cuda12"}
+NOT_TRIED = {"all", "test", "dev", "docs", "release", "peers", "peers-cuda12"}
 
 
 def test_every_extra_of_users_is_tried() -> None:

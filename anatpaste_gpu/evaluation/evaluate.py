@@ -43,7 +43,7 @@ def evaluate(
     """
     content = {
         "validation": classification_metrics(validation.labels, validation.scores, calibration),
-        "test": _with_intervals(test, calibration, bootstrap_samples, seed),
+        "test": with_intervals(test, calibration, bootstrap_samples, seed),
         "threshold": calibration.threshold,
         "threshold_normalised": float(calibration.normalise(calibration.threshold)),
         "normaliser": {"minimum": calibration.minimum, "maximum": calibration.maximum},
@@ -54,7 +54,7 @@ def evaluate(
             "threshold": by_normals.threshold,
             "threshold_normalised": float(calibration.normalise(by_normals.threshold)),
             "method": f"{100 * NORMAL_QUANTILE:.0f} % of the validation set's normal images lie below",
-            "test": _with_intervals(test, by_normals, bootstrap_samples, seed),
+            "test": with_intervals(test, by_normals, bootstrap_samples, seed),
         }
     if any(test.findings):
         content["findings"] = finding_metrics(
@@ -68,7 +68,15 @@ def evaluate(
     return content
 
 
-def _with_intervals(split: ScoredSplit, calibration: Calibration, samples: int, seed: int) -> dict[str, Any]:
+def with_intervals(split: ScoredSplit, calibration: Calibration, samples: int, seed: int) -> dict[str, Any]:
+    """Metrics of one split with 95 % intervals, as metrics.json has them of the test set.
+
+    Args:
+        split: its normal images are at least one.
+        calibration: its threshold decides.
+        samples: resamplings.
+        seed: of the resamplings.
+    """
     labels, scores = split.labels, split.scores
     if np.bincount(labels, minlength=2).min() < 2:
         found = metrics_of_few(labels, scores, calibration, samples=samples, seed=seed)

@@ -4,7 +4,11 @@ from anatpaste_gpu.extras import require
 
 require("anatpaste_gpu.export", "train")
 
-from anatpaste_gpu.export.files import FORMATS, PRECISIONS, Exported, export_detector
+from anatpaste_gpu.export.card import write_card
+from anatpaste_gpu.export.files import Exported, Labelled, export_detector
+from anatpaste_gpu.export.formats import FORMATS
+from anatpaste_gpu.export.graph import PRECISIONS
+from anatpaste_gpu.export.run_images import images_in, normal_images, validation_images
 from anatpaste_gpu.export.runtimes import Agreement, agreement, open_exported
 from anatpaste_gpu.methods.exporting import NotExportable
 
@@ -13,8 +17,13 @@ __all__ = [
     "PRECISIONS",
     "Agreement",
     "Exported",
+    "Labelled",
     "NotExportable",
     "agreement",
     "export_detector",
+    "images_in",
+    "normal_images",
     "open_exported",
+    "validation_images",
+    "write_card",
 ]

@@ -1,37 +1,43 @@
-"""Files of exported detectors: ONNX, OpenVINO and torch.export, with what they are in their metadata."""
+"""Detectors written as files for other runtimes, which say what they are and how they differ from it."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
-import logging
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 import anatpaste_gpu
-from anatpaste_gpu.export.module import IMAGES, LABEL, MAP, NORMALISED, SCORE, detector_module, traced
-from anatpaste_gpu.extras import require
-from anatpaste_gpu.files import check_writable, write_atomically
+from anatpaste_gpu.export.formats import format_of
+from anatpaste_gpu.export.graph import FLOAT32, INT8, Graph, Save
+from anatpaste_gpu.export.module import LABEL, MAP, NORMALISED, SCORE, detector_module, traced
+from anatpaste_gpu.export.quantise import check_quantisable
+from anatpaste_gpu.export.runtimes import Agreement, agreement, open_exported
+from anatpaste_gpu.files import check_writable
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
-#: Suffix of a file -> what it is.
-FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
-#: What `export_detector` keeps weights in.
-PRECISIONS = ("float32", "float16")
-#: What a file's metadata is called, beside its own entries.
-KEY = "anatpaste_gpu"
 CLASSES = ("normal", "abnormal")
-# Smaller tensors cost nothing.
-_LEAST_HALVED = 1024
+
+
+class Labelled(NamedTuple):
+    """Images that a file is measured on.
+
+    Attributes:
+        images: uint8 (N, 1, S, S), at least one.
+        labels: int64 (N,), 0 normal and 1 abnormal.
+    """
+
+    images: Tensor
+    labels: NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +49,23 @@ class Exported:
         outputs: their names.
         metadata: as it stands in the file.
         why_no_map: why there is no heat map though the detector has one, a sentence; or None.
+        measured: how the file's results differ from the detector's; None where nothing was measured.
     """
 
     path: Path
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
     why_no_map: str | None
+    measured: Agreement | None = None
 
 
 def export_detector(
-    detector: Detector, path: str | os.PathLike[str], *, precision: str = "float32"
+    detector: Detector,
+    path: str | os.PathLike[str],
+    *,
+    precision: str = FLOAT32,
+    samples: Tensor | None = None,
+    validation: Labelled | None = None,
 ) -> Exported:
     """Writes a detector as one graph: resize, network, scorer, calibration and threshold.
 
@@ -63,29 +76,48 @@ def export_detector(
     Args:
         detector: with a calibration; it stays as it is.
         path: a file whose suffix is one of `FORMATS`.
-        precision: "float16" keeps weights in half the bytes (ONNX and OpenVINO), at some difference.
+        precision: "float16" keeps weights in half the bytes, "int8" convolutions in a quarter, and computes
+            them in 8 bits (both ONNX and OpenVINO), at some difference.
+        samples: uint8 (N, 1, S, S) normal images, S the detector's `image_size`, which int8 needs: the ranges
+            of its maps are what these reach.
+        validation: images that the file is measured on before it is put in its place; what was found stands
+            in its metadata.
 
     Raises:
-        NotExportable: its method cannot be exported; one sentence.
-        ValueError: the suffix or the precision is none of those.
-        MissingExtra: a package that writes the format is not installed.
+        NotExportable: its method cannot be exported, or not so; one sentence.
+        ValueError: the suffix or the precision is none of those, or int8 has no samples.
+        MissingExtra: a package that writes the format, or carries it out, is not installed.
         OSError: the file cannot be written.
     """
     path = Path(path)
-    suffix = _checked(path, precision)
+    chosen = format_of(path, precision)
     check_writable(path)
+    if precision == INT8:
+        _check_samples(samples, detector)
+    else:
+        samples = None
     module = detector_module(detector)
+    if precision == INT8:
+        check_quantisable(detector.learner.recipe.method, module.scoring)
     program = traced(module)
     outputs = (SCORE, NORMALISED, LABEL) + (() if _has_no_map(program) else (MAP,))
-    metadata = described(detector, outputs, module.scoring.why_no_map, precision)
-    {".onnx": _write_onnx, ".xml": _write_openvino, ".pt2": _write_program}[suffix](
-        program, path, outputs, metadata, precision
-    )
-    return Exported(path, outputs, metadata, module.scoring.why_no_map)
+    why_no_map = module.scoring.why_no_map
+    metadata = described(detector, outputs, why_no_map, precision, samples)
+    save = chosen.make(Graph(program, outputs, precision, samples))
+    measured = None
+    if validation is not None:
+        measured = _measured(save, path.suffix.lower(), metadata, detector, validation)
+        metadata |= _told(measured)
+    save(path, metadata)
+    return Exported(path, outputs, metadata, why_no_map, measured)
 
 
 def described(
-    detector: Detector, outputs: tuple[str, ...], why_no_map: str | None, precision: str
+    detector: Detector,
+    outputs: tuple[str, ...],
+    why_no_map: str | None,
+    precision: str,
+    samples: Tensor | None = None,
 ) -> dict[str, str]:
     """What stands in a file's metadata, as text by name."""
     calibration, scale = detector.calibration, detector.heat_scale
@@ -101,131 +133,55 @@ def described(
         **dataclasses.asdict(calibration),
         "precision": precision,
     }
+    if samples is not None:
+        content["int8_ranges_from_normal_images"] = len(samples)
     if MAP in outputs:
         content["anomaly_map"] = detector.learner.heat_title
         if scale is not None:
             content["anomaly_map_brightest"] = scale.brightest
     elif why_no_map is not None:
         content["why_no_anomaly_map"] = why_no_map
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in content.items()}
+    return _as_text(content)
 
 
-def _checked(path: Path, precision: str) -> str:
-    """The suffix, after everything that can be refused was."""
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        known = ", ".join(f"{name} ({title})" for name, title in FORMATS.items())
-        raise ValueError(f"the exported file must end in {known}, got {str(path)!r}.")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
-    if precision != "float32" and suffix == ".pt2":
-        raise ValueError(f"precision {precision} is for .onnx and .xml, got {str(path)!r}.")
-    if suffix != ".pt2":
-        require(f"Writing {path.name}", "export", "onnx", "onnxscript")
-    if suffix == ".xml":
-        require(f"Writing {path.name}", "openvino", "openvino")
-    return suffix
+def _check_samples(samples: Tensor | None, detector: Detector) -> None:
+    side = detector.image_size
+    if samples is None:
+        raise ValueError("precision int8 needs normal images, whose maps set its ranges, got none.")
+    if samples.dtype != torch.uint8 or samples.dim() != 4 or samples.shape[1:] != (1, side, side):
+        raise ValueError(
+            f"samples must be uint8 (N, 1, {side}, {side}), got {samples.dtype} {tuple(samples.shape)}."
+        )
+    if not len(samples):
+        raise ValueError("samples must hold at least one image, got none.")
 
 
 def _has_no_map(program: torch.export.ExportedProgram) -> bool:
     return len(program.graph_signature.user_outputs) == len((SCORE, NORMALISED, LABEL))
 
 
-def _write_program(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    outputs: tuple[str, ...],
-    metadata: Mapping[str, str],
-    precision: str,
-) -> None:
-    content = io.BytesIO()
-    with _without_chatter():
-        torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(dict(metadata))})
-    write_atomically(path, content.getvalue())
-
-
-def _write_onnx(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    outputs: tuple[str, ...],
-    metadata: Mapping[str, str],
-    precision: str,
-) -> None:
-    import onnx
-
-    model = onnx_model(program, outputs)
-    if precision == "float16":
-        _halve(model)
-    onnx.helper.set_model_props(model, dict(metadata))
-    model.producer_name, model.producer_version = KEY, metadata["version"]
-    model.doc_string = metadata["notice"]
-    write_atomically(path, model.SerializeToString(deterministic=True))
-
-
-def _write_openvino(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    outputs: tuple[str, ...],
-    metadata: Mapping[str, str],
-    precision: str,
-) -> None:
-    import openvino
-
+def _measured(
+    save: Save, suffix: str, metadata: Mapping[str, str], detector: Detector, validation: Labelled
+) -> Agreement:
+    """What the file does, found where nobody takes it for the finished one."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.onnx"
-        source.write_bytes(onnx_model(program, outputs).SerializeToString())
-        # Not by convert_model, whose transformations spoil some graphs for batches of more than one image.
-        model = openvino.Core().read_model(source)
-        for name, value in metadata.items():
-            model.set_rt_info(value, [KEY, name])
-        written = Path(folder) / "model.xml"
-        openvino.save_model(model, written, compress_to_fp16=precision == "float16")
-        # The weights first, so that a graph never stands beside those of another one.
-        write_atomically(path.with_suffix(".bin"), written.with_suffix(".bin").read_bytes())
-        write_atomically(path, written.read_bytes())
+        made = Path(folder) / f"model{suffix}"
+        save(made, metadata)
+        return agreement(detector, open_exported(made), validation.images, validation.labels)
 
 
-def onnx_model(program: torch.export.ExportedProgram, outputs: tuple[str, ...]) -> Any:
-    """An `onnx.ModelProto` of a traced module, without the places of its source files."""
-    with _without_chatter():
-        made = torch.onnx.export(
-            program, dynamo=True, input_names=[IMAGES], output_names=list(outputs), verbose=False
-        )
-    assert made is not None, "torch.onnx.export returns a program unless it writes a file"
-    model = made.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    del model.metadata_props[:]
-    return model
+def _told(measured: Agreement) -> dict[str, str]:
+    """A measurement as metadata; without the digits that change with the number of threads."""
+    content: dict[str, Any] = {
+        "measured_on_validation_images": measured.images,
+        "measured_largest_difference": float(f"{measured.largest:.1e}"),
+        "measured_decisions_changed": measured.decisions,
+    }
+    if measured.own_auc is not None and measured.exported_auc is not None:
+        content["measured_auc"] = round(measured.exported_auc, 5)
+        content["measured_auc_change"] = round(measured.exported_auc - measured.own_auc, 5)
+    return _as_text(content)
 
 
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Keeps what exporters tell of their work out of a command's output; their errors come through."""
-    log = logging.getLogger("onnxscript")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def _halve(model: Any) -> None:
-    """Keeps large float32 tensors in float16, which nodes at the graph's beginning turn back."""
-    import onnx
-
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if tensor.data_type != onnx.TensorProto.FLOAT or values.size < _LEAST_HALVED:
-            continue
-        name, stored = tensor.name, f"{tensor.name}_float16"
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), stored))
-        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+def _as_text(content: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in content.items()}
