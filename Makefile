@@ -25,7 +25,7 @@ $(SETUP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation \
-	  -e '.[all,pretrained,export,serve,test,dev,dicom,dicom-out,docs]'
+	  -e '.[all,pretrained,export,serve,ray,mlflow,wandb,dicom-out,test,dev,dicom,docs]'
 	touch $(SETUP)
 
 $(BUILD): $(SETUP) $(SOURCES)
