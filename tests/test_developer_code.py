@@ -23,7 +23,7 @@ ALLOWED = {
 }
 #: The tests of the benchmarks themselves.
 OF_BENCH = {
-    *("test_cv_cuda_peer.py", "test_gpu_programs.py", "test_operators.py"),
+    *("test_cluster_plan.py", "test_cv_cuda_peer.py", "test_gpu_programs.py", "test_operators.py"),
     *("test_records.py", "test_roofline.py", "test_scoreboard.py", "test_serve_load.py"),
 }
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 import anatpaste_gpu
 from anatpaste_gpu.checks import one_line
-from anatpaste_gpu.cli.heat_maps import enlarged, overlay
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.images import read_grey
 from anatpaste_gpu.extras import require
 from anatpaste_gpu.files import check_folder, write_atomically
 from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods.heat_pictures import enlarged, overlay
 from anatpaste_gpu.methods.heat_scale import HeatScale
 
 ENDING = ".dcm"

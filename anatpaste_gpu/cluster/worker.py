@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -227,7 +227,15 @@ class _Notes(threading.local):
     def begin(self) -> None:
         self.sentences = []
 
-    def _keep(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def _keep(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, ImageReadWarning):
             self.sentences.append(str(message))
 
