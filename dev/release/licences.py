@@ -72,10 +72,9 @@ def licence_of(distribution: importlib.metadata.Distribution) -> str | None:
     name = metadata["Name"].lower().replace("_", "-")
     if name in KNOWN:
         return KNOWN[name]
-    expression = metadata.get("License-Expression")
-    if expression:
-        return str(expression)
-    named = metadata.get("License") or ""
+    if "License-Expression" in metadata:
+        return str(metadata["License-Expression"])
+    named = str(metadata["License"]) if "License" in metadata else ""
     classifiers = [
         line.rsplit(" :: ", 1)[-1] for line in metadata.get_all("Classifier") or [] if "License ::" in line
     ]
