@@ -76,7 +76,9 @@ def licence_of(distribution: importlib.metadata.Distribution) -> str | None:
         return str(metadata["License-Expression"])
     named = str(metadata["License"]) if "License" in metadata else ""
     classifiers = [
-        line.rsplit(" :: ", 1)[-1] for line in metadata.get_all("Classifier") or [] if "License ::" in line
+        str(line).rsplit(" :: ", 1)[-1]
+        for line in metadata.get_all("Classifier") or []
+        if "License ::" in line
     ]
     for word in (named.removeprefix("OSI Approved :: "), *classifiers):
         word = word.strip()

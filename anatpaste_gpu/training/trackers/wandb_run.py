@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from anatpaste_gpu.training.trackers.identity import Identity
@@ -50,7 +50,7 @@ class WandbTracker:
             id=own,
             name=self._folder.name,
             resume="allow",
-            mode=mode(),
+            mode=cast("Any", mode()),  # a word of the user's, which W&B checks
             dir=str(self._folder),
             config=dict(self._parameters),
             settings=wandb.Settings(
