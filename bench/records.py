@@ -58,6 +58,10 @@ class Entry:
 
 _BEST = Entry("`--preset best`: a memory of normal patches, nothing trained", f"{CPU}/zhanglab-best.json")
 _GPU = Entry("AnatPaste, 46 of the paper's 256 epochs at 256 x 256", "nvidia-h200/zhanglab.json")
+_RIVALS = (
+    Entry("GANomaly, 30 minutes of one core", f"{CPU}/zhanglab-ganomaly.json"),
+    Entry("f-AnoGAN, 30 minutes of one core", f"{CPU}/zhanglab-fanogan.json"),
+)
 #: Records of Zhanglab's official test set, the best first.
 ZHANGLAB = (
     _BEST,
@@ -72,9 +76,10 @@ ZHANGLAB = (
     Entry("AnatPaste, `--preset cpu`: 1,000 steps at 128 x 128", f"{CPU}/zhanglab-cpu-preset.json"),
     Entry("AnatPaste, the same for 4,000 steps", f"{CPU}/zhanglab-cpu-preset-long.json"),
     Entry("AnatPaste started from those ImageNet weights", _GPU.file, ("floors", "finetuned_lite0")),
+    *_RIVALS,
 )
 #: What of them the README shows.
-IN_README = (ZHANGLAB[0], ZHANGLAB[1], ZHANGLAB[2], ZHANGLAB[3], ZHANGLAB[4], ZHANGLAB[5])
+IN_README = (*ZHANGLAB[:6], *_RIVALS)
 PHANTOMS = (
     Entry("`make demo`: a memory and AnatPaste fused", f"{CPU}/demo-fused.json"),
     Entry("AnatPaste, 800 steps at 64 x 64", f"{CPU}/demo-preset.json"),
