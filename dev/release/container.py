@@ -14,7 +14,7 @@ from dev import REPOSITORY
 
 from .cibuild import has_daemon
 from .dockerfile import Instruction, instructions
-from .gate import Failed, Skipped, Work, run
+from .gate import Failed, Skipped, Work, run, surroundings
 from .wheels import clean_environment
 
 VARIANTS = ("cpu", "cuda")
@@ -92,12 +92,13 @@ def _run(command: str, step: Instruction, root: Path, workdir: Path, work: Work)
         clean_environment(Path(shlex.split(command)[-1]))
         return
     variables = {**step.variables, "ANATPASTE_BUILD": "none"}
-    variables["PATH"] = f"{_below(root, '/opt/anatpaste/bin')}{os.pathsep}{os.environ['PATH']}"
+    ours = surroundings()
+    variables["PATH"] = f"{_below(root, '/opt/anatpaste/bin')}{os.pathsep}{ours['PATH']}"
     variables["TOOLKIT"] = ""
     done = subprocess.run(
         ["sh", "-euc", command],
         cwd=workdir,
-        env={**os.environ, **variables},
+        env={**ours, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

