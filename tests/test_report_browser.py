@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anatpaste_gpu.evaluation.metrics import classification_metrics
 from anatpaste_gpu.report.render import write_report
@@ -175,6 +178,13 @@ def check_verdict(page: Any, run: Run, name: str) -> None:
     assert says["Higher than"] == f"{below} of {(run.labels == 0).sum()} normal test images"
 
 
+def drawn_alpha(url: str) -> int:
+    """The highest alpha of a canvas of several pixels, as its data URL has it."""
+    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert picture.width * picture.height > 1
+    return int(np.asarray(picture.convert("RGBA"))[..., 3].max())
+
+
 def test_viewer_by_keyboard(page: Any, runs: list[Run]) -> None:
     def title() -> str:
         return str(page.find_element("id", "viewer-title").text)
@@ -190,12 +200,15 @@ def test_viewer_by_keyboard(page: Any, runs: list[Run]) -> None:
     check_verdict(page, runs[0], order[0])
     loaded = "return arguments[0].complete && arguments[0].naturalWidth"
     assert page.execute_script(loaded, role(page, "image")) == 256
-    inked = """const map = arguments[0];
-    const all = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
-    return [map.width, map.height, Math.max(...all.filter((_, i) => i % 4 === 3))]"""
-    width, height, most = page.execute_script(inked, role(page, "map"))
-    assert width * height > 1
-    assert most == 255, "the strongest cell is opaque"
+    strongest = set()
+    for name in order:
+        assert title() == name
+        strongest.add(drawn_alpha(page.execute_script("return arguments[0].toDataURL()", role(page, "map"))))
+        page.switch_to.active_element.send_keys("\ue014")
+    for _ in order:
+        page.switch_to.active_element.send_keys("\ue012")
+    # Grad-CAM of a network that hardly learnt finds nothing in some images; in which depends on the processor.
+    assert {255} <= strongest <= {0, 255}, "the strongest cell is opaque"
     role(page, "invert").click()
     assert "invert" in role(page, "image").get_attribute("style")
     page.switch_to.active_element.send_keys("\ue00c")  # escape

@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -201,6 +202,9 @@ def test_a_fault_of_the_service_is_told_in_a_sentence(
     monkeypatch.setattr("anatpaste_gpu.serve.scoring.Scoring.check", fails)
     status, answer = client.score([("a.png", png(0))])
     assert (status, answer["error"]) == (500, "The service failed for an internal error.")
+    deadline = time.monotonic() + 30
+    while not caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)  # it is logged once the answer is on its way
     assert len(caplog.messages) == 1
     assert "secret" not in caplog.text
 

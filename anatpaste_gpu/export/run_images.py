@@ -59,6 +59,10 @@ def normal_images(
 def images_in(folder: str | os.PathLike[str], image_size: int) -> Tensor:
     """Up to `SAMPLES` images of a folder, spread over all of them: uint8 (N, 1, S, S).
 
+    Args:
+        folder: of PNG, JPEG or DICOM files, at any depth.
+        image_size: S.
+
     Raises:
         ImageReadError: there is no such folder, no image in it, or one that cannot be read.
     """
