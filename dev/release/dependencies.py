@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from dev.floors import declared
 
 #: Extras that users install; those of developers and benchmarks bring nothing into a release.
-USERS = ("all", "pretrained", "export", "openvino")
+USERS = ("all", "pretrained", "export", "openvino", "serve", "ray", "dicom-out", "mlflow", "wandb")
 
 
 def requirements(extras: Iterable[str]) -> list[Requirement]:

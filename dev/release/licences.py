@@ -16,7 +16,7 @@ from .gate import Failed, Skipped, Work
 #: Of these a program may be made under any licence; MPL-2.0 binds its own files alone.
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "HPND", "ISC"),
-    *("LLVM-exception", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unlicense", "Zlib"),
+    *("LLVM-exception", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unlicense", "Zlib"),
 }
 #: NVIDIA's libraries come with torch's CUDA wheels, from NVIDIA: our wheel holds and links none but by name.
 NVIDIA = "LicenseRef-NVIDIA-Proprietary"
