@@ -403,7 +403,9 @@ class TestClosedPipe:
         error = "" if child.stderr is None else child.stderr.read()
         return child.wait(240), error
 
-    @pytest.mark.parametrize(("lines", "errors_too"), [(1, False), (0, True)])
+    @pytest.mark.parametrize(
+        ("lines", "errors_too"), [pytest.param(1, False, marks=pytest.mark.slow), (0, True)]
+    )
     def test_training_finishes(self, tmp_path: Path, lines: int, errors_too: bool) -> None:
         words = ("--dataset", "demo", "--output", tmp_path / "run", *self.TINY, *self.SHORT)
         status, error = self.left(words, lines=lines, errors_too=errors_too, program="train.py")

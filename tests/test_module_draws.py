@@ -36,7 +36,7 @@ def loader_of(augment: AnatPaste, workers: int = 2, seed: int | None = 6, **opti
     return DataLoader(Copies(augment), batch_size=2, num_workers=workers, generator=generator, **options)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_and_epochs_differ_and_repeat(start: str) -> None:
     def epochs() -> list[Tensor]:
         loader = loader_of(AnatPaste(seed=0), multiprocessing_context=start)
@@ -86,7 +86,10 @@ def test_the_choice_of_images_differs_by_worker_and_repeats() -> None:
 
 
 @pytest.mark.parametrize("p", [1.0, 0.5])
-@pytest.mark.parametrize(("workers", "batch_size", "start"), [(0, 8, None), (1, 3, "fork"), (2, 1, "spawn")])
+@pytest.mark.parametrize(
+    ("workers", "batch_size", "start"),
+    [(0, 8, None), (1, 3, "fork"), pytest.param(2, 1, "spawn", marks=pytest.mark.slow)],
+)
 def test_by_number_every_loader_gives_the_same(
     p: float, workers: int, batch_size: int, start: str | None
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_kernel_that_the_roofline_does_not_know_is_named() -> None:
         roofline.check_known(counted, compiled.KERNELS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 def test_the_roofline_counts_what_it_models_and_knows_its_kernels() -> None:
     batch = counting.Batch(1, 64, 1)
