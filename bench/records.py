@@ -59,6 +59,7 @@ class Entry:
 _BEST = Entry("`--preset best`: a memory of normal patches, nothing trained", f"{CPU}/zhanglab-best.json")
 _GPU = Entry("AnatPaste, 46 of the paper's 256 epochs at 256 x 256", "nvidia-h200/zhanglab.json")
 _RIVALS = (
+    Entry("SQUID, 30 minutes of one core", f"{CPU}/zhanglab-squid.json"),
     Entry("GANomaly, 30 minutes of one core", f"{CPU}/zhanglab-ganomaly.json"),
     Entry("f-AnoGAN, 30 minutes of one core", f"{CPU}/zhanglab-fanogan.json"),
 )
