@@ -73,7 +73,7 @@ test: setup  ## the default tests, two processes at a time
 
 .PHONY: test-slow
 test-slow: setup  ## the tests that take minutes: whole data sets, every schedule of the executor
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 .PHONY: bench
 bench: setup  ## speed against peers, in minutes: scoreboard into bench/results/<machine>/ (BENCH=--full for everything)
