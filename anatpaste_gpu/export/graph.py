@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
+#: What `export_detector` keeps weights in; int8 computes in 8 bits too.
 PRECISIONS = (FLOAT32, FLOAT16, INT8)
 #: What a file's metadata is called, beside its own entries.
 KEY = "anatpaste_gpu"
