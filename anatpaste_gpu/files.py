@@ -1,8 +1,9 @@
-"""Writing files so that nobody ever reads half of one."""
+"""Writing files so that nobody ever reads half of one, and telling them apart."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import tempfile
@@ -75,6 +76,11 @@ def write_atomically(path: Path, content: bytes | memoryview | str, *, durable: 
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _is_stream(path: Path) -> bool:

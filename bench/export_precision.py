@@ -23,6 +23,7 @@ import torch
 from anatpaste_gpu.api import load
 from anatpaste_gpu.export import (
     FORMATS,
+    Labelled,
     NotExportable,
     export_detector,
     normal_images,
@@ -31,6 +32,7 @@ from anatpaste_gpu.export import (
 )
 from anatpaste_gpu.export.graph import INT8
 from anatpaste_gpu.extras import MissingExtra
+from anatpaste_gpu.methods import Detector
 from bench.machine import cores, processor
 
 # Images a call of a runtime.
@@ -66,14 +68,11 @@ def of_run(run: Path, data_root: Path | None) -> dict[str, Any]:
         "image_size": detector.image_size,
         "recipe_hash": detector.recipe_hash,
         "validation_images": [int((validation.labels == label).sum()) for label in (0, 1)],
-        "files": list(_files(run, data_root)),
+        "files": list(_files(detector, validation, normal_images(run, data_root, detector.image_size))),
     }
 
 
-def _files(run: Path, data_root: Path | None) -> Iterator[dict[str, Any]]:
-    detector = load(run, "cpu")
-    validation = validation_images(run, data_root, detector.image_size)
-    samples = normal_images(run, data_root, detector.image_size)
+def _files(detector: Detector, validation: Labelled, samples: torch.Tensor) -> Iterator[dict[str, Any]]:
     for suffix, one in FORMATS.items():
         for precision in one.precisions:
             row: dict[str, Any] = {"format": one.title, "precision": precision}

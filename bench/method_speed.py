@@ -32,6 +32,8 @@ from .measure import limited_to
 METHODS = ("anatpaste", "ganomaly", "fanogan", "squid")
 #: After so many steps every method's steps have been of each kind equally often: f-AnoGAN's 5, SQUID's 2.
 CYCLE = 10
+# Images that densities and means, which scores need, are fitted to.
+_FITTED = 32
 
 
 class Subject:
@@ -45,6 +47,7 @@ class Subject:
         self.scored = self.images[:scored]
         self.learner: Learner = self.config.method.learner(recipe).prepare(Engine())
         self.learner.optimizers()
+        self.learner.eval().fit(self.images[:_FITTED])
         self.steps: dict[str, list[float]] = {}
         self.scores: list[float] = []
 
@@ -95,17 +98,10 @@ def measured(preset: str, methods: Sequence[str], rounds: int, scored: int) -> d
     """By method, what `Subject.facts` tells."""
     with limited_to(1):
         subjects = {name: Subject(name, preset, scored) for name in methods}
-        for subject in subjects.values():
-            fit(subject)
         for _ in range(rounds + 1):
             for subject in subjects.values():
                 subject.time_cycle()
     return {name: subject.facts() for name, subject in subjects.items()}
-
-
-def fit(subject: Subject) -> None:
-    """What a score needs: densities and means of a few images."""
-    subject.learner.eval().fit(subject.images[:32])
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data.errors import ImageReadError
 from anatpaste_gpu.data.images import read_grey
 from anatpaste_gpu.extras import require
-from anatpaste_gpu.files import check_folder, write_atomically
+from anatpaste_gpu.files import check_folder, sha256_of, write_atomically
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.heat_pictures import enlarged, overlay
 from anatpaste_gpu.methods.heat_scale import HeatScale
@@ -45,7 +44,7 @@ class DicomResults:
         check_folder(folder)
         self._folder, self._scale = folder, scale
         self._maker = Maker(
-            model=hashlib.sha256(model.read_bytes()).hexdigest(),
+            model=sha256_of(model),
             recipe=detector.recipe_hash,
             method=detector.learner.recipe.method,
             version=anatpaste_gpu.__version__,

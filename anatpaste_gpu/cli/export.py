@@ -126,10 +126,9 @@ def _difference(found: Agreement) -> str:
         f"{found.images} validation images: scores differ by at most {found.largest:.1e} of their spread, "
         f"{found.decisions} decisions differ"
     )
-    if found.own_auc is None or found.exported_auc is None:
+    if found.auc_change is None:
         return f"{line}."
-    change = found.exported_auc - found.own_auc
-    return f"{line}, AUC {found.exported_auc:.4f} ({change:+.4f})."
+    return f"{line}, AUC {found.exported_auc:.4f} ({found.auc_change:+.4f})."
 
 
 def _build_parser() -> argparse.ArgumentParser:

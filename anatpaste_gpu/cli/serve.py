@@ -7,19 +7,18 @@ be served; 2 the command line is wrong.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from anatpaste_gpu.api import load
+from anatpaste_gpu.api import load, model_file
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import DONE, say, with_sentences
 from anatpaste_gpu.data.registry import worker_count
 from anatpaste_gpu.devices import select_device
+from anatpaste_gpu.files import sha256_of
 from anatpaste_gpu.methods.detector import BEST_F1_THRESHOLD, NORMAL_THRESHOLD
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
-from anatpaste_gpu.runs import RunFolder
 from anatpaste_gpu.serve.access import TOKEN_VARIABLE, is_loopback, listening_socket, read_token
 from anatpaste_gpu.serve.app import Service
 from anatpaste_gpu.serve.faults import keep_quiet
@@ -41,10 +40,9 @@ def run(arguments: Sequence[str]) -> int:
                 f"--host {options.host} can be reached from other machines, so a token is needed: give "
                 f"--token-file FILE, or set the environment variable {TOKEN_VARIABLE}."
             )
-        model = options.run_dir if options.run_dir.is_file() else RunFolder(options.run_dir).trained_model()
+        model = model_file(options.run_dir)
         detector = load(model, device).with_threshold(options.threshold)
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
-        service = Service(detector, digest, limits=limits, token=token, workers=options.workers)
+        service = Service(detector, sha256_of(model), limits=limits, token=token, workers=options.workers)
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
@@ -74,7 +72,6 @@ def _limits(options: argparse.Namespace) -> Limits:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    usual = Limits()
     parser = argparse.ArgumentParser(
         prog="anatpaste serve",
         allow_abbrev=False,  # --token would be --token-file, and a secret stand in the list of processes
@@ -103,6 +100,26 @@ def _build_parser() -> argparse.ArgumentParser:
         choices=(BEST_F1_THRESHOLD, NORMAL_THRESHOLD),
         help="as `anatpaste score` takes it",
     )
+    _add_limits(parser)
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        metavar="N",
+        help="images that are scored together (default: as `anatpaste score`)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads that decode, and on a CPU score (default: one a core)",
+    )
+    add_gpu_option(parser)
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that `_limits` reads, each with its usual value."""
+    usual = Limits()
     for flag, kind, value, meaning in (
         ("--max-request-mib", float, usual.request_bytes / MEBIBYTE, "mebibytes of a request"),
         ("--max-files", int, usual.files, "files of a request"),
@@ -121,17 +138,3 @@ def _build_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             flag, type=kind, default=value, metavar="N", help=f"{meaning} (default %(default)s)"
         )
-    parser.add_argument(
-        "--max-batch",
-        type=int,
-        metavar="N",
-        help="images that are scored together (default: as `anatpaste score`)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="threads that decode, and on a CPU score (default: one a core)",
-    )
-    add_gpu_option(parser)
-    return parser

@@ -203,8 +203,9 @@ class ScoresFolder:
     def finish(self, job: Job, parts: Iterable[Part]) -> None:
         """Says in the manifest that all parts are there, and what is in them."""
         rows = sorted(parts, key=lambda part: part.shard)
-        names = {part.shard: part_name(part.shard) for part in rows}
-        listed = [{"name": names[part.shard], "images": part.images, "errors": part.errors} for part in rows]
+        listed = [
+            {"name": part_name(part.shard), "images": part.images, "errors": part.errors} for part in rows
+        ]
         errors = sum(part.errors for part in rows)
         self._write_manifest(job, {"complete": True, "errors": errors, "parts": listed})
 

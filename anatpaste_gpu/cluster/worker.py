@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import logging
 import os
@@ -32,7 +31,7 @@ from anatpaste_gpu.data.errors import ImageReadError, ImageReadWarning
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.devices import device_name, select_device
 from anatpaste_gpu.extras import MissingExtra
-from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.files import sha256_of, write_atomically
 from anatpaste_gpu.methods import Detector
 
 #: Of a part, in this order. `error` is why there is no score, `note` what of a header was passed over.
@@ -251,7 +250,7 @@ def model_hash(path: Path) -> str:
         OSError: it cannot be read; one sentence.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error.strerror}.") from error
 

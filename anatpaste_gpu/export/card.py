@@ -124,9 +124,8 @@ def _difference(exported: Exported) -> Iterator[str]:
         f"On {found.images} validation images scores differ by at most {found.largest:.1e} of their spread, "
         f"and {found.decisions} decisions"
     )
-    if found.own_auc is not None and found.exported_auc is not None:
-        change = found.exported_auc - found.own_auc
-        line += f"; its AUC there is {found.exported_auc:.4f} ({change:+.4f})"
+    if found.auc_change is not None:
+        line += f"; its AUC there is {found.exported_auc:.4f} ({found.auc_change:+.4f})"
     yield from (f"{line}.", "")
 
 

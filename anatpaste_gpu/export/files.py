@@ -177,9 +177,9 @@ def _told(measured: Agreement) -> dict[str, str]:
         "measured_largest_difference": float(f"{measured.largest:.1e}"),
         "measured_decisions_changed": measured.decisions,
     }
-    if measured.own_auc is not None and measured.exported_auc is not None:
+    if measured.exported_auc is not None and measured.auc_change is not None:
         content["measured_auc"] = round(measured.exported_auc, 5)
-        content["measured_auc_change"] = round(measured.exported_auc - measured.own_auc, 5)
+        content["measured_auc_change"] = round(measured.auc_change, 5)
     return _as_text(content)
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anatpaste_gpu.data import ImageReadError, ManifestEntry, discover_images, read_entries, read_image
+from anatpaste_gpu.data import (
+    ImageReadError,
+    ManifestEntry,
+    SplitManifest,
+    discover_images,
+    read_entries,
+    read_image,
+)
 from anatpaste_gpu.export.files import Labelled
 from anatpaste_gpu.runs import RunFolder
 
@@ -33,8 +40,10 @@ def validation_images(
         DatasetError: the data set is not there.
         ValueError: none of the images can be read, or the folder holds no run.
     """
-    entries = RunFolder(run).stored_manifest().split("validation")
-    read = _read(run, data_root, entries, image_size)
+    folder = RunFolder(run)
+    manifest = folder.stored_manifest()
+    entries = manifest.split("validation")
+    read = _read(folder, data_root, manifest, entries, image_size)
     kept = [(image, entry.label) for image, entry in zip(read, entries, strict=True) if image is not None]
     if not kept:
         raise ValueError(f"{run}: none of its validation images can be read.")
@@ -49,8 +58,10 @@ def normal_images(
     Args:
         run, data_root, image_size: as `validation_images` takes them; it raises the same.
     """
-    entries = _spread(RunFolder(run).stored_manifest().split("train"))
-    kept = [image for image in _read(run, data_root, entries, image_size) if image is not None]
+    folder = RunFolder(run)
+    manifest = folder.stored_manifest()
+    read = _read(folder, data_root, manifest, _spread(manifest.split("train")), image_size)
+    kept = [image for image in read if image is not None]
     if not kept:
         raise ValueError(f"{run}: none of its training images can be read.")
     return torch.stack(kept)
@@ -78,15 +89,14 @@ def _spread(items: Sequence[_Item]) -> list[_Item]:
 
 
 def _read(
-    run: str | os.PathLike[str],
+    folder: RunFolder,
     data_root: str | os.PathLike[str] | None,
+    manifest: SplitManifest,
     entries: Sequence[ManifestEntry],
     image_size: int,
 ) -> list[Tensor | None]:
     """The entries' images, None for those that cannot be read."""
-    folder = RunFolder(run)
     config = folder.stored_config()
     root = config.place.data_root if data_root is None else data_root
-    manifest = folder.stored_manifest()
     read = read_entries(config.recipe.dataset, root, manifest, entries, image_size=image_size)
     return [None if isinstance(image, ImageReadError) else image for image in read]

@@ -59,6 +59,13 @@ class Agreement:
     own_auc: float | None
     exported_auc: float | None
 
+    @property
+    def auc_change(self) -> float | None:
+        """The file's less the detector's."""
+        if self.own_auc is None or self.exported_auc is None:
+            return None
+        return self.exported_auc - self.own_auc
+
 
 def agreement(detector: Detector, run: Run, images: Tensor, labels: NDArray[np.int64]) -> Agreement:
     """Compares results.

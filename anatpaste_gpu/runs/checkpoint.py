@@ -44,6 +44,11 @@ class Progress:
     epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     validations: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
+    @property
+    def first_to_log(self) -> int:
+        """The first step that no log of the run holds yet; step 0's are those of the untrained learner."""
+        return self.step + 1 if self.validations else 0
+
 
 def state_of(
     networks: torch.nn.Module,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import yaml
 
 from anatpaste_gpu.checks import one_line
 from anatpaste_gpu.data import SplitManifest
-from anatpaste_gpu.files import write_atomically
+from anatpaste_gpu.files import sha256_of, write_atomically
 from anatpaste_gpu.runs.checkpoint import previous_of
 from anatpaste_gpu.runs.config import TrainConfig
 
@@ -154,7 +153,7 @@ class RunFolder:
             best_model: SHA-256 of the best model's file as the state has it, or empty.
         """
         if self.next_model.exists():
-            if hashlib.sha256(self.next_model.read_bytes()).hexdigest() == best_model:
+            if sha256_of(self.next_model) == best_model:
                 self.keep_model()
             else:
                 self.next_model.unlink()

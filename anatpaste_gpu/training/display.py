@@ -84,13 +84,12 @@ class Display:
         self._trackers = trackers
         if trackers is not None:
             trackers.begin(progress)
-        first = progress.step + 1 if progress.validations else 0
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError:
             self.line("There is no log for TensorBoard: pip install 'anatpaste_gpu[train]' brings it.")
             return
-        self._writer = SummaryWriter(str(self._folder), purge_step=first)
+        self._writer = SummaryWriter(str(self._folder), purge_step=progress.first_to_log)
 
     def track(self, numbers: Iterable[int], text: str) -> Iterable[int]:
         """Passes numbers through; on a terminal a bar shows how far they are."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +9,7 @@ from torch import Tensor
 from anatpaste_gpu.data import ImageSet
 from anatpaste_gpu.data.sets import NORMAL
 from anatpaste_gpu.evaluation.ranking import auc_by_ranks
+from anatpaste_gpu.files import sha256_of
 from anatpaste_gpu.methods import Detector, Learner
 from anatpaste_gpu.methods.heat_scale import normal_level
 from anatpaste_gpu.runs import RunFolder, TrainConfig
@@ -82,4 +81,4 @@ class Validator:
             "epoch": epochs_done,
         }
         detector.save(self._folder.next_model, {**source, "recipe_hash": self._config.recipe_hash()})
-        return hashlib.sha256(self._folder.next_model.read_bytes()).hexdigest()
+        return sha256_of(self._folder.next_model)

@@ -10,7 +10,7 @@ import yaml
 
 from dev import REPOSITORY
 
-from .gate import Failed, Work, run
+from .gate import Failed, Work, fail_for, run
 
 #: Of Sato et al., iScience 26 (7), 2023.
 PAPER = "10.1016/j.isci.2023.107086"
@@ -19,9 +19,7 @@ _NEEDED = ("cff-version", "message", "title", "authors", "version", "date-releas
 
 def check(work: Work) -> str:
     """Fields that must be there, the paper, the licence; then the schema."""
-    troubles = faults(REPOSITORY)
-    if troubles:
-        raise Failed("; ".join(troubles))
+    fail_for(faults(REPOSITORY))
     return f"cites the paper; {_by_schema(work)}"
 
 

@@ -7,14 +7,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 from dev import REPOSITORY
 
 from .cibuild import has_daemon
 from .dockerfile import Instruction, instructions
-from .gate import Failed, Skipped, Work, run, surroundings
+from .gate import Skipped, Work, fail_for, run, surroundings
 from .wheels import clean_environment
 
 VARIANTS = ("cpu", "cuda")
@@ -26,13 +25,13 @@ _PLACES = re.compile(r"(?<![^\s=])/(?:opt|src|wheels)\b")
 
 def check(work: Work) -> str:
     """Builds the CPU image, or carries out what is harmless of its commands; of CUDA's the words alone."""
-    troubles = [
-        trouble
-        for variant in VARIANTS
-        for trouble in missing_sources(instructions(REPOSITORY / "Dockerfile", {"VARIANT": variant}))
-    ]
-    if troubles:
-        raise Failed("; ".join(troubles))
+    fail_for(
+        [
+            trouble
+            for variant in VARIANTS
+            for trouble in missing_sources(instructions(REPOSITORY / "Dockerfile", {"VARIANT": variant}))
+        ]
+    )
     if has_daemon():
         run(["docker", "build", "--tag", "anatpaste:check", str(REPOSITORY)])
         run(["docker", "run", "--rm", "anatpaste:check", "--version"])
@@ -92,20 +91,9 @@ def _run(command: str, step: Instruction, root: Path, workdir: Path, work: Work)
         clean_environment(Path(shlex.split(command)[-1]))
         return
     variables = {**step.variables, "ANATPASTE_BUILD": "none"}
-    ours = surroundings()
-    variables["PATH"] = f"{_below(root, '/opt/anatpaste/bin')}{os.pathsep}{ours['PATH']}"
+    variables["PATH"] = f"{_below(root, '/opt/anatpaste/bin')}{os.pathsep}{surroundings()['PATH']}"
     variables["TOOLKIT"] = ""
-    done = subprocess.run(
-        ["sh", "-euc", command],
-        cwd=workdir,
-        env={**ours, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        shown = "\n    ".join(done.stdout.splitlines()[-12:])
-        raise Failed(f"RUN {command} ended with {done.returncode}:\n    {shown}")
+    run(["sh", "-euc", command], cwd=workdir, environment=variables)
     if " pip wheel " in command:
         _swap(_below(root, "/wheels"), work.wheels["cpu"])
 

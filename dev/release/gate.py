@@ -21,6 +21,12 @@ class Failed(Exception):
     """A gate did not pass; the sentence says why."""
 
 
+def fail_for(troubles: Sequence[str]) -> None:
+    """Raises `Failed` with clauses about what is wrong, where there are any."""
+    if troubles:
+        raise Failed("; ".join(troubles))
+
+
 class Skipped(Exception):
     """A gate could not be tried here; the sentence says why."""
 

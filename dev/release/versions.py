@@ -10,16 +10,14 @@ from packaging.version import InvalidVersion, Version
 
 from dev import REPOSITORY
 
-from .gate import Failed, Work
+from .gate import Work, fail_for
 
 _HEADING = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>\d{4}-\d{2}-\d{2}))?$", re.MULTILINE)
 
 
 def check(work: Work) -> str:
     """VERSION, CHANGELOG.md, CITATION.cff and pyproject.toml."""
-    troubles = disagreements(REPOSITORY)
-    if troubles:
-        raise Failed("; ".join(troubles))
+    fail_for(disagreements(REPOSITORY))
     return f"{stated(REPOSITORY)} in VERSION, CHANGELOG.md and CITATION.cff; pyproject.toml takes VERSION's"
 
 

@@ -61,7 +61,7 @@ class Trackers:
         Args:
             progress: of the run; what was told of later steps, before a kill, is void.
         """
-        self._each(lambda tracker: tracker.begin(progress.step + 1 if progress.validations else 0))
+        self._each(lambda tracker: tracker.begin(progress.first_to_log))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Tells scalars by their TensorBoard names."""
