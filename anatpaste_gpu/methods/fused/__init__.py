@@ -9,12 +9,18 @@ from anatpaste_gpu.methods.weights import PRETRAINED, PRETRAINED_BACKBONE
 
 
 def _trains(recipe: Recipe) -> bool:
-    return settings_of(recipe).runs is None
+    if settings_of(recipe).runs is not None:
+        return False
+    return any(get_method(part.method).trains(part) for part in _plain_parts(recipe))
 
 
 def _segments(recipe: Recipe) -> bool:
-    names = [name for name, _ in settings_of(recipe).named_parts]
-    return any(get_method(name).segments(recipe.replace(method=name, options=None)) for name in names)
+    return any(get_method(part.method).segments(part) for part in _plain_parts(recipe))
+
+
+def _plain_parts(recipe: Recipe) -> list[Recipe]:
+    """The parts by their methods alone, which need not be buildable."""
+    return [recipe.replace(method=part.method, options=None) for part in settings_of(recipe).named_parts]
 
 
 #: What `register` takes: the names of this family for `--method`.

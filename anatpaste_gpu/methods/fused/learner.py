@@ -274,10 +274,6 @@ class FusedLearner(Learner):
         """Raises ValueError where what the recipe asks for cannot be had of these parts."""
         if fitted:
             return
-        if not self._trained:
-            raise ValueError(
-                "method fused needs a part that is trained; fuse finished runs of others with anatpaste fuse."
-            )
         trained = [self._part(number) for number in self._trained]
         for part in trained:
             if part.phase(0) is not None:

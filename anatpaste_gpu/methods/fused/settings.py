@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+import re
+from typing import Literal, NamedTuple
 
 from anatpaste_gpu.methods.lookup import get_method
+from anatpaste_gpu.methods.memory.settings import MemorySettings
 from anatpaste_gpu.methods.recipe import Recipe
-from anatpaste_gpu.setting_types import Section
+from anatpaste_gpu.methods.weights import PRETRAINED
+from anatpaste_gpu.setting_types import NotNegative, Section
 
 #: A method's own defaults that a part leaves to the recipe, because all parts share them.
 _SHARED = frozenset({"image_size", "batch_size", "epochs", "steps_per_epoch", "validate_every"})
+_PART = re.compile(r"(?P<method>[^:@]+)(:(?P<backbone>[^:@]+))?(@(?P<size>\d+))?")
+
+
+class Part(NamedTuple):
+    """What is said of one part.
+
+    Attributes:
+        method: its name.
+        backbone: its own, or None.
+        size: its own image side, or None.
+    """
+
+    method: str
+    backbone: str | None
+    size: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +37,8 @@ class FusedSettings(Section):
     """Which detectors are fused, and how much each counts."""
 
     parts: str = "anatpaste,memory"
-    """Methods separated by commas; NAME@SIZE gives one its own image side, at most image_size."""
+    """Methods separated by commas; NAME@SIZE gives one its own image side, at most image_size, and
+    NAME:BACKBONE or NAME:BACKBONE@SIZE its own backbone, with weights "pretrained" where it needs any."""
 
     shares: str | None = None
     """How much each part's score counts, numbers separated by commas; null lets all count alike."""
@@ -33,12 +52,15 @@ class FusedSettings(Section):
     """Backbone of the parts that are trained, from scratch; --backbone and --weights are those of the parts
     that need weights."""
 
+    smoothing: NotNegative = 0.0
+    """memory.smoothing of the parts that are memories, in pixels of their own side."""
+
     runs: str | None = None
     """Recipe hashes of the runs that `anatpaste fuse` made this detector of; null everywhere else."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, size in self.named_parts:
+        for name, _, size in self.named_parts:
             if name == "fused" and self.runs is None:
                 raise ValueError("fused.parts cannot name fused itself; list all parts side by side.")
             if size is not None and size < 1:
@@ -48,16 +70,18 @@ class FusedSettings(Section):
         _ = self.numbers
 
     @property
-    def named_parts(self) -> tuple[tuple[str, int | None], ...]:
-        """Name and image side of each part; None is the recipe's side."""
+    def named_parts(self) -> tuple[Part, ...]:
+        """What is said of each part."""
         found = []
         for word in self.parts.split(","):
-            name, at, size = word.strip().partition("@")
-            if not name or (at and not size.isdecimal()):
+            part = _PART.fullmatch(word.strip())
+            if part is None:
                 raise ValueError(
-                    f"fused.parts must be names or NAME@SIZE between commas, got {self.parts!r}."
+                    "fused.parts must be names, NAME@SIZE or NAME:BACKBONE@SIZE between commas, "
+                    f"got {self.parts!r}."
                 )
-            found.append((name, int(size) if at else None))
+            size = part["size"]
+            found.append(Part(part["method"], part["backbone"], None if size is None else int(size)))
         return tuple(found)
 
     @property
@@ -91,7 +115,7 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
     """
     chosen = settings_of(recipe)
     found = []
-    for name, size in chosen.named_parts:
+    for name, backbone, size in chosen.named_parts:
         method = get_method(name)
         side = recipe.image_size if size is None else size
         if side > recipe.image_size:
@@ -101,8 +125,12 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
         own = {key: value for key, value in method.defaults.items() if key not in _SHARED and "." not in key}
         network = recipe.network.settings()
         if method.weights != "required":
-            network = {"backbone": chosen.backbone, "weights": None, "normalisation": None}
-        part = recipe.replace(options=None, method=name, image_size=side, **{**own, **network})
+            network = {"backbone": backbone or chosen.backbone, "weights": None, "normalisation": None}
+        elif backbone is not None:
+            network = {"backbone": backbone, "weights": PRETRAINED, "normalisation": None}
+        smooths = chosen.smoothing and method.options is MemorySettings
+        options = MemorySettings(smoothing=chosen.smoothing) if smooths else None
+        part = recipe.replace(options=options, method=name, image_size=side, **{**own, **network})
         method.check(part)
         found.append(part)
     return found
