@@ -141,6 +141,12 @@ class TestSettings:
         side = parse(["--preset", preset]).recipe.image_size
         assert [part.image_size for part in part_recipes(parsed.recipe)] == [side, 224]
 
+    def test_the_best_preset_fuses_two_memories_as_its_memory_is_alone(self) -> None:
+        alone = parse(["--preset", "best"]).recipe
+        first, second = part_recipes(parse(["--preset", "best", "--method", "fused"]).recipe)
+        assert first == alone
+        assert second == alone.replace(backbone="tf_efficientnet_lite2")
+
     def test_a_part_has_its_methods_defaults(self) -> None:
         anatpaste, memory = part_recipes(parse(["--method", "fused"]).recipe)
         assert (anatpaste.network.backbone, anatpaste.network.weights) == ("resnet18", None)

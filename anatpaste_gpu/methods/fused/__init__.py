@@ -40,6 +40,12 @@ METHODS = (
             # A fifth of the preset's steps, for minutes count; what learnt so little counts for less.
             "demo": {"fused.parts": "anatpaste@64,memory", "fused.shares": "1,3", "epochs": 4},
             "cpu": {"fused.parts": "anatpaste@128,memory"},
+            # Two memories that see through different networks; nothing is trained.
+            "best": {
+                "image_size": 256,
+                "fused.parts": "memory,memory:tf_efficientnet_lite2",
+                "fused.smoothing": 1.0,
+            },
         },
         rebuild=rebuild,
     ),
