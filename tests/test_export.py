@@ -151,6 +151,7 @@ class TestEveryMethod:
 
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
+    ("untrained", {"contrast": "clahe"}),
     ("untrained", {"scorer": "mahalanobis"}),
     ("untrained", {"scorer": "knn", "neighbours": 3}),
     ("untrained", {"scorer": "knn", "neighbours": 3, "neighbour_distance": "kth"}),

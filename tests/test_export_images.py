@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from anatpaste_gpu.export.resize import PillowResize
-from anatpaste_gpu.methods.memory.contrast import adjust, exported_contrast
+from anatpaste_gpu.methods.contrast import adjust, exported_contrast
 from anatpaste_gpu.ops.clahe import clahe
 from anatpaste_gpu.torch_backend.clahe_graph import ClaheGraph
 

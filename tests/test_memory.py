@@ -18,9 +18,9 @@ from anatpaste_gpu import segment_lungs
 from anatpaste_gpu.data import DatasetSplits
 from anatpaste_gpu.distributed import Engine
 from anatpaste_gpu.methods import Detector, get_method
+from anatpaste_gpu.methods.contrast import adjust, smoothed
 from anatpaste_gpu.methods.lookup import recipe_from_dict, recipe_identity
 from anatpaste_gpu.methods.memory import MemoryLearner, MemorySettings
-from anatpaste_gpu.methods.memory.contrast import adjust, smoothed
 from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import load_runs

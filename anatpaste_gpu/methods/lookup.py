@@ -16,6 +16,7 @@ _METHODS: dict[str, Method] = {}
 # Settings that came after recipes had hashes, with the values that stand for how it was before; those of a
 # family under its name.
 _BEFORE: dict[str, Any] = {
+    "contrast": "none",
     "normalisation": None,
     "patient_pattern": None,
     "validation": "labelled",

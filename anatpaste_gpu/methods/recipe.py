@@ -89,6 +89,12 @@ class NetworkSettings(Section):
     """What grey values become before the backbone sees them, for weights whose file does not tell; null
     leaves it to the weights and the method."""
 
+    contrast: Literal["none", "clahe", "equalise", "standardise"] = "none"
+    """What is done to each image's grey values before the network of a pretext method sees it, in training
+    after twins were made: nothing (the paper), CLAHE as the lung segmentation does it, its histogram made
+    flat, or one mean and deviation for all. Brightness and contrast of where an image comes from then tell
+    less."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PasteSettings(Section):

@@ -31,6 +31,7 @@ METHODS = (
         build,
         trains=_trains,
         segments=_segments,
+        adjusts=True,
         family="fused",
         options=FusedSettings,
         defaults={"backbone": PRETRAINED_BACKBONE, "weights": PRETRAINED, "image_size": 224},

@@ -130,6 +130,7 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
             network = {"backbone": backbone, "weights": PRETRAINED, "normalisation": None}
         smooths = chosen.smoothing and method.options is MemorySettings
         options = MemorySettings(smoothing=chosen.smoothing) if smooths else None
+        network["contrast"] = recipe.network.contrast if method.adjusts else "none"
         part = recipe.replace(options=options, method=name, image_size=side, **{**own, **network})
         method.check(part)
         found.append(part)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anatpaste_gpu.methods.contrast import exported_contrast, smoothed
 from anatpaste_gpu.methods.exporting import ExportModule, Scored
 from anatpaste_gpu.methods.memory.bank import PatchMemory
-from anatpaste_gpu.methods.memory.contrast import exported_contrast, smoothed
 from anatpaste_gpu.methods.memory.features import PatchFeatures, added
 from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of
 from anatpaste_gpu.methods.memory.settings import MemorySettings

@@ -12,9 +12,9 @@ from typing_extensions import Self
 from anatpaste_gpu.devices import sent
 from anatpaste_gpu.distributed.engine import Engine
 from anatpaste_gpu.methods.backbones import NORMALISATIONS, normalisation_of, published_normalisation
+from anatpaste_gpu.methods.contrast import adjust, check_smoothing, smoothed
 from anatpaste_gpu.methods.exporting import ExportModule
 from anatpaste_gpu.methods.memory.bank import PatchMemory
-from anatpaste_gpu.methods.memory.contrast import adjust, check_smoothing, smoothed
 from anatpaste_gpu.methods.memory.exported import ExportedMemory
 from anatpaste_gpu.methods.memory.features import PatchFeatures, added
 from anatpaste_gpu.methods.memory.reduce import image_scores, weights_of

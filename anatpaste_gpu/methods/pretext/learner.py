@@ -55,6 +55,7 @@ class PretextLearner(Learner):
             (*HEAD_WIDTHS[:-1], task.classes),
             normalisation=expected,
             image_size=recipe.image_size,
+            contrast=network.contrast,
         )
         if network.weights is not None:
             self.network.load_weights(network.weights)
@@ -141,8 +142,8 @@ class PretextLearner(Learner):
         return None
 
     def export_module(self) -> ExportModule:
-        """Embedding and scorer; without a map, for Grad-CAM needs gradients."""
-        return ExportedPretext(self.network, self.scorer)
+        """Contrast, embedding and scorer; without a map, for Grad-CAM needs gradients."""
+        return ExportedPretext(self.network, self.scorer, self.recipe.image_size)
 
     def state(self) -> State:
         """Network, scorer, and how the network's input is normalised."""

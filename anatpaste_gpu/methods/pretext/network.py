@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anatpaste_gpu.methods.backbones import GREY, Normalisation, build_backbone
+from anatpaste_gpu.methods.contrast import adjust
 from anatpaste_gpu.methods.weights import load_backbone, read_weights
 
 #: Widths of the projection head; the last one is the two classes, image and augmented twin.
@@ -28,6 +29,8 @@ class AnatPasteNet(nn.Module):
         head_widths: widths of the head's linear layers, BatchNorm and ReLU between them.
         normalisation: of the images' values, such as `published_normalisation(backbone)` for its weights.
         image_size: side of the images, for transformers, whose weights depend on it; None for their own.
+        contrast: what is done to an image's grey values first, as `adjust` takes it; other than "none" for
+            uint8 images alone.
 
     Attributes:
         embedding_size: D, the length of an embedding.
@@ -47,6 +50,7 @@ class AnatPasteNet(nn.Module):
         *,
         normalisation: Normalisation = GREY,
         image_size: int | None = None,
+        contrast: str = "none",
     ) -> None:
         super().__init__()
         self._name = backbone
@@ -54,6 +58,7 @@ class AnatPasteNet(nn.Module):
         self.backbone, self.embedding_size = built.module, built.embedding_size
         self._left_out = tuple(f"{name}." for name in built.classifiers)
         self.head_widths, self.normalisation = tuple(head_widths), normalisation
+        self.contrast = contrast
         self.head = _projection_head((self.embedding_size, *head_widths))
 
     def embed(self, images: Tensor) -> Tensor:
@@ -65,7 +70,8 @@ class AnatPasteNet(nn.Module):
         Returns:
             floating-point (B, D).
         """
-        features: Tensor = self.backbone(to_input(images, normalisation=self.normalisation))
+        shown = adjust(images, self.contrast)
+        features: Tensor = self.backbone(to_input(shown, normalisation=self.normalisation))
         return features
 
     def forward(self, images: Tensor) -> Tensor:

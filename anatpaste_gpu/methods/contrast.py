@@ -1,4 +1,4 @@
-"""One sharpness and one contrast for all images, before the backbone sees them."""
+"""One sharpness and one contrast for all images, before a network sees them."""
 
 from __future__ import annotations
 
