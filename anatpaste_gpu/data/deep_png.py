@@ -90,9 +90,9 @@ def _over_black(samples: NDArray[Any], key: Any, *, has_alpha: bool) -> tuple[ND
 
 def _samples(octets: list[NDArray[Any]]) -> NDArray[Any]:
     """Of a picture of high bytes and one of low bytes, or of one where they alternate."""
-    if len(octets) == 1:
-        return octets[0][..., ::2] << 8 | octets[0][..., 1::2]
-    return octets[0] << 8 | octets[1]
+    high, low = (octets[0][..., ::2], octets[0][..., 1::2]) if len(octets) == 1 else octets
+    samples: NDArray[Any] = high << 8 | low
+    return samples
 
 
 def _pictures(content: bytes, load: Callable[[Image.Image], None]) -> tuple[list[Image.Image], Any]:
