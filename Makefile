@@ -126,6 +126,10 @@ floors: $(CPU_BUILD)  ## the lowest declared version of every dependency, in a c
 docs: $(CPU_BUILD)  ## build the manual into build/site: runs its examples, follows its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+.PHONY: interchange
+interchange: $(CPU_BUILD)  ## the examples for MONAI, Lightning, albumentations and anomalib, where these are installed
+	$(BIN)/python -m dev.interchange
+
 .PHONY: release-check
 release-check: $(BUILD)  ## would a release be complete? archives, licences, bill of materials, container (docs/release.md)
 	-ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[release,openvino]'

@@ -186,54 +186,6 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
 
 
-def _deep_png(path: Path, samples: np.ndarray, *chunks: tuple[bytes, bytes]) -> Path:
-    """A 16-bit PNG of 1 to 4 samples a pixel, which Pillow does not write."""
-    height, width, count = samples.shape
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[count]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    body = b"".join(chunk(*one) for one in chunks)
-    content = chunk(b"IHDR", head) + body + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    return path
-
-
-WIDE = np.linspace(7, 4095, 1600).astype(np.uint16).reshape(40, 40, 1)
-OPAQUE = np.full_like(WIDE, 65535)
-
-
-@pytest.mark.parametrize(
-    "planes", [[WIDE] * 3, [WIDE, OPAQUE], [WIDE] * 3 + [OPAQUE]], ids=["RGB", "grey+alpha", "RGBA"]
-)
-def test_16_bit_colour_and_alpha_are_spread_as_16_bit_grey(tmp_path: Path, planes: list[np.ndarray]) -> None:
-    grey = read_image(_deep_png(tmp_path / "grey.png", WIDE), 40)
-    assert torch.equal(read_image(_deep_png(tmp_path / "a.png", np.dstack(planes)), 40), grey)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = _deep_png(tmp_path / "b.png", np.dstack(planes), (b"eXIf", exif.tobytes()[6:]))
-    assert torch.equal(read_image(turned, 40), torch.rot90(grey, -1, (1, 2)))
-
-
-def test_transparent_pixels_of_16_bits_are_black_and_set_no_range(tmp_path: Path) -> None:
-    seen = WIDE[:, 20:, 0].astype(float)
-    expected = np.floor((seen - seen.min()) / (seen.max() - seen.min()) * 255 + 0.5)
-    hidden, alpha = WIDE.copy(), OPAQUE.copy()
-    hidden[:, :20], alpha[:, :20] = 65535, 0
-    files = [
-        _deep_png(tmp_path / "a.png", np.dstack([hidden, alpha])),
-        _deep_png(tmp_path / "b.png", np.dstack([hidden] * 3 + [alpha])),
-        _deep_png(tmp_path / "c.png", np.dstack([hidden] * 3), (b"tRNS", b"\xff" * 6)),
-    ]
-    for path in files:
-        pixels = read_image(path, 40)[0].numpy()
-        assert (pixels[:, :20] == 0).all()
-        assert np.array_equal(pixels[:, 20:], expected)
-
-
 def test_first_picture_of_an_mpo_file_is_read(tmp_path: Path) -> None:
     first = write(tmp_path / "a.jpg", Image.fromarray(GREY))
     several = [Image.fromarray(255 - GREY)]

@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Values that are worked on at a time: doubles of a whole picture would take many times its own bytes.
+_PART = 1 << 16
+
 
 def to_8_bits(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Map `low` to 0 and `high` to 255, rounded half up; values outside are clipped. Needs low < high."""
-    unit = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
-    levels: NDArray[np.uint8] = np.floor(unit * 255 + 0.5).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    flat, filled = values.reshape(-1), levels.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        part = slice(start, start + _PART)
+        unit = np.clip((flat[part].astype(np.float64) - low) / (high - low), 0, 1)
+        filled[part] = np.floor(unit * 255 + 0.5)
     return levels
 
 
