@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import sys
+import time
 import types
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,7 +22,9 @@ from PIL import Image
 from anatpaste_gpu.cli import main
 from anatpaste_gpu.cluster.score import Request
 from anatpaste_gpu.cluster.shard_worker import AnyWork, Done
+from anatpaste_gpu.data.manifest import ManifestEntry, SplitManifest
 from anatpaste_gpu.data.path_lists import PathList
+from anatpaste_gpu.data.registry import SOURCES, DatasetSource
 from anatpaste_gpu.methods import Detector
 from anatpaste_gpu.methods.scoring_plan import batch_of
 from anatpaste_gpu.scorers.calibration import Calibration
@@ -77,6 +82,19 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = pq.read_table(output).to_pylist()
     return rows
+
+
+def logged_source(log: Path) -> DatasetSource:
+    """The data set folder, its images read slowly, each with a line of who reads which."""
+    source = SOURCES["folder"]
+
+    def read(root: Path, manifest: SplitManifest, entry: ManifestEntry, size: int) -> torch.Tensor:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()} {entry.path}\n")
+        time.sleep(0.01)
+        return source.read(root, manifest, entry, size)
+
+    return dataclasses.replace(source, read=read)
 
 
 @contextmanager

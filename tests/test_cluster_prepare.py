@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import sys
+import time
 import types
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,13 @@ from anatpaste_gpu.cluster import parts
 from anatpaste_gpu.cluster import prepare as prepare_module
 from anatpaste_gpu.cluster.decoder import BlockDecoder, DecodeWork
 from anatpaste_gpu.cluster.prepare import prepare_on_ray
+from anatpaste_gpu.cluster.shard_worker import Done
 from anatpaste_gpu.data import DatasetError, ImageReadWarning, SplitManifest, plan_split, prepare
 from anatpaste_gpu.data.cache import CachedImages
 from anatpaste_gpu.data.registry import SOURCES
 
 from .commands import DAMAGED, run
-from .scored_shards import without_ray
+from .scored_shards import logged_source, without_ray
 from .test_data_cache import SIZE, chests, noted_reads, only_place
 from .test_data_zhanglab import fill
 
@@ -261,6 +266,53 @@ class TestInterruption:
         path = split(root).entries[64 + 5].path
         assert cached.skipped == {path: f"{root / path}: the process that read it died, twice."}
         assert len(cached.paths) == COUNT - 1
+
+    def test_a_process_that_is_killed_costs_its_block(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each try of a block by a process of its own, one of which gets SIGKILL after 20 images."""
+        log, deadly = tmp_path / "log", 2
+        killed: list[int] = []
+
+        def by_processes(work: DecodeWork, asked: list[int], pool: Any) -> Iterator[Done]:
+            for shard in asked:
+                doomed = shard == deadly
+                while not in_child(work, shard, log if doomed and not killed else None, killed):
+                    pass
+                part = work.worker()(shard)
+                assert not part.failure
+                yield part
+
+        engine = sys.modules["anatpaste_gpu.cluster.on_ray"]
+        monkeypatch.setattr(engine, "finished_shards", by_processes)
+        monkeypatch.setitem(SOURCES, "folder", logged_source(log))
+        cache, manifest = tmp_path / "cache", split(root)
+        assert on_engine(root, manifest, cache).decoded == COUNT
+        lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+        assert len(killed) == 1
+        twice = [path for path, count in Counter(path for _, path in lines).items() if count == 2]
+        assert twice == [path for process, path in lines if int(process) == killed[0]]
+        assert 20 <= len(twice) < 64
+        assert set(twice) <= {entry.path for entry in manifest.entries[deadly * 64 : (deadly + 1) * 64]}
+        assert len(lines) == COUNT + len(twice)
+        assert_same(root, manifest, cache)
+
+
+def in_child(work: DecodeWork, shard: int, kill_by: Path | None, killed: list[int]) -> bool:
+    """Whether a process of its own filled a shard; it is killed when a log has 20 lines of it."""
+    process = os.fork()
+    if not process:
+        failed = True
+        try:
+            failed = bool(work.worker()(shard).failure)
+        finally:  # whatever it was, this is no process that tests
+            os._exit(failed)
+    while kill_by is not None and not killed:
+        time.sleep(0.005)
+        if kill_by.exists() and kill_by.read_text().count(f"{process} ") >= 20:
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+    return os.waitpid(process, 0)[1] == 0
 
 
 class TestFailures:
