@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from anatpaste_gpu.cluster.job import shard_size_for
 from bench.cluster import Costs, processor_seconds, wall_seconds
 
 PLAN = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text(encoding="utf-8")
+RECORD = Path(__file__).parent.parent / "bench" / "results" / "amd-epyc-2-cores" / "cluster.json"
 IMAGES = 10_000_000
 
 
@@ -40,3 +42,16 @@ def test_figures_of_the_plan(milliseconds: float, actors: int, column: int) -> N
         hours = processor_seconds(costs, 1_000_000, 1024) / 3600
         priced = re.findall(r"([\d.]+) core hours, ([\d.]+) USD", PLAN)[column]
         assert [hours, 0.04 * hours] == pytest.approx([float(figure) for figure in priced], rel=0.02)
+
+
+def test_figures_of_the_wall_clock() -> None:
+    """The record's are the model's and the page's."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))["wall_clock"]
+    costs = Costs(**record["costs_in_seconds"])
+    for run in record["runs"]:
+        predicted = wall_seconds(costs, run["images"], record["shard_size"], run["actors"])
+        assert run["predicted_seconds"] == pytest.approx(predicted), "but for how floats are added"
+        told = (
+            f"took {run['measured_seconds']:.1f} s where the formula without `start` says {predicted:.1f} s"
+        )
+        assert told in PLAN

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import subprocess
 import sys
-import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +15,25 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-from anatpaste_gpu.cluster import worker
+from anatpaste_gpu.cluster import parts, worker
 from anatpaste_gpu.cluster.job import LOCK, MANIFEST, PATHS, ScoresFolder, shard_size_for
 from anatpaste_gpu.cluster.score import Run
+from anatpaste_gpu.cluster.shard_worker import Done
 from anatpaste_gpu.cluster.tries import MOST_TRIES, Tries
-from anatpaste_gpu.cluster.worker import Done, ShardScorer, Work
+from anatpaste_gpu.cluster.worker import ShardScorer, Work
 from anatpaste_gpu.data.errors import ImageReadWarning
 from anatpaste_gpu.methods import Detector
 
-from .scored_shards import BROKEN, COUNT, request, rows_of, run, write_detector, write_images
+from .scored_shards import (
+    BROKEN,
+    COUNT,
+    request,
+    rows_of,
+    run,
+    without_ray,
+    write_detector,
+    write_images,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ENGINE = ("--engine", "ray")
@@ -50,26 +57,9 @@ def some_broken(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Shards are scored in this process, and listed, where Ray would be asked to."""
-    scored: list[int] = []
-
-    def in_turn(work: Work, asked: Sequence[int], pool: Any) -> Iterator[Done]:
-        scorer = ShardScorer(work)
-        for shard in asked:
-            scored.append(shard)
-            yield Done.from_row(scorer(shard).to_row())
-
-    stand_in = types.SimpleNamespace(
-        connected=lambda *_: nullcontext(),
-        pool_for=lambda *_: types.SimpleNamespace(gpus=0, threads=1),
-        scored_shards=in_turn,
-    )
-    monkeypatch.setitem(sys.modules, "anatpaste_gpu.cluster.on_ray", stand_in)
-    monkeypatch.setattr("anatpaste_gpu.cli.score_on_engine.require", lambda *_: None)
-    with warnings.catch_warnings():
+    """Shards as they are scored, by this process."""
+    with without_ray(monkeypatch) as scored:
         yield scored
-    for library in ("PIL", "pydicom"):  # which actors silence for good
-        logging.getLogger(library).disabled = False
 
 
 def plain_scores(model: Path, folder: Path, output: Path) -> dict[str, float]:
@@ -247,7 +237,7 @@ class TestFailures:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(worker, "write_atomically", full)
+        monkeypatch.setattr(parts, "write_atomically", full)
         with pytest.raises(ValueError, match="cannot be written: No space left on device; finished"):
             Run(request(model, whole, tmp_path / "out")).complete()
 

@@ -56,9 +56,8 @@ def assert_same(a: DatasetSplits, b: DatasetSplits) -> None:
         assert (one.names, one.findings) == (other.names, other.findings)
 
 
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths in the order in which they were decoded."""
+def noted_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths in the order in which they are decoded from now on."""
     import dataclasses
 
     seen: list[str] = []
@@ -70,6 +69,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setitem(SOURCES, "folder", dataclasses.replace(source, read=read))
     return seen
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths in the order in which they were decoded."""
+    return noted_reads(monkeypatch)
 
 
 def only_place(cache: Path) -> Path:

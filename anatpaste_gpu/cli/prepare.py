@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from anatpaste_gpu.cli.options import add_engine_options, check_engine_options
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, tell, with_sentences
 from anatpaste_gpu.data import SplitManifest, check_patient_pattern, dataset_names, plan_split, prepare
 from anatpaste_gpu.data.licences import data_licence
 from anatpaste_gpu.data.manifest import SPLITS
+from anatpaste_gpu.extras import require
 from anatpaste_gpu.files import check_folder, check_writable
 
 
@@ -21,6 +23,11 @@ def run(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(list(arguments))
     check_patient_pattern(options.dataset, options.patient_pattern)
     named = {} if options.patient_pattern is None else {"patient_pattern": options.patient_pattern}
+    check_engine_options(options)
+    if options.engine is not None:
+        if options.cache is None:
+            raise ValueError(f"--engine {options.engine} needs --cache, a folder.")
+        require(f"--engine {options.engine}", "ray")
     if options.output is not None:
         check_writable(options.output)
     if options.cache is not None:
@@ -53,14 +60,14 @@ def run(arguments: Sequence[str]) -> int:
 def _prepare(manifest: SplitManifest, options: argparse.Namespace) -> int:
     start = time.perf_counter()
     size = options.image_size
-    cached = prepare(
-        manifest.dataset,
-        options.data_root,
-        manifest,
-        image_size=size,
-        cache=options.cache,
-        workers=options.workers,
-    )
+    asked = {"image_size": size, "cache": options.cache, "workers": options.workers}
+    if options.engine is None:
+        cached = prepare(manifest.dataset, options.data_root, manifest, **asked)
+    else:
+        from anatpaste_gpu.cluster.prepare import prepare_on_ray  # which the plain command does without
+
+        asked["address"] = options.address
+        cached = prepare_on_ray(manifest.dataset, options.data_root, manifest, **asked)
     seconds = time.perf_counter() - start
     tell(
         f"{len(cached.paths)} images of {size} x {size} ({len(cached.paths) * size * size / 1e6:.0f} MB) in "
@@ -130,4 +137,10 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--image-size", type=int, default=256, help="side of the cached images (default 256)")
     parser.add_argument("--workers", type=int, help="threads that read files (default: one a core)")
+    add_engine_options(
+        parser,
+        "large data sets",
+        "decode the images of --cache on Ray, with an actor for each core, into the same files; --workers is "
+        "the most actors, too",
+    )
     return parser

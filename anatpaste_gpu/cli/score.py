@@ -22,8 +22,8 @@ from anatpaste_gpu.cli.heat_maps import MAP_ENDING, OVERLAY_ENDING, HeatMapFiles
 from anatpaste_gpu.cli.options import add_gpu_option
 from anatpaste_gpu.cli.outcome import say, stopped_by, with_sentences
 from anatpaste_gpu.cli.score_on_engine import (
-    add_engine_options,
-    check_engine_options,
+    add_list_options,
+    check_list_options,
     listed_paths,
     score_on_engine,
 )
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(
             "--dicom-out writes patients' attributes, as DICOM wants it; it does not go with --anonymise."
         )
-    check_engine_options(options)
+    check_list_options(options)
     if options.engine is not None:
         return score_on_engine(options)
     listed = listed_paths(options.images)
@@ -258,7 +258,7 @@ def _build_parser() -> argparse.ArgumentParser:
         help="threads that decode, and on a CPU score (default: one a core); no score depends on it",
     )
     add_gpu_option(parser)
-    add_engine_options(parser)
+    add_list_options(parser)
     return parser
 
 

@@ -8,13 +8,13 @@ from itertools import chain
 from pathlib import Path
 
 from anatpaste_gpu.api import model_file
+from anatpaste_gpu.cli.options import add_engine_options, check_engine_options
 from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, stopped_by, tell
 from anatpaste_gpu.data.discovery import discover_images
 from anatpaste_gpu.data.path_lists import PathList, is_path_list, read_path_list
 from anatpaste_gpu.extras import require
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
-ENGINES = ("ray",)
 # What the plain command alone can do: the option, its name in the parsed options.
 _PLAIN_ONLY = {
     "--format": "format",
@@ -22,21 +22,16 @@ _PLAIN_ONLY = {
     "--anonymise": "anonymise",
     "--dicom-out": "dicom_out",
 }
-_ENGINE_ONLY = {"--address": "address", "--shard-size": "shard_size"}
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --engine and what goes with it."""
-    group = parser.add_argument_group("large lists", "see docs/cluster.md")
-    group.add_argument(
-        "--engine",
-        choices=ENGINES,
-        help="score on Ray, with an actor for each GPU, or for each core where there is none: --output is "
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --engine, --address and --shard-size."""
+    group = add_engine_options(
+        parser,
+        "large lists",
+        "score on Ray, with an actor for each GPU, or for each core where there is none: --output is "
         "a folder of Parquet files, a broken image a row with its reason, and the same command goes on where "
         "it was interrupted; --workers is the most actors",
-    )
-    group.add_argument(
-        "--address", help="of a Ray cluster, such as auto; default: one of this machine's cores, for this run"
     )
     group.add_argument(
         "--shard-size",
@@ -46,16 +41,14 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_engine_options(options: argparse.Namespace) -> None:
+def check_list_options(options: argparse.Namespace) -> None:
     """Checks that the options go together.
 
     Raises:
         ValueError: one needs --engine, or does not go with it.
     """
+    check_engine_options(options, "--shard-size")
     if options.engine is None:
-        for flag, name in _ENGINE_ONLY.items():
-            if getattr(options, name) is not None:
-                raise ValueError(f"{flag} goes with --engine.")
         return
     for flag, name in _PLAIN_ONLY.items():
         if getattr(options, name) is not None:

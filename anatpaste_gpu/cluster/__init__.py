@@ -1,4 +1,4 @@
-"""Scoring on an existing engine: shards of a list, each scored once, by the actors of Ray Data."""
+"""Scoring and preparing on an existing engine: shards of a list, each done once, by actors of Ray Data."""
 
 from anatpaste_gpu.extras import require
 

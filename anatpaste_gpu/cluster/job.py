@@ -18,14 +18,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from typing_extensions import Self
 
+from anatpaste_gpu.cluster.parts import Part, finished_part, part_name, sweep, write_list
 from anatpaste_gpu.files import write_atomically
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 
@@ -42,11 +41,6 @@ _LEAST_SHARDS = 64
 def shard_size_for(images: int) -> int:
     """Images a shard where nothing else is asked for: 64 to 1,024; a function of their number alone."""
     return SHARD_UNIT * max(1, min(_MOST_UNITS, images // (SHARD_UNIT * _LEAST_SHARDS)))
-
-
-def part_name(shard: int) -> str:
-    """The file of a shard's rows."""
-    return f"part-{shard:06d}.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,31 +87,9 @@ class Job:
         return next((words[name] for name in words if mine[name] != its[name]), None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A shard's finished file: how many rows it has, and how many of them have an error or a note."""
-
-    shard: int
-    images: int
-    errors: int
-    notes: int
-
-    def metadata(self, job: Job) -> dict[str, str]:
-        """What is written into the file's footer."""
-        return {"anatpaste_job": job.key, "anatpaste_part": json.dumps(dataclasses.asdict(self))}
-
-
-def finished_part(folder: Path, job: Job, shard: int) -> Part | None:
+def finished_shard(folder: Path, job: Job, shard: int) -> Part | None:
     """The part of a shard, if it is there, whole and of this job."""
-    try:
-        footer = pq.read_metadata(folder / part_name(shard))
-        stored = footer.metadata or {}
-        if stored.get(b"anatpaste_job") != job.key.encode() or footer.num_rows != job.rows(shard):
-            return None
-        part = Part(**json.loads(stored[b"anatpaste_part"]))
-        return part if part.shard == shard else None
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
-        return None
+    return finished_part(folder, shard, job.rows(shard), job.key)
 
 
 class ScoresFolder:
@@ -186,7 +158,7 @@ class ScoresFolder:
             raise ValueError(f"shard size must be a multiple of {SHARD_UNIT}, got {shard_size}.")
         size = shard_size or (shard_size_for(images) if stored is None else stored.shard_size)
         try:
-            written = _write_paths(self.path / f".{PATHS}", paths, size)
+            written = write_list(self.path / f".{PATHS}", "path", map(os.fsencode, paths), size)
             job = Job(model, threshold, *written, size)
             difference = None if stored is None else stored.difference(job)
             if difference is not None:
@@ -227,33 +199,4 @@ class ScoresFolder:
 
     def _sweep(self) -> None:
         """Removes what writers left that were killed."""
-        for file in self.path.glob(".*"):
-            if file.name != LOCK and file.name.startswith((".part-", ".tries-", f".{PATHS}", f".{MANIFEST}")):
-                file.unlink(missing_ok=True)
-
-
-def _write_paths(file: Path, paths: Iterable[str], shard_size: int) -> tuple[str, int]:
-    """Writes a list, a row group a shard; returns its SHA-256 and length.
-
-    As bytes: the name of a file need not be text.
-    """
-    digest, count = hashlib.sha256(), 0
-    schema = pa.schema([("path", pa.binary())])
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(paths, shard_size):
-            for name in group:
-                digest.update(name + b"\0")
-            count += len(group)
-            writer.write_table(pa.table({"path": group}, schema), row_group_size=shard_size)
-    return digest.hexdigest(), count
-
-
-def _groups(paths: Iterable[str], size: int) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
-    for path in paths:
-        group.append(os.fsencode(path))
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+        sweep(self.path, f".{PATHS}", f".{MANIFEST}")

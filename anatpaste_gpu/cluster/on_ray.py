@@ -15,7 +15,7 @@ import ray.data
 import ray.exceptions
 
 from anatpaste_gpu.checks import one_line
-from anatpaste_gpu.cluster.worker import Done, ShardScorer, Work
+from anatpaste_gpu.cluster.shard_worker import AnyWork, Done
 
 # Threads that decode for one GPU at most; as many read a data set.
 _MOST_THREADS = 16
@@ -118,14 +118,14 @@ def _limited(found: int, shards: int, workers: int | None) -> int:
     return max(1, min(found, shards, workers or found))
 
 
-def scored_shards(work: Work, shards: Sequence[int], pool: Pool) -> Iterator[Done]:
+def finished_shards(work: AnyWork, shards: Sequence[int], pool: Pool) -> Iterator[Done]:
     """What becomes of shards, as they are finished, in any order.
 
     An actor whose process dies is started again, and so is its shard.
 
     Args:
         work: what the actors are told.
-        shards: numbers of those that are to be scored.
+        shards: numbers of those that are to be filled.
         pool: the actors.
 
     Raises:
@@ -153,13 +153,13 @@ def scored_shards(work: Work, shards: Sequence[int], pool: Pool) -> Iterator[Don
 
 
 class _Actor:
-    """`ShardScorer` in the form that `map_batches` takes."""
+    """A `ShardWorker` in the form that `map_batches` takes."""
 
-    def __init__(self, work: Work) -> None:
-        self._scorer = ShardScorer(work)
+    def __init__(self, work: AnyWork) -> None:
+        self._worker = work.worker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        rows = [self._scorer(int(shard)).to_row() for shard in batch["shard"]]
+        rows = [self._worker(int(shard)).to_row() for shard in batch["shard"]]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
 

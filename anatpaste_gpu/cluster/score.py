@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from anatpaste_gpu.cluster.job import Job, Part, ScoresFolder, finished_part
-from anatpaste_gpu.cluster.worker import Done, Work, model_hash
+from anatpaste_gpu.cluster.job import Job, ScoresFolder, finished_shard
+from anatpaste_gpu.cluster.parts import Part
+from anatpaste_gpu.cluster.shard_worker import Done
+from anatpaste_gpu.cluster.worker import Work, model_hash
 from anatpaste_gpu.data.path_lists import PathList
 from anatpaste_gpu.data.progress import progress_bar
 from anatpaste_gpu.methods import Detector
@@ -99,7 +101,7 @@ class Run:
                 model_hash(asked.model), threshold, listed.paths, listed.count, asked.shard_size
             )
             self.shards = job.shards
-            there = (finished_part(folder.path, job, shard) for shard in range(job.shards))
+            there = (finished_shard(folder.path, job, shard) for shard in range(job.shards))
             self.parts = [part for part in there if part is not None]
             self.found = len(self.parts)
             missing = sorted(set(range(job.shards)) - {part.shard for part in self.parts})
@@ -108,7 +110,7 @@ class Run:
             folder.finish(job, self.parts)
 
     def _score(self, job: Job, shards: list[int], progress: bool) -> None:
-        from anatpaste_gpu.cluster.on_ray import connected, pool_for, scored_shards  # which takes seconds
+        from anatpaste_gpu.cluster.on_ray import connected, finished_shards, pool_for  # which takes seconds
 
         asked = self._request
         with (
@@ -122,7 +124,7 @@ class Run:
             places = (str(asked.output.absolute()), os.getcwd(), str(asked.model.absolute()))
             gpu = 0 if pool.gpus else -1  # the one that the actor sees
             work = Work(*places, job, gpu, pool.threads, asked.batch_of)
-            for done in scored_shards(work, shards, pool):
+            for done in finished_shards(work, shards, pool):
                 self._take(done)
                 bar.update(task, advance=done.part.images)
 

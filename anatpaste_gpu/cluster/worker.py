@@ -1,18 +1,11 @@
-"""Scores shards; what an actor holds. It knows nothing of the engine that calls it."""
+"""Scores shards; what an actor holds that has a detector."""
 
 from __future__ import annotations
 
-import functools
-import io
-import logging
 import os
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +13,15 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import Self
 
 import anatpaste_gpu
-from anatpaste_gpu.checks import one_line
-from anatpaste_gpu.cluster.job import PATHS, Job, Part, finished_part, part_name
+from anatpaste_gpu.cluster.job import PATHS, Job, finished_shard
+from anatpaste_gpu.cluster.parts import Part, write_part
+from anatpaste_gpu.cluster.shard_worker import Read, ShardWorker
 from anatpaste_gpu.cluster.tries import Tries
-from anatpaste_gpu.data.ahead import computed_ahead
-from anatpaste_gpu.data.errors import ImageReadError, ImageReadWarning
 from anatpaste_gpu.data.images import read_image
 from anatpaste_gpu.devices import device_name, select_device
-from anatpaste_gpu.extras import MissingExtra
-from anatpaste_gpu.files import sha256_of, write_atomically
+from anatpaste_gpu.files import sha256_of
 from anatpaste_gpu.methods import Detector
 
 #: Of a part, in this order. `error` is why there is no score, `note` what of a header was passed over.
@@ -47,8 +37,6 @@ SCHEMA = pa.schema(
         ("model_hash", pa.string()),
     ]
 )
-# Decoders that two careful tries ended in; see `tries`.
-_DEADLY = "the process that read it died, twice."
 
 
 @dataclass(frozen=True)
@@ -75,127 +63,50 @@ class Work:
     batch_of: Callable[[Detector], int]
     version: str = field(default_factory=lambda: anatpaste_gpu.__version__)
 
-
-@dataclass(frozen=True)
-class Done:
-    """What became of a shard.
-
-    Attributes:
-        part: the finished part; of no images where there is a failure.
-        failure: why the run cannot go on, in one sentence; "" where it can.
-        device: where it was scored; "" where the part was there already.
-        processor_seconds: what all threads of the actor took for it.
-    """
-
-    part: Part
-    failure: str = ""
-    device: str = ""
-    processor_seconds: float = 0.0
-
-    def to_row(self) -> dict[str, Any]:
-        """Plain values, as engines carry them."""
-        row = asdict(self)
-        return {**row.pop("part"), **row}
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Reads what `to_row` gave."""
-        numbers = (int(row[name]) for name in ("shard", "images", "errors", "notes"))
-        seconds = float(row["processor_seconds"])
-        return cls(Part(*numbers), str(row["failure"]), str(row["device"]), seconds)
+    def worker(self) -> ShardScorer:
+        """What the actor calls with shards."""
+        return ShardScorer(self)
 
 
-class ShardScorer:
-    """Loads the detector once, and scores one shard a call.
+class ShardScorer(ShardWorker):
+    """Loads the detector once, and scores one shard a call."""
 
-    What goes wrong is a value: as an exception the engine would write it, with names of files, into its logs.
-    """
+    outlives_faults = True
 
     def __init__(self, work: Work) -> None:
-        self._work, self._folder = work, Path(work.folder)
-        self._notes = _Notes()
-        try:
-            self._detector: Detector | str = self._loaded()
-        except Exception as error:
-            self._detector = f"{one_line(error)}."
+        self._work = work
+        super().__init__(work)
 
-    def _loaded(self) -> Detector:
+    def _load(self) -> str:
         work = self._work
-        machine, version = os.uname().nodename, anatpaste_gpu.__version__
-        if work.version != version:
-            raise ValueError(f"{machine} has anatpaste_gpu {version}, expected {work.version}.")
         if work.job.model != model_hash(Path(work.model)):
-            raise ValueError(f"{work.model} is another model on {machine}.")
+            raise ValueError(f"{work.model} is another model on {os.uname().nodename}.")
         torch.set_num_threads(work.threads)
-        detector = Detector.load(work.model, select_device(work.gpu)[0]).with_threshold(work.job.threshold)
+        device = select_device(work.gpu)[0]
+        self._detector = Detector.load(work.model, device).with_threshold(work.job.threshold)
+        self._batch = work.batch_of(self._detector)
         self._paths = pq.ParquetFile(self._folder / PATHS)
-        return detector
+        return device_name(self._detector.device)
 
-    def __call__(self, shard: int) -> Done:
-        """Scores a shard, unless its part is there already, and writes its part."""
-        if isinstance(self._detector, str):
-            return _failed(shard, self._detector)
-        found = finished_part(self._folder, self._work.job, shard)
-        if found is not None:
-            return Done(found)
-        start = time.process_time()
-        try:
-            with Tries(self._folder, shard) as tries:
-                part = self._score(shard, self._detector, tries)
-        except OSError as error:
-            return _failed(shard, f"{self._folder} cannot be written: {error.strerror or one_line(error)}.")
-        except Exception as error:
-            return _failed(shard, f"{one_line(error)}.")
-        return Done(part, "", device_name(self._detector.device), time.process_time() - start)
+    def _found(self, shard: int) -> Part | None:
+        return finished_shard(self._folder, self._work.job, shard)
 
-    def _score(self, shard: int, detector: Detector, tries: Tries) -> Part:
+    def _fill(self, shard: int, tries: Tries) -> Part:
         names: list[bytes] = self._paths.read_row_group(shard).column(0).to_pylist()
-        rows = _Rows(len(names))
-        threads, batch = (1 if tries.careful else self._work.threads), self._work.batch_of(detector)
+        paths = [os.path.join(self._work.base, os.fsdecode(name)) for name in names]
+        rows, detector, batch = _Rows(len(names)), self._detector, self._batch
         # The last batch of a shard is filled up, so that no score depends on where a list is cut or on how
         # many files before could not be read; the last of all is as the plain command has it.
         fill = shard < self._work.job.shards - 1
-        read = functools.partial(self._read, names, detector.image_size, tries)
-        ahead = 1 if tries.careful else 2 * batch
-        for places, images in _batches(computed_ahead(read, range(len(names)), threads, ahead), rows, batch):
+        found = self._read_all(
+            paths, lambda place: read_image(paths[place], detector.image_size), tries, 2 * batch
+        )
+        for places, images in _batches(found, rows, batch):
             tries.at()
             rows.scores[places] = detector.score(_filled(images, batch) if fill else images)[: len(images)]
         part = Part(shard, len(names), rows.count(rows.errors), rows.count(rows.notes))
-        table = _table(names, rows, detector, self._work.job)
-        buffer = io.BytesIO()
-        pq.write_table(
-            table.replace_schema_metadata(part.metadata(self._work.job)), buffer, compression="zstd"
-        )
-        write_atomically(self._folder / part_name(shard), buffer.getbuffer())
+        write_part(self._folder, part, self._work.job.key, _table(names, rows, detector, self._work.job))
         return part
-
-    def _read(self, names: Sequence[bytes], side: int, tries: Tries, place: int) -> _Read:
-        """An image, or why there is none; and what was noted on the way."""
-        if place in tries.deadly:
-            return _Read(place, None, _DEADLY)
-        if tries.careful:
-            tries.at(place)
-        path = os.path.join(self._work.base, os.fsdecode(names[place]))
-        self._notes.begin()
-        image, reason = None, None
-        try:
-            image = read_image(path, side)
-        except ImageReadError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-        except MissingExtra:
-            raise
-        except Exception as error:  # a fault of ours, perhaps, but not one that millions should wait for
-            reason = f"reading it failed ({type(error).__name__})."
-        notes = " ".join(sentence.removeprefix(f"{path}: ") for sentence in self._notes.sentences)
-        return _Read(place, image, reason, notes or None)
-
-
-@dataclass(frozen=True)
-class _Read:
-    place: int
-    image: Tensor | None
-    error: str | None = None
-    note: str | None = None
 
 
 class _Rows:
@@ -211,38 +122,6 @@ class _Rows:
         return sum(text is not None for text in column)
 
 
-class _Notes(threading.local):
-    """What is warned of while a thread reads a file; nothing of it gets to the logs of an engine."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        # Messages of other libraries may quote headers.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ImageReadWarning)
-        warnings.showwarning = self._keep
-        for library in ("PIL", "pydicom"):
-            logging.getLogger(library).disabled = True
-
-    def begin(self) -> None:
-        self.sentences = []
-
-    def _keep(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, ImageReadWarning):
-            self.sentences.append(str(message))
-
-
-def _failed(shard: int, sentence: str) -> Done:
-    return Done(Part(shard, 0, 0, 0), sentence)
-
-
 def model_hash(path: Path) -> str:
     """SHA-256 of a model file.
 
@@ -255,7 +134,7 @@ def model_hash(path: Path) -> str:
         raise OSError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _batches(found: Iterator[_Read], rows: _Rows, batch: int) -> Iterator[tuple[list[int], Tensor]]:
+def _batches(found: Iterator[Read], rows: _Rows, batch: int) -> Iterator[tuple[list[int], Tensor]]:
     """Images with their places, some at a time; what could not be read goes into the rows."""
     places: list[int] = []
     images: list[Tensor] = []

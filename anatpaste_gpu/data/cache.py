@@ -2,7 +2,8 @@
 
 `load_dataset(..., cache=DIR)` and `anatpaste prepare --cache DIR` call `cached_images`. It can be stopped at
 any moment and goes on where it was. Rows of other splits of the same data at the same size are copied rather
-than decoded again; a source file that changed is decoded anew.
+than decoded again; a source file that changed is decoded anew. Who decodes, threads here or an engine, is the
+caller's choice, and changes no byte: all images come back in the manifest's order, and are written here.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -35,8 +36,15 @@ from anatpaste_gpu.data.progress import tracked
 from anatpaste_gpu.data.sets import SkippedFile
 
 Read = Callable[[ManifestEntry], torch.Tensor | ImageReadError]
+#: An image uint8 (S, S), why there is none, or None where its row is known.
+Decoded = NDArray[np.uint8] | ImageReadError | None
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def readers() -> str:
+    """The packages that decode, with their versions, on which pixels depend."""
+    return ", ".join(f"{name} {version(name)}" for name in ("pillow", "pydicom"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,7 @@ class CacheRequest:
     def origin(self) -> str:
         """What a row depends on besides its path and the file's content."""
         source = f"seed {self.seed}" if self.root is None else str(self.root.resolve())
-        readers = ", ".join(f"{name} {version(name)}" for name in ("pillow", "pydicom"))
-        return f"{self.dataset} from {source}, {readers}"
+        return f"{self.dataset} from {source}, {readers()}"
 
     @cached_property
     def place(self) -> Path:
@@ -85,6 +92,27 @@ class CacheRequest:
         except OSError:
             return path, -1, -1
         return path, status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What of a cache has to be decoded.
+
+    Attributes:
+        request: what is to be in it.
+        stamps: of all entries.
+        first: the first entry that is not there, the first of a block.
+        known: rows to be copied in place of decoding, by their stamps.
+    """
+
+    request: CacheRequest
+    stamps: Sequence[Stamp]
+    first: int
+    known: Mapping[Stamp, NDArray[np.uint8]]
+
+
+#: Decodes what is missing, in order; the context is left when all of it is written, or cannot be.
+Decoding = Callable[[Missing], AbstractContextManager[Iterator[Decoded]]]
 
 
 @dataclass(frozen=True)
@@ -110,13 +138,35 @@ class CachedImages:
         return [SkippedFile(e.path, e.split, self.skipped[e.path]) for e in entries if e.path in self.skipped]
 
 
-def cached_images(request: CacheRequest, read: Read, workers: int, progress: bool = True) -> CachedImages:
+def in_threads(read: Read, workers: int) -> Decoding:
+    """Decoding by threads of this process.
+
+    Args:
+        read: decodes one entry.
+        workers: threads.
+    """
+
+    @contextmanager
+    def decoding(missing: Missing) -> Iterator[Iterator[Decoded]]:
+        def fetch(i: int) -> Decoded:
+            if missing.stamps[i] in missing.known:
+                return None
+            result = read(missing.request.entries[i])
+            return result if isinstance(result, ImageReadError) else result[0].numpy()
+
+        wanted = range(missing.first, len(missing.stamps))
+        with ThreadPoolExecutor(workers) as pool:
+            yield _in_order(pool, fetch, wanted, ahead=2 * BLOCK)
+
+    return decoding
+
+
+def cached_images(request: CacheRequest, decoding: Decoding, progress: bool = True) -> CachedImages:
     """Opens a cache, after preparing what is missing in it. One process writes at a time; others wait.
 
     Args:
         request: what is to be in it.
-        read: decodes one entry.
-        workers: decoding threads.
+        decoding: who decodes, such as `in_threads`.
         progress: show a progress bar on a terminal.
 
     Raises:
@@ -128,7 +178,7 @@ def cached_images(request: CacheRequest, read: Read, workers: int, progress: boo
         with _locked(place):
             blocks, decoded = _finished(request, stamps), 0
             if blocks is None:
-                blocks, decoded = _prepare(request, stamps, read, workers, progress)
+                blocks, decoded = _prepare(request, stamps, decoding, progress)
     except OSError as error:
         raise DatasetError(f"Cache {place} cannot be written: {error.strerror or error}.") from error
     paths = [path for block in blocks for path, _, _ in block.rows]
@@ -165,28 +215,16 @@ def _finished(request: CacheRequest, stamps: Sequence[Stamp]) -> list[Block] | N
 
 
 def _prepare(
-    request: CacheRequest, stamps: Sequence[Stamp], read: Read, workers: int, progress: bool
+    request: CacheRequest, stamps: Sequence[Stamp], decoding: Decoding, progress: bool
 ) -> tuple[list[Block], int]:
     kept = _resumable(request, stamps)
-    _check_room(request, len(kept) * BLOCK)
+    start, decoded = len(kept) * BLOCK, 0
+    _check_room(request, start)
     known = _known_rows(request)
     partial = PartialImages(request.place, request.image_size, kept)
-    start, decoded = len(kept) * BLOCK, 0
-
-    def fetch(i: int) -> NDArray[np.uint8] | ImageReadError | None:
-        if stamps[i] in known:
-            return None
-        result = read(request.entries[i])
-        return result if isinstance(result, ImageReadError) else result[0].numpy()
-
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            results = tracked(
-                _in_order(pool, fetch, range(start, len(stamps)), ahead=2 * BLOCK),
-                len(stamps) - start,
-                f"Preparing {request.dataset}",
-                progress,
-            )
+        with decoding(Missing(request, stamps, start, known)) as found:
+            results = tracked(found, len(stamps) - start, f"Preparing {request.dataset}", progress)
             for chunk in _chunks(stamps[start:]):
                 images, rows, skipped = [], [], []
                 for stamp, result in zip(chunk, results):  # noqa: B905

@@ -2,6 +2,7 @@
 
     <cache>/<data set>-<size>-<hash>/images.npy   uint8 (N, S, S): the readable images in the manifest's order
                                      index.json   which image is in which row, and what it was decoded from
+                                     parts/       what an engine decoded, until it is in images.partial
                                      .lock        held by whoever writes
 
 Images come in blocks. A block records each source file's size and time of change, the reasons for files that
@@ -14,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from anatpaste_gpu.files import write_atomically
 FORMAT = "anatpaste-cache-2"
 BLOCK = 64
 IMAGES, INDEX, PARTIAL, JOURNAL = "images.npy", "index.json", "images.partial", "journal.jsonl"
+PARTS = "parts"
 # The header of a .npy file of any number of images has this length.
 _HEADER = 128
 
@@ -157,6 +160,7 @@ class PartialImages:
         content = {**head, "blocks": [block.to_json() for block in self.blocks]}
         write_atomically(self._folder / INDEX, json.dumps(content) + "\n")
         (self._folder / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / PARTS, ignore_errors=True)
 
     def close(self) -> None:
         """Closes the files; what was appended stays for the next attempt."""

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from anatpaste_gpu.data.cache import CachedImages, CacheRequest, Read, cached_images
+from anatpaste_gpu.data.cache import CachedImages, CacheRequest, Decoding, cached_images, in_threads
 from anatpaste_gpu.data.errors import DatasetError, ImageReadError
 from anatpaste_gpu.data.images import check_image_size
 from anatpaste_gpu.data.manifest import SPLITS, ManifestEntry, SplitManifest
@@ -80,8 +80,8 @@ def load_dataset(
         loaded, skipped = _read_all(folder, splits, image_size, source, threads, console, progress)
     else:
         request = _cache_request(Path(cache), folder, splits, image_size, source)
-        read = reader(folder, splits, image_size, source)
-        loaded, skipped = _map_all(request, splits, read, threads, progress)
+        decoding = in_threads(reader(folder, splits, image_size, source), threads)
+        loaded, skipped = _map_all(request, splits, decoding, progress)
     _report_skipped(console, skipped)
     result = DatasetSplits(**loaded, manifest=splits, skipped=tuple(skipped))
     _check_classes(result, folder)
@@ -97,6 +97,7 @@ def prepare(
     cache: str | os.PathLike[str],
     workers: int | None = None,
     progress: bool = True,
+    decoding: Decoding | None = None,
 ) -> CachedImages:
     """Decodes a data set into a cache, or checks that it is there, without loading it.
 
@@ -104,6 +105,7 @@ def prepare(
         name, root: as `load_dataset` takes them.
         manifest: the split whose images are wanted.
         image_size, cache, workers, progress: as `load_dataset` takes them.
+        decoding: who decodes; None for `workers` threads.
 
     Returns:
         The images, mapped, and which files could not be read.
@@ -116,8 +118,8 @@ def prepare(
     source, folder = find_source(name, root)
     splits = get_manifest(name, folder, manifest.seed, manifest, source, {})
     request = _cache_request(Path(cache), folder, splits, image_size, source)
-    read = reader(folder, splits, image_size, source)
-    return cached_images(request, read, worker_count(workers), progress)
+    threads = in_threads(reader(folder, splits, image_size, source), worker_count(workers))
+    return cached_images(request, decoding or threads, progress)
 
 
 def read_entries(
@@ -205,10 +207,10 @@ def _cache_request(
 
 
 def _map_all(
-    request: CacheRequest, splits: SplitManifest, read: Read, workers: int, progress: bool
+    request: CacheRequest, splits: SplitManifest, decoding: Decoding, progress: bool
 ) -> tuple[dict[str, ImageSet], list[SkippedFile]]:
     """The splits as consecutive pieces of one mapped file."""
-    cached = cached_images(request, read, workers, progress)
+    cached = cached_images(request, decoding, progress)
     images, loaded, first = torch.from_numpy(cached.images)[:, None], {}, 0
     for split in SPLITS:
         kept = [entry for entry in splits.split(split) if entry.path not in cached.skipped]

@@ -28,7 +28,8 @@ class DatasetSource:
 
     Attributes:
         plan: (root, seed, **options) -> SplitManifest; lists files and draws the split, decodes nothing.
-        read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError.
+        read: (root, manifest, entry, image_size) -> uint8 tensor (1, S, S); raises ImageReadError. On an
+            engine it runs in other processes, with a manifest that has no entries but those of its shard.
         needs_root: whether `root` must be given.
         reads_files: whether `plan` opens files and takes `workers` and `progress`.
         may_lack_abnormal: whether `plan` takes `labelled`, False where no abnormal images are needed.
