@@ -76,6 +76,10 @@ ZHANGLAB = (
     ),
     Entry("AnatPaste, `--preset cpu`: 1,000 steps at 128 x 128", f"{CPU}/zhanglab-cpu-preset.json"),
     Entry("AnatPaste, the same for 4,000 steps", f"{CPU}/zhanglab-cpu-preset-long.json"),
+    Entry(
+        "AnatPaste, 250 steps, `--contrast standardise --scorer mahalanobis`",
+        f"{CPU}/zhanglab-anatpaste-contrast.json",
+    ),
     Entry("AnatPaste started from those ImageNet weights", _GPU.file, ("floors", "finetuned_lite0")),
     *_RIVALS,
 )
