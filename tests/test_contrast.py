@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,10 @@ def test_methods_that_it_is_not_for(method: str, capsys: pytest.CaptureFixture[s
 def test_of_fused_parts_those_take_it_that_have_a_task() -> None:
     anatpaste, memory = part_recipes(parse(["--method", "fused", "--contrast", "standardise"]).recipe)
     assert (anatpaste.network.contrast, memory.network.contrast) == ("standardise", "none")
+
+
+def test_fused_parts_of_which_none_takes_it() -> None:
+    asked = ["--method", "fused", "--fused.parts", "memory,memory@64", "--contrast", "clahe"]
+    sentence = "contrast is for methods with a pretext task, of which fused.parts has none, got 'clahe' and "
+    with pytest.raises(ValueError, match=re.escape(f"{sentence}'memory,memory@64'.")):
+        part_recipes(parse(asked).recipe)

@@ -367,7 +367,7 @@ class TestRefusals:
             (grey, r"are torchxrayvision's DenseNet and need --backbone densenet121; got backbone resnet18"),
             (
                 {"_conv_stem.weight": torch.zeros(1)},
-                r"efficientnet-lite's and need --backbone tf_efficientnet_l",
+                r"efficientnet-lite's and need --backbone one of timm's with tf_efficientnet_lite in its ",
             ),
         ):
             path = saved(state, tmp_path / "weights.pt")

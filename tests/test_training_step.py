@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -39,18 +38,6 @@ from anatpaste_gpu.training.step import (
 from .training_runs import assert_same_run, begun, quiet, tiny, train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPoolExecutor]:
-    """A process whose account shows what is in use.
-
-    glibc would learn from what is freed to keep large blocks in a heap full of holes, twice as large as what
-    is in use; above a fixed threshold every block is mapped by itself and given back when it is freed.
-    """
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(1 << 16))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        yield pool
 
 
 def density_peaks(count: int, queries: int, width: int, budgets: tuple[int, ...]) -> list[int | None]:
