@@ -3,6 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs-done
 SETUP := $(VENV)/.setup-done
 BUILD := $(VENV)/.build-done
 CPU_BUILD := $(VENV)/.cpu-build-done
@@ -18,21 +19,27 @@ help:  ## list the targets
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: $(BUILD)  ## make .venv, install everything, compile the kernels (quick the second time)
+setup: $(SETUP) $(BUILD)  ## make .venv, install everything, compile the kernels (quick the second time)
 
-$(SETUP): pyproject.toml
+# What runs are made with. Bytecode of all that is installed would take a minute; Python makes that of what it imports.
+$(RUNS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77' wheel ninja
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation \
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-compile --no-build-isolation -e '.[report,pretrained]'
+	touch $(RUNS)
+
+# What tests, manual and packaging need beside that.
+$(SETUP): $(RUNS)
+	ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-compile --no-build-isolation \
 	  -e '.[all,pretrained,export,serve,ray,mlflow,wandb,dicom-out,test,dev,dicom,docs]'
 	touch $(SETUP)
 
-$(BUILD): $(SETUP) $(SOURCES)
+$(BUILD): $(RUNS) $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	touch $(BUILD)
 
-$(CPU_BUILD): $(SETUP) $(SOURCES)
+$(CPU_BUILD): $(RUNS) $(SOURCES)
 	ANATPASTE_BUILD=cpu $(BIN)/python setup.py --quiet build_ext --inplace
 	touch $(CPU_BUILD)
 
@@ -94,11 +101,11 @@ kernel-gates: $(SETUP)  ## nvcc for every architecture, NVRTC 12, SASS: kernels 
 	$(BIN)/python -m dev.kernel_gates
 
 .PHONY: floor-headers
-floor-headers: $(BUILD)  ## does it all compile with the oldest torch's headers, and load there? (fetches 146 MB once)
+floor-headers: $(SETUP) $(BUILD)  ## does it all compile with the oldest torch's headers, and load there? (fetches 146 MB once)
 	$(BIN)/python -m dev.floor_headers
 
 .PHONY: instruction-counts
-instruction-counts: $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower
+instruction-counts: $(SETUP) $(CPU_BUILD)  ## the CPU kernels' instructions (callgrind) against pinned counts: what got slower
 	$(BIN)/python -m dev.instruction_counts
 
 .PHONY: lint
@@ -118,20 +125,20 @@ types: $(SETUP)  ## mypy
 	$(BIN)/mypy
 
 .PHONY: floors
-floors: $(CPU_BUILD)  ## the lowest declared version of every dependency, in a clean environment: does all of it work?
+floors: $(SETUP) $(CPU_BUILD)  ## the lowest declared version of every dependency, in a clean environment: does all of it work?
 	$(BIN)/python -m dev.floors
 
 # Its warnings are errors; blocks of the tutorial are run, and every link is followed.
 .PHONY: docs
-docs: $(CPU_BUILD)  ## build the manual into build/site: runs its examples, follows its links
+docs: $(SETUP) $(CPU_BUILD)  ## build the manual into build/site: runs its examples, follows its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: interchange
-interchange: $(CPU_BUILD)  ## the examples for MONAI, Lightning, albumentations and anomalib, where these are installed
+interchange: $(SETUP) $(CPU_BUILD)  ## the examples for MONAI, Lightning, albumentations and anomalib, where these are installed
 	$(BIN)/python -m dev.interchange
 
 .PHONY: release-check
-release-check: $(BUILD)  ## would a release be complete? archives, licences, bill of materials, container (docs/release.md)
+release-check: $(SETUP) $(BUILD)  ## would a release be complete? archives, licences, bill of materials, container (docs/release.md)
 	-ANATPASTE_BUILD=none $(BIN)/python -m pip install --quiet --no-build-isolation -e '.[release,openvino]'
 	$(BIN)/python -m dev.release $(GATES)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.interpolate import BSpline
 from skimage import exposure, filters, measure, morphology, segmentation
 
+from anatpaste_gpu.data.phantom_fields import smooth_noise
 from anatpaste_gpu.data.phantoms import FINDINGS, render_phantom
 
 
@@ -105,3 +107,14 @@ def test_arguments_are_checked() -> None:
         render_phantom(0, image_size=64, seed=-1)
     with pytest.raises(ValueError, match=r"number must be in 0\.\.2\*\*63 - 1, got -1"):
         render_phantom(-1, image_size=64)
+
+
+@pytest.mark.parametrize(("cells", "size"), [(1, 16), (6, 40), (96, 224)])
+def test_smooth_noise_is_a_cubic_spline_surface(cells: int, size: int) -> None:
+    knots = np.arange(-3, cells + 4)
+    weights = BSpline.design_matrix((np.arange(size) + 0.5) / size * cells, knots, 3).toarray()
+    grid = np.random.default_rng(5).standard_normal((cells + 3, cells + 3), dtype=np.float32)
+    noise = smooth_noise(np.random.default_rng(5), cells, size)
+    assert noise.shape == (size, size) and noise.dtype == np.float32
+    # eight products and sums in float32, of values below 5
+    np.testing.assert_allclose(noise, 2.1 * weights @ grid @ weights.T, atol=1e-5)

@@ -36,26 +36,30 @@ def plateau(distance: Array) -> Array:
 
 
 @lru_cache(maxsize=32)
-def _upsampling(cells: int, size: int) -> Array:
-    """(size, cells + 3) matrix of cubic B-spline weights."""
+def _upsampling(cells: int, size: int) -> tuple[NDArray[np.intp], Array]:
+    """First of four knots, (size,), and the cubic B-spline weights of all four, (4, size, 1)."""
     position = (np.arange(size) + 0.5) / size * cells
-    index = np.minimum(position.astype(int), cells - 1)
+    index = np.minimum(position.astype(np.intp), cells - 1)
     t = position - index
     spline = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    weights = np.stack(spline, axis=1) / 6
-    matrix = np.zeros((size, cells + 3), np.float32)
-    for k in range(4):
-        matrix[np.arange(size), index + k] = weights[:, k]
-    return matrix
+    return index, (np.stack(spline) / 6).astype(np.float32)[..., None]
+
+
+def _upsampled(grid: Array, cells: int, size: int) -> Array:
+    """The surface over a grid's rows, (size, columns); four terms a row, in one order on every processor."""
+    index, weights = _upsampling(cells, size)
+    total: Array = weights[0] * grid[index]
+    for knot in (1, 2, 3):
+        total += weights[knot] * grid[index + knot]
+    return total
 
 
 def smooth_noise(rng: np.random.Generator, cells: int, size: int) -> Array:
     """Noise of about unit variance and `cells` bumps a side, (size, size)."""
-    matrix = _upsampling(cells, size)
     grid = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
     # A cubic B-spline surface of unit-variance weights has a standard deviation of about 0.48.
-    surface = (matrix @ grid @ matrix.T) * np.float32(2.1)
-    return surface.astype(np.float32, copy=False)
+    surface = _upsampled(_upsampled(grid, cells, size).T, cells, size).T
+    return np.ascontiguousarray(surface * np.float32(2.1))
 
 
 def blur(image: Array, sigma: float) -> Array:
