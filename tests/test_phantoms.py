@@ -115,6 +115,7 @@ def test_smooth_noise_is_a_cubic_spline_surface(cells: int, size: int) -> None:
     weights = BSpline.design_matrix((np.arange(size) + 0.5) / size * cells, knots, 3).toarray()
     grid = np.random.default_rng(5).standard_normal((cells + 3, cells + 3), dtype=np.float32)
     noise = smooth_noise(np.random.default_rng(5), cells, size)
-    assert noise.shape == (size, size) and noise.dtype == np.float32
+    assert noise.shape == (size, size)
+    assert noise.dtype == np.float32
     # eight products and sums in float32, of values below 5
     np.testing.assert_allclose(noise, 2.1 * weights @ grid @ weights.T, atol=1e-5)
