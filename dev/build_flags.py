@@ -11,8 +11,10 @@ HOST_UNFUSED, DEVICE_UNFUSED = "-ffp-contract=off", "--fmad=false"
 
 #: What launchers and device code are compiled with besides.
 CUDA_DEFINES = ["-DUSE_CUDA"]
+#: Nobody reads the flags that a comparison of floats may raise; loops with one would not be vectorised for their sake.
+UNTRAPPED = "-fno-trapping-math"
 #: For g++.
-HOST = ["-O3", STANDARD, HOST_UNFUSED, "-fvisibility=hidden", "-Wall", STABLE_ABI]
+HOST = ["-O3", STANDARD, HOST_UNFUSED, UNTRAPPED, "-fvisibility=hidden", "-Wall", STABLE_ABI]
 #: For nvcc, on device code alone: no definition changes an instruction of it.
 DEVICE_CODE = ["-O3", STANDARD, DEVICE_UNFUSED]
 #: For nvcc, on whole files: launchers use torch.

@@ -64,7 +64,9 @@ struct PixelTraits<uint16_t> {
 // 0 .. max; NaN becomes 0.
 template <typename T>
 ANATPASTE_HD float clip_to_range(float value) {
-  return value > 0.0f ? (value < PixelTraits<T>::max ? value : PixelTraits<T>::max) : 0.0f;
+  // One choice after the other, not one within the other: each is one instruction.
+  const float positive = value > 0.0f ? value : 0.0f;
+  return positive < PixelTraits<T>::max ? positive : PixelTraits<T>::max;
 }
 
 // Into the pixel's type, clipped. Integers: to nearest, halves up. Floats: to nearest, ties to even.

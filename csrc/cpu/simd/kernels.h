@@ -120,6 +120,8 @@ struct Kernels {
 
   // Jitter and paste (common/blend.h, common/figure_blur.h).
   Entry<uint64_t(const uint8_t* values, int64_t count)> sum8;
+  // in and out may be the same
+  Entry<void(const uint8_t* in, int64_t count, const Jitter& jitter, uint8_t* out)> jitter8;
   Entry<SetPixels(const uint8_t* row, int32_t width)> find_set;
   Entry<void(const float* row, float factor, int32_t count, float* out)> scale;
   // out[i] = factor * row[-i]

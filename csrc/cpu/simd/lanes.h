@@ -27,7 +27,17 @@ ANATPASTE_HD Ints load_ints(const void* from) {
   return ints;
 }
 
+// 16-bit integers of a register.
+constexpr int32_t kWords = 2 * kInts;
+typedef uint16_t Words __attribute__((vector_size(kWords * sizeof(uint16_t))));
+
 #if ANATPASTE_SIMD >= 4
+
+// The upper halves of the products.
+ANATPASTE_HD Words multiply_high(Words a, Words b) {
+  return reinterpret_cast<Words>(
+      _mm512_mulhi_epu16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
 
 // Of 16-bit integers in pairs, a0 * b0 + a1 * b1 of each.
 ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
@@ -47,6 +57,11 @@ ANATPASTE_HD void unpack64(uint64_t bits, uint8_t* bytes) {
 }
 
 #elif ANATPASTE_SIMD == 3
+
+ANATPASTE_HD Words multiply_high(Words a, Words b) {
+  return reinterpret_cast<Words>(
+      _mm256_mulhi_epu16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
 
 ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
   return reinterpret_cast<Ints>(
@@ -79,6 +94,10 @@ ANATPASTE_HD void unpack64(uint64_t bits, uint8_t* bytes) {
 
 #if ANATPASTE_SIMD > 0
 
+ANATPASTE_HD Words multiply_high(Words a, Words b) {
+  return reinterpret_cast<Words>(_mm_mulhi_epu16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+}
+
 ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
   return reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
 }
@@ -89,6 +108,13 @@ ANATPASTE_HD uint64_t pack16(const uint8_t* bytes) {
 }
 
 #else
+
+ANATPASTE_HD Words multiply_high(Words a, Words b) {
+  Words products;
+  for (int32_t i = 0; i < kWords; ++i)
+    products[i] = static_cast<uint16_t>((uint32_t{a[i]} * uint32_t{b[i]}) >> 16);
+  return products;
+}
 
 ANATPASTE_HD Ints dot_pairs(Ints a, Ints b) {
   Ints sums;

@@ -42,6 +42,7 @@ const Kernels ANATPASTE_KERNELS = {
     .collect_runs = collect_runs,
     .write_labels = write_labels,
     .sum8 = sum8,
+    .jitter8 = jitter8,
     .find_set = find_set,
     .scale = scale,
     .scale_backwards = scale_backwards,
