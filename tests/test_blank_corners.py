@@ -114,7 +114,7 @@ def page_pictures(page: Path) -> Iterator[np.ndarray]:
         yield np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
 
 
-@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_report_shows_no_corner(
     burnt_in: Path,
     run_of_whole_images: Path,

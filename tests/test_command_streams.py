@@ -403,9 +403,8 @@ class TestClosedPipe:
         error = "" if child.stderr is None else child.stderr.read()
         return child.wait(240), error
 
-    @pytest.mark.parametrize(
-        ("lines", "errors_too"), [pytest.param(1, False, marks=pytest.mark.slow), (0, True)]
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("lines", "errors_too"), [(1, False), (0, True)])
     def test_training_finishes(self, tmp_path: Path, lines: int, errors_too: bool) -> None:
         words = ("--dataset", "demo", "--output", tmp_path / "run", *self.TINY, *self.SHORT)
         status, error = self.left(words, lines=lines, errors_too=errors_too, program="train.py")
@@ -413,12 +412,14 @@ class TestClosedPipe:
         assert (tmp_path / "run" / "metrics.json").is_file()
         assert (tmp_path / "run" / "roc.png").is_file()
 
+    @pytest.mark.slow
     def test_reproduce_finishes(self, tmp_path: Path) -> None:
         words = ("reproduce", "--table", "1", "--dataset", "demo", "--method", "untrained", "--gpu", "-1")
         tiny = ("--no-images", "-o", tmp_path, "--", "--image-size", "32", "--bootstrap-samples", "100")
         assert self.left((*words, *tiny), lines=0, errors_too=True) == (DONE, "")
         assert (tmp_path / "table1.html").is_file()
 
+    @pytest.mark.slow
     def test_the_others_finish(self, finished_runs: list[Path], pictures: Path, tmp_path: Path) -> None:
         page, split, out = tmp_path / "page.html", tmp_path / "split.json", tmp_path / "out"
         commands: list[tuple[tuple[str | Path, ...], int, Path]] = [

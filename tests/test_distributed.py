@@ -56,6 +56,7 @@ def one(folder: Path) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 def test_draws_are_the_same_to_the_bit(both: list[dict[str, Any]], one: dict[str, Any]) -> None:
     for number, (index, batch) in enumerate(one["batches"]):
         parts = [rank["batches"][number] for rank in both]
@@ -66,6 +67,7 @@ def test_draws_are_the_same_to_the_bit(both: list[dict[str, Any]], one: dict[str
 
 
 class TestJointBatchNorm:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["norm1d", "norm2d"])
     def test_equals_one_process(self, name: str, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
         expected = one[name]
@@ -81,6 +83,7 @@ class TestJointBatchNorm:
             # float64, other orders of summation, of values up to 1e4.
             torch.testing.assert_close(result, value, rtol=1e-10, atol=1e-10, msg=key)
 
+    @pytest.mark.slow
     def test_bfloat16_keeps_its_statistics_in_float32(
         self, both: list[dict[str, Any]], one: dict[str, Any]
     ) -> None:
@@ -111,11 +114,13 @@ class TestJointBatchNorm:
 
 
 class TestLosses:
+    @pytest.mark.slow
     def test_twenty_steps_in_float32(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
         assert torch.equal(both[0]["small"], both[1]["small"])
         assert one["small"][-1] < one["small"][0], "it learns"
         torch.testing.assert_close(both[0]["small"], one["small"], rtol=1e-4, atol=0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_whole_network_in_parts_is_the_same_to_the_bit(
         self, precision: str, both: list[dict[str, Any]], one: dict[str, Any]
@@ -127,6 +132,7 @@ class TestLosses:
             assert rank_weights.keys() == weights.keys()
             assert all(torch.equal(rank_weights[name], weights[name]) for name in weights)
 
+    @pytest.mark.slow
     def test_whole_network_in_float64(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
         # At this learning rate a rounding grows about tenfold a step, in one process as in two: 1e-15 becomes
         # 1e-12. A gradient or a statistic that were wrong by 0.1 % would show at once.
@@ -188,12 +194,14 @@ class TestParts:
 
 
 class TestDensity:
+    @pytest.mark.slow
     def test_equals_one_process(self, both: list[dict[str, Any]], one: dict[str, Any]) -> None:
         for name in ("density", "density32"):
             assert torch.equal(both[0][name], both[1][name])
             # Queries are shared in whole blocks, so each product has the shape that it has in one process.
             assert torch.equal(both[0][name], one[name])
 
+    @pytest.mark.slow
     def test_equals_scikit_learn(self, both: list[dict[str, Any]]) -> None:
         training = nn.functional.normalize(torch.randn(150, 16, generator=torch.Generator().manual_seed(3)))
         reference = SklearnDensity(bandwidth=0.3, rtol=0).fit(training.double().numpy())
@@ -211,6 +219,7 @@ class TestDensity:
         blocks = [-(-(part.stop - part.start) // block) for part in parts]
         assert max(blocks) - min(blocks) <= 1
 
+    @pytest.mark.slow
     def test_embeddings_are_the_same_to_the_bit(
         self, both: list[dict[str, Any]], one: dict[str, Any]
     ) -> None:
@@ -218,6 +227,7 @@ class TestDensity:
         assert torch.equal(both[0]["embeddings"], one["embeddings"])
 
 
+@pytest.mark.slow
 def test_the_detector_holds_all_embeddings(
     folder: Path, both: list[dict[str, Any]], one: dict[str, Any]
 ) -> None:
@@ -233,11 +243,13 @@ def test_the_detector_holds_all_embeddings(
     assert contents[0] == contents[1], "every rank has all embeddings, so scores are equal to the bit"
 
 
+@pytest.mark.slow
 def test_ranks_agree_on_the_step_to_stop_at_and_to_save_after(both: list[dict[str, Any]]) -> None:
     expected = [(0, False), (0, False), (0, True), (15, False)]
     assert both[0]["agreed"] == both[1]["agreed"] == expected
 
 
+@pytest.mark.slow
 def test_what_the_leader_returns_or_raises_reaches_all(both: list[dict[str, Any]]) -> None:
     assert both[0]["from_leader"] == both[1]["from_leader"] == ({"rank": 0}, "the leader cannot.")
 

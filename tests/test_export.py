@@ -100,7 +100,7 @@ def own_noise(detector: Detector) -> float:
 #: One of each folder of methods; the others of the pretext family differ in their weights alone.
 FAMILIES = ("untrained", "ganomaly", "fanogan", "squid", "memory", "fused")
 #: What is quick to trace, and to write; the rest takes a minute or so together.
-QUICK = (("untrained", ".pt2"), ("untrained", ".onnx"), ("untrained", ".xml"), ("memory", ".pt2"))
+QUICK = (("untrained", ".pt2"), ("untrained", ".onnx"), ("untrained", ".xml"))
 PAIRS = [
     pytest.param(name, suffix, marks=() if (name, suffix) in QUICK else pytest.mark.slow)
     for name in method_names()
@@ -311,6 +311,7 @@ class TestRadiographs:
             assert_alike(run(image), detector, image, suffix)
 
 
+@pytest.mark.slow
 def test_the_graph_names_no_module_of_ours(phantoms: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     """A .pt2 file is carried out where only torch is installed."""
     detector = detector_of("ganomaly", *phantoms, options=GanomalySettings(width=4, latent=8))

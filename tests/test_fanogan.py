@@ -221,6 +221,7 @@ class TestRun:
         summary = train_seeds(config(tmp_path / "s", **changes), [0, 1], splits=splits, console=quiet())
         assert (summary["method"], summary["seeds"]) == ("fanogan", [0, 1])
 
+    @pytest.mark.slow
     def test_two_ranks_are_one_process_up_to_rounding(self, tmp_path: Path) -> None:
         recipe = TINY.recipe.replace(**CHANGES, batch_size=8, precision="float32")
         # The encoder's first, whose RMSprop magnifies nothing; Adam's division does, from update to update.

@@ -252,6 +252,7 @@ def selected() -> set[str]:
     return {test.split("::")[0] for test in tests}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", operators.registered())
 def test_every_operator_is_tested_on_the_gpu(operator: str, selected: set[str]) -> None:
     if operator in operators.draws():
@@ -260,6 +261,7 @@ def test_every_operator_is_tested_on_the_gpu(operator: str, selected: set[str]) 
     assert f"tests/test_{operator}.py" in selected, f"no test of {operator} takes the fixture `backend`"
 
 
+@pytest.mark.slow
 def test_a_file_that_needs_an_absent_package_is_skipped_by_name(tmp_path: Path) -> None:
     """And one that needs an absent module of ours is an error."""
     conftest = (REPOSITORY / "tests" / "conftest.py").read_text()

@@ -184,8 +184,13 @@ class TestTraining:
         assert found["trial_step_ms"] > 0
 
 
+OTHER_PROGRAMS = ("stress", "timings", "step", "profile", "once", "training")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
-@pytest.mark.parametrize("program", ["parity", "stress", "timings", "step", "profile", "once", "training"])
+@pytest.mark.parametrize(
+    "program", ["parity", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_PROGRAMS)]
+)
 def test_a_program_needs_a_gpu(program: str) -> None:
     """And nothing that only the command line or DICOM needs."""
     lacking = "import sys; sys.modules.update(dict.fromkeys(('jsonargparse', 'kornia', 'pydicom')))"

@@ -126,7 +126,13 @@ def test_batch_and_labels_follow_the_number_of_copies(name: str, splits: Dataset
     assert learner.samples(4) == len(batch)
 
 
-@pytest.mark.parametrize("name", method_names())
+#: Of those that differ in their pastes alone, the one with most classes stands for all among the quick tests.
+ALIKE = {name for name in TASKS if name.startswith(("anatpaste-", "cutpaste-"))} - {"cutpaste-3way"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in method_names()]
+)
 def test_every_method_runs_to_a_scored_folder(
     name: str, tmp_path: Path, splits: DatasetSplits, imagenet: str
 ) -> None:
@@ -173,6 +179,7 @@ def test_a_run_of_another_scorer_scores_new_images_alike(
     assert detector.score(splits.test.images).tolist() == stored
 
 
+@pytest.mark.slow
 def test_a_report_takes_floors_three_classes_and_other_scorers(tmp_path: Path, splits: DatasetSplits) -> None:
     recipes = {
         "untrained": {"method": "untrained"},

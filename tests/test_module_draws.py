@@ -230,6 +230,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     return [torch.load(Path(folder) / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["calls", "without a seed", "fork", "spawn"])
 def test_no_two_draws_of_two_ranks_are_equal(ranks: list[dict[str, Tensor]], name: str) -> None:
     both = torch.cat([rank[name] for rank in ranks])

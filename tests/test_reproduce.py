@@ -235,6 +235,7 @@ _SMALL = {"image-size": 32, "epochs": 1, "steps-per-epoch": 2, "batch-size": 4, 
 TINY = ("--gpu", "-1", "--threads", "1", "--", *(f"--{name}={value}" for name, value in _SMALL.items()))
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_page(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     words = (

@@ -188,6 +188,7 @@ def test_atomics_on_one_global_address_go_one_by_one(graph: listing.Graph) -> No
 # ---- the executor's side ----
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 def test_phases_and_cache_of_the_executor() -> None:
     import ctypes

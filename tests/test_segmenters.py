@@ -184,6 +184,7 @@ def test_methods_that_do_not_segment_ignore_both(splits: DatasetSplits, tmp_path
     assert run(config, splits)["segmenter"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--masks"]])
 def test_the_example_of_another_organ_runs(words: list[str], tmp_path: Path) -> None:
     repository = Path(__file__).parent.parent

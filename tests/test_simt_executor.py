@@ -71,7 +71,9 @@ def failure(name: str, variant: str = "plain") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("variant", ["plain", "race", "count"])
+@pytest.mark.parametrize(
+    "variant", ["plain", *(pytest.param(one, marks=pytest.mark.slow) for one in ("race", "count"))]
+)
 @pytest.mark.parametrize(("mode", "seed", "resident"), SCHEDULES)
 def test_correct_twins_pass_in_every_mode(variant: str, mode: str, seed: int, resident: int) -> None:
     with simt.schedule(mode, seed, resident, variant):
@@ -349,6 +351,7 @@ SANITIZED = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_the_sanitizer_build_finds_accesses_out_of_bounds_and_passes_the_twins() -> None:
     bugs = ["shift_shared", "shift_dynamic", "shift_global"]
     done = simt.run_sanitized(SANITIZED.format(names=PLANTED, bugs=bugs), kernels="planted")

@@ -292,6 +292,7 @@ def test_wrong_arguments_are_refused() -> None:
         simt.op("otsu_threshold")(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_no_data_race(mode: str) -> None:
     with simt.schedule(mode, seed=3, resident_blocks=4, variant="race"):

@@ -307,6 +307,7 @@ class TestDeterminism:
         assert_same_run(tmp_path / "1", tmp_path / "3")
 
 
+@pytest.mark.slow
 class TestMemory:
     @pytest.mark.parametrize(
         ("error", "where"),
