@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anatpaste_gpu import runs, scorers
+from anatpaste_gpu import runs, scorers, training
 from anatpaste_gpu.lazy import lazy_names
 from anatpaste_gpu.methods.detector import Detector
 from anatpaste_gpu.scorers.calibration import Calibration
@@ -77,7 +77,14 @@ def test_the_commands_list_imports_nothing() -> None:
     assert imported_by(code) == set()
 
 
-@pytest.mark.parametrize("package", [runs, scorers])
+@pytest.mark.parametrize("command", ["train", "score", "serve"])
+def test_the_help_of_a_command_imports_torch_alone(command: str) -> None:
+    asked = f"with c.suppress(SystemExit): cli.main([{command!r}, '--help'])"
+    code = f"import contextlib as c, anatpaste_gpu.cli as cli\n{asked}"
+    assert imported_by(code) <= {"torch"}
+
+
+@pytest.mark.parametrize("package", [runs, scorers, training])
 def test_lazy_names_are_listed_and_found(package: object) -> None:
     names = package.__all__  # type: ignore[attr-defined]
     assert set(names) <= set(dir(package))

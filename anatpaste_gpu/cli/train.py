@@ -23,8 +23,6 @@ from anatpaste_gpu.runs.config import PLACE_NAMES, preset_method, presets
 from anatpaste_gpu.setting_types import RESTRICTED, sections, setting_names
 from anatpaste_gpu.settings import AnatPasteConfig
 from anatpaste_gpu.standard_streams import lasting_streams
-from anatpaste_gpu.training import Interrupted, train, train_seeds
-from anatpaste_gpu.training.seeds import seed_configs
 
 DEFAULT_PRESET = "paper"
 _PROGRAM = "train.py"
@@ -64,6 +62,8 @@ def _main(words: list[str], program: str) -> int:
     if _resumed(words) is not None and folder.metrics.exists():
         _say(f"{folder.path} holds a finished run: there is nothing to continue.")
         return 0
+    from anatpaste_gpu.training import Interrupted, train, train_seeds  # here, for --help needs none of it
+
     try:
         if seeds is None:
             train(config, pictures=run_pictures(_say))
@@ -116,6 +116,8 @@ def _parse(arguments: Sequence[str], program: str) -> tuple[TrainConfig, _Seeds 
         seeds = None if content["seeds"] is None else _Seeds(content["seeds"], content["seeds_parallel"])
         config = _config_of(content)
         if seeds is not None:
+            from anatpaste_gpu.training.seeds import seed_configs
+
             seed_configs(config, seeds.numbers)  # refuses what cannot be used
         return (config if stored is None else _continuing(config, stored, words, run)), seeds
     except (ValueError, TypeError) as error:
