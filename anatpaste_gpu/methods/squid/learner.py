@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class SquidLearner(Learner):
     """
 
     heat_title = "Grad-CAM of the critic"
-    heat_limit = 1.0
+    heat_limit: ClassVar[float | None] = 1.0
     mean: Tensor
     deviation: Tensor
 
