@@ -90,7 +90,7 @@ PHANTOMS = (
     Entry("AnatPaste, 800 steps at 64 x 64", f"{CPU}/demo-preset.json"),
     Entry("GANomaly, a quarter of the channels", f"{CPU}/phantoms-ganomaly.json"),
     Entry("f-AnoGAN, an eighth of the channels", f"{CPU}/phantoms-fanogan.json"),
-    Entry("SQUID, a quarter of the channels", f"{CPU}/phantoms-squid.json"),
+    Entry("SQUID, a quarter of the channels, `--squid.score difference`", f"{CPU}/phantoms-squid.json"),
 )
 LOCALISATION = Entry("heat maps on RSNA's boxes", f"{CPU}/rsna-localisation.json")
 #: How the detectors of that record are called in the table.

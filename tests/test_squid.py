@@ -16,7 +16,9 @@ from anatpaste_gpu.data import DatasetSplits, load_dataset
 from anatpaste_gpu.distributed import Engine
 from anatpaste_gpu.evaluation.metrics import auc
 from anatpaste_gpu.methods import Detector, get_method
+from anatpaste_gpu.methods.lookup import recipe_identity
 from anatpaste_gpu.methods.squid import SquidLearner, SquidSettings
+from anatpaste_gpu.methods.squid.network import Redrawn
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.runs import TrainConfig, load_runs
 from anatpaste_gpu.runs.checkpoint import read_checkpoint
@@ -53,26 +55,59 @@ class TestScores:
         learner = small()
         asked: list[int] = []
 
-        def logits(images: Tensor) -> Tensor:
+        def ratings(images: Tensor) -> Tensor:
             asked.append(len(images))
             return torch.arange(float(len(images)), dtype=torch.float64)
 
-        monkeypatch.setattr(learner, "_logits", logits)
+        monkeypatch.setattr(learner, "_ratings", ratings)
         learner.fit(some_images(203))
         assert asked == [200]
         assert float(learner.mean) == 99.5
         assert float(learner.deviation) == pytest.approx(np.arange(200).std())
 
-    def test_equal_logits_give_no_nan(self) -> None:
-        learner = small()
+    def test_by_difference_a_score_tells_how_far_the_copy_is_from_the_image(self) -> None:
+        learner = small(score="difference").eval()
+        normals, images = some_images(5), some_images(3, seed=1)
+        learner.fit(normals)
+        with torch.no_grad():
+            copies = [learner.generator(some / 255).images - some / 255 for some in (normals, images)]
+        known, asked = (one.double().square().mean((1, 2, 3)) for one in copies)
+        expected = torch.sigmoid((asked - known.mean()) / known.std(correction=0))
+        torch.testing.assert_close(learner.score(images), expected, rtol=1e-3, atol=0)
+        # Float32's rounding, which a memory's choice of slots magnifies.
+        torch.testing.assert_close(learner.heat_map(images), copies[1].abs(), rtol=0, atol=1e-5)
+        scored = learner.export_module().eval()(images)
+        torch.testing.assert_close(scored.values, learner.score(images), rtol=1e-3, atol=0)
+        assert scored.maps is not None
+        torch.testing.assert_close(scored.maps, learner.heat_map(images), rtol=0, atol=1e-5)
+
+    def test_a_worse_copy_is_more_abnormal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        learner = small(score="difference")
+        grey = torch.full((3, 1, 32, 32), 100, dtype=torch.uint8)
+        images = torch.cat([grey, grey + 50, grey + 100])
+        drawn = Redrawn(torch.full((9, 1, 32, 32), 100 / 255), torch.empty(0), None, None)
+        monkeypatch.setattr(learner.generator, "forward", lambda images: drawn)
+        learner.fit(images)
+        scores = learner.score(images)
+        assert scores.unique().tolist() == [float(scores[0]), float(scores[3]), float(scores[6])]
+
+    @pytest.mark.parametrize("name", ["critic", "difference"])
+    def test_recipes_of_before_keep_their_hash(self, name: str) -> None:
+        identity = recipe_identity(small(score=name).recipe)
+        assert ("score" in identity["squid"]) == (name == "difference")
+
+    @pytest.mark.parametrize("score", ["critic", "difference"])
+    def test_equal_ratings_give_no_nan(self, score: str) -> None:
+        learner = small(score=score)
         images = some_images(1).repeat(3, 1, 1, 1)
         learner.fit(images)
         assert torch.isfinite(learner.score(images)).all()
 
-    def test_no_images(self) -> None:
-        learner = small()
+    @pytest.mark.parametrize(("score", "side"), [("critic", 1), ("difference", 32)])
+    def test_no_images(self, score: str, side: int) -> None:
+        learner = small(score=score)
         assert learner.score(some_images(0)).shape == (0,)
-        assert learner.heat_map(some_images(0)).shape == (0, 1, 1, 1)
+        assert learner.heat_map(some_images(0)).shape == (0, 1, side, side)
 
     def test_heat_map_is_grad_cam_of_the_critic(self) -> None:
         learner = settled(small(64, width=8)).eval()
@@ -213,8 +248,8 @@ class TestSettings:
 def test_what_it_learns_on_phantoms() -> None:
     """To redraw: normal images are redrawn far better than before, and better than abnormal ones.
 
-    Its score, the critic's, stays near chance on phantoms for as many steps as a test could take; the record
-    in bench/results says what was tried.
+    The critic's score stays near chance on phantoms for as many steps as a test could take; the record in
+    bench/results says what was tried. The difference is what `squid.score` can ask for.
     """
     splits = load_dataset("demo", image_size=64, seed=0, progress=False, train_size=200, test_size=60)
     recipe = preset_config("demo", "squid").replace(seed=0, options=SquidSettings(width=8)).recipe

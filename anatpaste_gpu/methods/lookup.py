@@ -21,6 +21,7 @@ _BEFORE: dict[str, Any] = {
     "patient_pattern": None,
     "validation": "labelled",
     "memory": {"smoothing": 0.0},
+    "squid": {"score": "critic"},
 }
 
 

@@ -1,15 +1,23 @@
 """SQUID: images in-painted from memories of normal ones, and a critic that rates the result."""
 
 from anatpaste_gpu.methods.protocol import BATCH_PARTS, CUDA_GRAPH, SEVERAL_RANKS, Method
+from anatpaste_gpu.methods.recipe import Recipe
+from anatpaste_gpu.methods.squid.difference import DifferenceLearner
 from anatpaste_gpu.methods.squid.learner import SquidLearner
 from anatpaste_gpu.methods.squid.settings import SquidSettings
+
+
+def _learner_of(recipe: Recipe) -> SquidLearner:
+    options: SquidSettings = recipe.options or SquidSettings()
+    return DifferenceLearner(recipe) if options.score == "difference" else SquidLearner(recipe)
+
 
 #: What `register` takes: the names of this family for `--method`.
 METHODS = (
     Method(
         "squid",
         "SQUID",
-        lambda recipe, segmenter: SquidLearner(recipe),
+        lambda recipe, segmenter: _learner_of(recipe),
         weights="none",
         limits={
             BATCH_PARTS: "its queue takes a batch as a whole",

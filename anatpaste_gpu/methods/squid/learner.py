@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class SquidLearner(Learner):
     four are kept there, here five, as the paper has it, unless `SquidSettings.slots_kept` says otherwise; the
     queue's pointer is not saved there, here it is part of the state; the best epoch is chosen on a validation
     set with labels, here as for every method. One pass of the generator serves both sides of a step, where
-    the code draws other pixels to keep for each.
+    the code draws other pixels to keep for each. `DifferenceLearner` has another score.
 
     Args:
         recipe: what decides the result.
@@ -46,7 +46,8 @@ class SquidLearner(Learner):
     Attributes:
         generator: redraws images.
         critic: rates redrawn images; the score is its.
-        mean: float64 (), of the logits of redrawn training images; `fit` sets it.
+        mean: float64 (), of the ratings of training images, which are the critic's logits of them redrawn;
+            `fit` sets it.
         deviation: float64 (), of the same.
 
     Raises:
@@ -54,7 +55,7 @@ class SquidLearner(Learner):
     """
 
     heat_title = "Grad-CAM of the critic"
-    heat_limit = 1.0
+    heat_limit: ClassVar[float | None] = 1.0
     mean: Tensor
     deviation: Tensor
 
@@ -118,14 +119,14 @@ class SquidLearner(Learner):
         return told
 
     def fit(self, normals: Tensor) -> None:
-        """Takes the mean and deviation of the critic's logits of the first 200 training images, redrawn."""
-        logits = self._logits(normals[:_REFERENCES])
-        self.mean.copy_(logits.mean())
-        self.deviation.copy_(logits.std(correction=0))
+        """Takes the mean and deviation of the ratings of the first 200 training images."""
+        ratings = self._ratings(normals[:_REFERENCES])
+        self.mean.copy_(ratings.mean())
+        self.deviation.copy_(ratings.std(correction=0))
 
     def score(self, images: Tensor) -> Tensor:
-        """1 - sigmoid of the standardised logits of the redrawn images: float64 (B,) in [0, 1]."""
-        return torch.sigmoid((self.mean - self._logits(images)) / self._divisor)
+        """1 - sigmoid of the standardised ratings: float64 (B,) in [0, 1]."""
+        return torch.sigmoid((self.mean - self._ratings(images)) / self.divisor)
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Grad-CAM of the score on the critic's last maps, as the paper shows it: float32 (B, 1, S/32, S/32).
@@ -154,6 +155,11 @@ class SquidLearner(Learner):
         """Puts back what `state` gave."""
         teacher = {name: value for name, value in self.state_dict().items() if name.startswith(_TEACHER)}
         self.load_state_dict({**state.tensors, **teacher})
+
+    @property
+    def divisor(self) -> Tensor:
+        """The deviation, above 0: float64 ()."""
+        return self.deviation.clamp_min(torch.finfo(torch.float64).tiny)
 
     def _train_critic(self, images: Tensor, redrawn: Tensor) -> Tensor:
         with self.engine.autocast():
@@ -192,13 +198,8 @@ class SquidLearner(Learner):
         sides = [side, 2 * side, 4 * side]
         return draw_keep(self.recipe.seed, numbers, PARTS**2, sides, self.engine.device)
 
-    @property
-    def _divisor(self) -> Tensor:
-        """The deviation, above 0."""
-        return self.deviation.clamp_min(torch.finfo(torch.float64).tiny)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        """The critic's logits of redrawn images, float64 (B,)."""
+    def _ratings(self, images: Tensor) -> Tensor:
+        """What is low for abnormal images: the critic's logits of redrawn ones, float64 (B,)."""
         found = [torch.zeros(0, dtype=torch.float64, device=self.engine.device)]
         for maps in self._last_maps(images):
             with exact(self.engine.device):
@@ -233,7 +234,7 @@ class _Exported(ExportModule):
         super().__init__()
         self.generator, self.critic = learner.generator, learner.critic
         self.register_buffer("mean", learner.mean)
-        self.register_buffer("deviation", learner._divisor)
+        self.register_buffer("deviation", learner.divisor)
         self._settings = learner.settings
 
     def forward(self, images: Tensor) -> Scored:
@@ -259,7 +260,7 @@ def _check(recipe: Recipe, settings: SquidSettings) -> None:
     size, batch = recipe.image_size, recipe.schedule.batch_size
     if size % STRIDE:
         raise ValueError(f"method squid needs an image_size divisible by {STRIDE}, got {size}.")
-    if settings.statistics == "image" and size == STRIDE:
+    if settings.score == "critic" and settings.statistics == "image" and size == STRIDE:
         raise ValueError(f"squid.statistics image needs an image_size above {STRIDE}, got {size}.")
     if batch > settings.slots:
         raise ValueError(

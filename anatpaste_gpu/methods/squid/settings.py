@@ -31,6 +31,11 @@ class SquidSettings(Section):
     it one image at a time; or "running" ones of the training, part of which are of images that were not
     redrawn."""
 
+    score: Literal["critic", "difference"] = "critic"
+    """What scores an image, less its mean over normal training images and over its deviation: the "critic",
+    which sees the redrawn image alone, as the authors have it; or the mean squared "difference" between
+    image and redrawn image, whose heat map is that difference. Training is the same."""
+
     generator_every: Count = 2
     """Steps between updates of generator and queue; the critic learns in every step."""
 
