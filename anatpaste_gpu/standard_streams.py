@@ -36,6 +36,10 @@ class LastingStream:
         except OSError as error:
             self._end(error)
 
+    def close(self) -> None:
+        """Leaves the stream beneath open: a library that kept this one as its own may outlive the block."""
+        self.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

@@ -5,7 +5,8 @@
 Starts the command in a process of its own and asks it from threads of this one, over loopback. Every request
 has one to three phantoms as PNG or JPEG, some of them broken, under names of its own; every answer is
 compared with what the detector gives for the very file. A request that is turned away (429, 503) is asked
-again, and counted. Clients and service share the cores, so images/s are what both together reach.
+again, and counted. Clients and service share the cores, so images/s are what both together reach. Memory is
+read after each part of the load; the file that -o names keeps the loads that it holds, and gets this one too.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ PICTURES, SIDE, MOST_FILES = 48, 256, 3
 TOLERANCE = 1e-6
 #: Requests before the clock starts and memory is read: threads and buffers are there then.
 WARM_UP = 200
-#: Parts of the load, after each of which memory is read.
-PARTS = 4
+#: Parts of the load, after each of which memory is read; quarters are compared.
+PARTS, QUARTERS = 8, 4
 #: What the service is made of.
 _PACKAGES = ("fastapi", "starlette", "uvicorn", "python-multipart", "prometheus-client")
 _MEBIBYTE = 1 << 20
@@ -218,6 +219,7 @@ def measured(run_dir: Path, requests: int, clients: int, broken: float) -> dict[
     recipe = detector.learner.recipe
     return {
         "method": recipe.method,
+        "dataset": recipe.dataset,
         "image_size": recipe.image_size,
         "files": f"{PICTURES} phantoms of {SIDE} x {SIDE}, PNG and JPEG, 1 to {MOST_FILES} a request",
         "clients": clients,
@@ -259,8 +261,24 @@ def inside(seen: list[dict[str, float]], wall: float) -> dict[str, Any]:
     return {
         "images_a_batch": round(more("anatpaste_batch_size_sum") / batches, 2),
         "service_cores": round(more("process_cpu_seconds_total") / wall, 2),
-        "rss_mib": [round(one["process_resident_memory_bytes"] / _MEBIBYTE, 1) for one in seen],
+        **memory([one["process_resident_memory_bytes"] / _MEBIBYTE for one in seen]),
     }
+
+
+def memory(held: list[float]) -> dict[str, Any]:
+    """MiB before the load and after each part of it; their means over its first and its last quarter."""
+    quarter = (len(held) - 1) // QUARTERS
+    return {
+        "rss_mib": [round(one, 1) for one in held],
+        "rss_mib_first_quarter": round(float(np.mean(held[1 : 1 + quarter])), 1),
+        "rss_mib_last_quarter": round(float(np.mean(held[-quarter:])), 1),
+    }
+
+
+def kept(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What a file of loads holds, and a record after it."""
+    before = json.loads(path.read_text(encoding="utf-8"))["loads"] if path.exists() else []
+    return {"loads": [*before, record]}
 
 
 def main() -> None:
@@ -280,10 +298,9 @@ def main() -> None:
         "machine": {name: value for name, value in facts().items() if name != "pictures"},
         "service_versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
-    text = json.dumps(record, indent=1) + "\n"
-    print(text)
+    print(json.dumps(record, indent=1))
     if args.output is not None:
-        args.output.write_text(text, encoding="utf-8")
+        args.output.write_text(json.dumps(kept(args.output, record), indent=1) + "\n", encoding="utf-8")
     if record["lost"] or record["wrong"]:
         raise SystemExit(1)
 

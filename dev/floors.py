@@ -2,9 +2,9 @@
 
     python -m dev.floors [--keep DIR] [EXTRA ...]
 
-Installs the floors of the core and then of each extra as exact pins, and after each runs its part of
-dev/floor_smoke.py with this checkout's compiled modules, whatever torch they were built with. Prints what was
-tried; the exit status is 0 only if all of it worked. Needs a package index.
+Installs the floors of the core and then of each extra, after those of the layers below it, as exact pins, and
+after each runs its part of dev/floor_smoke.py with this checkout's compiled modules, whatever torch they were
+built with. Prints what was tried; the exit status is 0 only if all of it worked. Needs a package index.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def floors(project: dict[str, Any], extra: str) -> list[str]:
     return [_pin(requirement) for requirement in wanted if requirement.name != project["name"]]
 
 
+def with_layers(project: dict[str, Any], extras: Iterable[str]) -> list[str]:
+    """Extras, each once and after those that it is made of."""
+    found: list[str] = []
+    for extra in extras:
+        wanted = [Requirement(line) for line in project["optional-dependencies"][extra]]
+        below = [name for one in wanted if one.name == project["name"] for name in sorted(one.extras)]
+        found += [name for name in (*with_layers(project, below), extra) if name not in found]
+    return found
+
+
 def _pin(requirement: Requirement) -> str:
     lowest = [bound.version for bound in requirement.specifier if bound.operator == ">="]
     if len(lowest) != 1:
@@ -64,7 +75,7 @@ def try_floors(folder: Path, extras: list[str]) -> bool:
     python, project = folder / "bin" / "python", declared()
     pins = cuda_runtime()
     good = True
-    for extra in (CORE, *extras):
+    for extra in (CORE, *with_layers(project, extras)):
         own = floors(project, extra)
         print(f"{extra}: {' '.join(own)}", flush=True)
         # Earlier floors are named again: a later package must not lift them in silence.

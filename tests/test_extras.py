@@ -200,6 +200,9 @@ class TestDeclarations:
     def test_an_extra_brings_what_it_asks_for(self, extra: str) -> None:
         assert {PACKAGES.get(module, module) for module in MODULES[extra]} <= requirements(extra)
 
+    def test_dicom_results_come_with_what_draws_their_heat_maps(self) -> None:
+        assert "grad-cam" in requirements("dicom-out")
+
     def test_all_leaves_out_the_gpl(self) -> None:
         brought = requirements("all")
         assert brought >= requirements("data") | requirements("train") | requirements("report")

@@ -9,7 +9,7 @@ import pytest
 from dev import cuda_toolkit
 from dev import floors as floors_module
 from dev.floor_smoke import PARTS
-from dev.floors import CORE, EXTRAS, cuda_runtime, declared, floors
+from dev.floors import CORE, EXTRAS, cuda_runtime, declared, floors, with_layers
 
 #: Extras for developers and for the benchmarks, or made of the others.
 NOT_TRIED = {"all", "test", "dev", "docs", "release", "peers", "peers-cuda12"}
@@ -35,6 +35,13 @@ def test_floors_are_the_lowest_versions() -> None:
     }
     assert floors(project, CORE) == ["torch==2.10", "numpy==1.26"]
     assert floors(project, "more") == ["parser[signatures]==4.49"]
+
+
+def test_an_extra_alone_comes_after_the_layers_that_it_is_made_of() -> None:
+    project = declared()
+    assert with_layers(project, ["serve"]) == ["data", "train", "serve"]
+    assert with_layers(project, ["pretrained", "wandb"]) == ["timm", "pretrained", "data", "train", "wandb"]
+    assert set(with_layers(project, EXTRAS)) == set(EXTRAS)
 
 
 def test_a_requirement_without_a_floor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,26 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra serve brings it")
 
 from anatpaste_gpu.methods import Detector
-from bench.serve_load import measured
+from bench.serve_load import kept, measured, memory
 
 from .test_serve import detector
 
 __all__ = ["detector"]  # a fixture
+
+
+def test_memory_of_the_first_and_the_last_quarter() -> None:
+    assert memory([900, 1000, 1002, 1010, 1010, 1020, 1020, 1003, 1001]) == {
+        "rss_mib": [900, 1000, 1002, 1010, 1010, 1020, 1020, 1003, 1001],
+        "rss_mib_first_quarter": 1001,
+        "rss_mib_last_quarter": 1002,
+    }
+
+
+def test_a_file_keeps_the_loads_before(tmp_path: Path) -> None:
+    path = tmp_path / "serve.json"
+    for number in (1, 2):
+        path.write_text(json.dumps(kept(path, {"requests": number})), encoding="utf-8")
+    assert json.loads(path.read_text()) == {"loads": [{"requests": 1}, {"requests": 2}]}
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from torch import Tensor
 from anatpaste_gpu.methods.detector import Detector
 from anatpaste_gpu.methods.scoring_plan import ScoringPlan
 from anatpaste_gpu.serve.metrics import Metrics
+from anatpaste_gpu.serve.spare_memory import SpareMemory
 
 
 class Found(NamedTuple):
@@ -61,6 +62,7 @@ class Batcher:
     ) -> None:
         self._detector, self._plan, self._most, self._wait = detector, plan, most, wait
         self._metrics = metrics
+        self._spare = SpareMemory()
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._free = asyncio.Semaphore(plan.streams)
@@ -156,4 +158,5 @@ class Batcher:
             heat = {} if maps is None else dict(zip(chosen, maps[:, 0].float().cpu().numpy(), strict=True))
         self._metrics.batch_size.observe(len(batch))
         self._metrics.images.inc(len(batch))
+        self._spare.give_back()
         return [Found(score, heat.get(row)) for row, score in enumerate(scores)]
