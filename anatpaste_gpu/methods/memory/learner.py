@@ -25,8 +25,8 @@ from anatpaste_gpu.methods.recipe import Recipe
 from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter, lung_segmenter
 
 _MEBIBYTE = 1 << 20
-# Images that go through the backbone together, and their pixels on a CPU: what large layers give back goes to
-# the system, which clears memory anew for the next; that took as long as the arithmetic.
+# Images that are compared together; and pixels that go through the backbone together on a CPU, for what large
+# layers give back goes to the system, which clears memory anew for the next: that was half of the time.
 _BLOCK, _CPU_PIXELS = 32, 1 << 17
 _PATCHES, _PRIOR = "memory", "prior"
 _PARTS, _USUAL = ("mean", "matrix", "patches"), "usual"
@@ -105,7 +105,7 @@ class MemoryLearner(Learner):
         width = sum(len(memory.mean) for memory in self.memories)
         found = [
             torch.cat([one.mean((2, 3)) for one in self._features(block)], 1)
-            for block in images.split(self._block)
+            for block in images.split(_BLOCK)
         ]
         return torch.cat([torch.empty(0, width, device=device), *found])
 
@@ -152,7 +152,7 @@ class MemoryLearner(Learner):
         return len(self.network.layers) if self.settings.scales == "apart" else 1
 
     @property
-    def _block(self) -> int:
+    def _at_once(self) -> int:
         fitting = max(1, _CPU_PIXELS // self.recipe.image_size**2)
         return min(_BLOCK, fitting) if self.engine.device.type == "cpu" else _BLOCK
 
@@ -177,7 +177,7 @@ class MemoryLearner(Learner):
         blocks = []
         # cuDNN would use TF32 by default, and distances would differ from the CPU's in the third digit.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            for block in images.split(self._block):
+            for block in images.split(self._at_once):
                 block = smoothed(sent(block, self.engine.device), self.settings.smoothing)
                 shown = adjust(block, self.settings.contrast)
                 blocks.append(self.network(shown))
@@ -189,7 +189,7 @@ class MemoryLearner(Learner):
         limit = elements_within(self.engine.memory_budget)
         side = self._finest
         blocks = [torch.empty(0, 1, side, side, device=self.engine.device)]
-        for block in images.split(self._block):
+        for block in images.split(_BLOCK):
             maps = [
                 memory.distances(features, limit)[:, None]
                 for memory, features in zip(self.memories, self._features(block), strict=True)
@@ -212,7 +212,7 @@ class MemoryLearner(Learner):
             return torch.ones(side, side, device=self.engine.device)
         segmenter = self._segmenter or lung_segmenter(self.recipe.pasting.augmentation)
         total = torch.zeros(1, 1, *normals.shape[2:], device=self.engine.device)
-        for block in normals.split(self._block):
+        for block in normals.split(_BLOCK):
             # Sums of whole numbers, which no order of them changes.
             total += apply_segmenter(segmenter, block.to(self.engine.device)).sum(0, keepdim=True)
         return functional.adaptive_avg_pool2d(total / len(normals), side)[0, 0]
