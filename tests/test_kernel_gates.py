@@ -149,6 +149,7 @@ def test_what_racecheck_calls_a_hazard_is_not_used() -> None:
     assert using == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not simt.available(), reason="the SIMT executor needs Linux with g++")
 def test_launches_stay_within_the_budgets() -> None:
     """Threads and dynamic shared memory are asked for at launch: no compiler sees them, the executor does."""

@@ -237,21 +237,25 @@ def test_no_two_draws_of_two_ranks_are_equal(ranks: list[dict[str, Tensor]], nam
     assert distinct(both) == len(both)
 
 
+@pytest.mark.slow
 def test_ranks_choose_other_images(ranks: list[dict[str, Tensor]]) -> None:
     first, second = ((rank["choice"] != IMAGE).flatten(1).any(1) for rank in ranks)
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_first_rank_draws_as_a_process_on_its_own(ranks: list[dict[str, Tensor]]) -> None:
     augment = AnatPaste(seed=0)
     assert torch.equal(ranks[0]["calls"], torch.cat([augment(IMAGE) for _ in range(2)]))
 
 
+@pytest.mark.slow
 def test_a_spawned_worker_draws_as_a_forked_one(ranks: list[dict[str, Tensor]]) -> None:
     for rank in ranks:
         assert torch.equal(rank["fork"], rank["spawn"])
 
 
+@pytest.mark.slow
 def test_by_number_all_ranks_draw_alike(ranks: list[dict[str, Tensor]]) -> None:
     expected = AnatPaste(seed=0)(BATCH[:3], index=torch.arange(3), step=5)
     for rank in ranks:

@@ -154,6 +154,7 @@ def test_any_replayed_parameters_equal_native(
         check(arguments(noise((1, 1, *size), torch.uint8), params=params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident_blocks", [1, 3])
 def test_no_data_race(resident_blocks: int) -> None:
     with simt.schedule("random", seed=9, resident_blocks=resident_blocks, variant="race"):
