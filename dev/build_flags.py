@@ -11,7 +11,7 @@ HOST_UNFUSED, DEVICE_UNFUSED = "-ffp-contract=off", "--fmad=false"
 
 #: What launchers and device code are compiled with besides.
 CUDA_DEFINES = ["-DUSE_CUDA"]
-#: Nobody reads the flags that a comparison of floats may raise; loops with one would not be vectorised for their sake.
+#: Nobody reads the flags that comparisons of floats may raise, for whose sake loops would not be vectorised.
 UNTRAPPED = "-fno-trapping-math"
 #: For g++.
 HOST = ["-O3", STANDARD, HOST_UNFUSED, UNTRAPPED, "-fvisibility=hidden", "-Wall", STABLE_ABI]
