@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -43,3 +43,13 @@ def exact(device: torch.device) -> Iterator[None]:
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     with torch.no_grad(), full_precision(device), flags:
         yield
+
+
+def joined_scores(blocks: Iterable[Tensor], device: torch.device) -> Tensor:
+    """Scores of blocks of images as one, float64 (B,), also of none."""
+    return torch.cat([torch.zeros(0, dtype=torch.float64, device=device), *blocks])
+
+
+def joined_maps(blocks: Iterable[Tensor], images: Tensor, device: torch.device) -> Tensor:
+    """Maps of blocks of images at their own size as one, float32 (B, 1, S, S), also of none."""
+    return torch.cat([torch.zeros(0, *images.shape[1:], device=device), *blocks])

@@ -18,7 +18,14 @@ from anatpaste_gpu.methods.fanogan.rmsprop import rmsprop
 from anatpaste_gpu.methods.fanogan.settings import FanoganSettings
 from anatpaste_gpu.methods.protocol import Batch, Learner, Phase
 from anatpaste_gpu.methods.recipe import Recipe
-from anatpaste_gpu.methods.redrawing import BLOCK, exact, halvings, to_signed
+from anatpaste_gpu.methods.redrawing import (
+    BLOCK,
+    exact,
+    halvings,
+    joined_maps,
+    joined_scores,
+    to_signed,
+)
 
 GAN, ENCODER = Phase("gan", scores=False), Phase("encoder")
 _BETAS = (0.0, 0.9)
@@ -119,13 +126,13 @@ class FanoganLearner(Learner):
 
     def score(self, images: Tensor) -> Tensor:
         """Mean squared difference of grey values and, times kappa, of features; float64 (B,)."""
-        scores = [_squared_difference(redrawn, self.settings.kappa) for redrawn in self._redrawn(images)]
-        return torch.cat([torch.zeros(0, dtype=torch.float64, device=self.engine.device), *scores])
+        scores = (_squared_difference(redrawn, self.settings.kappa) for redrawn in self._redrawn(images))
+        return joined_scores(scores, self.engine.device)
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Absolute difference between image and copy, in grey values of [0, 1]: float32 (B, 1, S, S)."""
-        maps = [_difference(redrawn) for redrawn in self._redrawn(images)]
-        return torch.cat([torch.zeros(0, *images.shape[1:], device=self.engine.device), *maps])
+        maps = (_difference(redrawn) for redrawn in self._redrawn(images))
+        return joined_maps(maps, images, self.engine.device)
 
     def embed(self, images: Tensor) -> Tensor:
         """The images' codes, float32 (B, latent)."""

@@ -17,7 +17,14 @@ from anatpaste_gpu.methods.ganomaly.network import Discriminator, Generator, bat
 from anatpaste_gpu.methods.ganomaly.settings import GanomalySettings
 from anatpaste_gpu.methods.protocol import Batch, Learner
 from anatpaste_gpu.methods.recipe import Recipe
-from anatpaste_gpu.methods.redrawing import BLOCK, exact, halvings, to_signed
+from anatpaste_gpu.methods.redrawing import (
+    BLOCK,
+    exact,
+    halvings,
+    joined_maps,
+    joined_scores,
+    to_signed,
+)
 
 _SECOND_BETA = 0.999
 # A discriminator with a smaller loss has won, and gives the generator no gradient any more.
@@ -107,13 +114,13 @@ class GanomalyLearner(Learner):
 
     def score(self, images: Tensor) -> Tensor:
         """Mean squared difference between the codes of image and copy, float64 (B,)."""
-        scores = [_squared_difference(redrawn) for redrawn in self._redrawn(images)]
-        return torch.cat([torch.zeros(0, dtype=torch.float64, device=self.engine.device), *scores])
+        scores = (_squared_difference(redrawn) for redrawn in self._redrawn(images))
+        return joined_scores(scores, self.engine.device)
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Absolute difference between image and copy, in grey values of [0, 1]: float32 (B, 1, S, S)."""
-        maps = [_difference(redrawn) for redrawn in self._redrawn(images)]
-        return torch.cat([torch.zeros(0, *images.shape[1:], device=self.engine.device), *maps])
+        maps = (_difference(redrawn) for redrawn in self._redrawn(images))
+        return joined_maps(maps, images, self.engine.device)
 
     def embed(self, images: Tensor) -> Tensor:
         """The images' codes, float32 (B, latent)."""

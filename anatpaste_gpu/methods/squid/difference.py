@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anatpaste_gpu.methods.exporting import ExportModule, Scored
-from anatpaste_gpu.methods.redrawing import BLOCK, exact
+from anatpaste_gpu.methods.redrawing import BLOCK, exact, joined_maps, joined_scores
 from anatpaste_gpu.methods.squid.learner import SquidLearner
 from anatpaste_gpu.methods.squid.network import Generator
 
@@ -25,8 +25,8 @@ class DifferenceLearner(SquidLearner):
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Absolute difference between image and copy, in grey values of [0, 1]: float32 (B, 1, S, S)."""
-        maps = [difference.abs() for difference in self._differences(images)]
-        return torch.cat([torch.zeros(0, *images.shape[1:], device=self.engine.device), *maps])
+        maps = (difference.abs() for difference in self._differences(images))
+        return joined_maps(maps, images, self.engine.device)
 
     def export_module(self) -> ExportModule:
         """The generator, and what it misses."""
@@ -34,8 +34,8 @@ class DifferenceLearner(SquidLearner):
 
     def _ratings(self, images: Tensor) -> Tensor:
         """Less the mean squared difference between image and copy, float64 (B,)."""
-        found = [_likeness(difference) for difference in self._differences(images)]
-        return torch.cat([torch.zeros(0, dtype=torch.float64, device=self.engine.device), *found])
+        found = (_likeness(difference) for difference in self._differences(images))
+        return joined_scores(found, self.engine.device)
 
     def _differences(self, images: Tensor) -> Iterator[Tensor]:
         """Copies less the images, block by block."""
