@@ -26,7 +26,7 @@ METHODS = (
             "paper": {"epochs": 488, "validate_every": 5},
             "cpu": _SMALLER,
             "demo": _SMALLER,
-            "smoke": _SMALLER,
+            "smoke": {**_SMALLER, "image_size": 32},
         },
     ),
 )

@@ -33,7 +33,7 @@ METHODS = (
             # In float32 a step of the published size takes a core ten seconds, of half the channels three.
             "cpu": {"squid.width": 16, "epochs": 20, "steps_per_epoch": 25, "validate_every": 4},
             "demo": {"image_size": 64},
-            "smoke": {"image_size": 64},
+            "smoke": {"image_size": 64, "squid.width": 16},
         },
     ),
 )
