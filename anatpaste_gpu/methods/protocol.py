@@ -238,7 +238,7 @@ class Method:
         trains: whether a run of this recipe has training steps at all.
         weights: "optional", "required" or "none": whether a run starts from a file of weights.
         segments: whether a learner of this recipe looks at masks.
-        adjusts: whether `contrast` is for it.
+        adjusts: whether `contrast` is for a learner of this recipe.
         limits: what it cannot do (`BATCH_PARTS`, `SEVERAL_RANKS`, `CUDA_GRAPH`) -> why, as a clause.
         family: name of the flags of its own settings: --FAMILY.NAME.
         options: dataclass of its own settings, or None.
@@ -253,7 +253,7 @@ class Method:
     trains: Callable[[Recipe], bool] = lambda recipe: True
     weights: str = "optional"
     segments: Callable[[Recipe], bool] = lambda recipe: False
-    adjusts: bool = False
+    adjusts: Callable[[Recipe], bool] = lambda recipe: False
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     family: str = ""
     options: type | None = None
@@ -296,10 +296,10 @@ class Method:
             )
         if self.weights == "none" and weights is not None:
             raise ValueError(f"method {self.name} takes no weights, got {weights!r}.")
-        if recipe.network.contrast != "none" and not self.adjusts:
+        if recipe.network.contrast != "none" and not self.adjusts(recipe):
             raise ValueError(
-                f"method {self.name} takes no contrast, which is for methods with a pretext task, "
-                f"got {recipe.network.contrast!r}."
+                f"method {self.name} takes no contrast, which is for methods with a pretext task, and for "
+                f"fused where a part has one, got {recipe.network.contrast!r}."
             )
         if recipe.schedule.batch_parts > 1:
             self.require(BATCH_PARTS)

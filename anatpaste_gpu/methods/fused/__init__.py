@@ -18,6 +18,10 @@ def _segments(recipe: Recipe) -> bool:
     return any(get_method(part.method).segments(part) for part in _plain_parts(recipe))
 
 
+def _adjusts(recipe: Recipe) -> bool:
+    return any(get_method(part.method).adjusts(part) for part in _plain_parts(recipe))
+
+
 def _plain_parts(recipe: Recipe) -> list[Recipe]:
     """The parts by their methods alone, which need not be buildable."""
     return [recipe.replace(method=part.method, options=None) for part in settings_of(recipe).named_parts]
@@ -31,7 +35,7 @@ METHODS = (
         build,
         trains=_trains,
         segments=_segments,
-        adjusts=True,
+        adjusts=_adjusts,
         family="fused",
         options=FusedSettings,
         defaults={"backbone": PRETRAINED_BACKBONE, "weights": PRETRAINED, "image_size": 224},

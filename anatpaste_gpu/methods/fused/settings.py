@@ -114,12 +114,6 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
             be had in this recipe.
     """
     chosen = settings_of(recipe)
-    contrast = recipe.network.contrast
-    if contrast != "none" and not any(get_method(name).adjusts for name, _, _ in chosen.named_parts):
-        raise ValueError(
-            "contrast is for methods with a pretext task, of which fused.parts has none, "
-            f"got {contrast!r} and {chosen.parts!r}."
-        )
     found = []
     for name, backbone, size in chosen.named_parts:
         method = get_method(name)
@@ -136,8 +130,8 @@ def part_recipes(recipe: Recipe) -> list[Recipe]:
             network = {"backbone": backbone, "weights": PRETRAINED, "normalisation": None}
         smooths = chosen.smoothing and method.options is MemorySettings
         options = MemorySettings(smoothing=chosen.smoothing) if smooths else None
-        network["contrast"] = contrast if method.adjusts else "none"
-        part = recipe.replace(options=options, method=name, image_size=side, **{**own, **network})
+        plain = recipe.replace(options=options, method=name, image_size=side, **{**own, **network})
+        part = plain if method.adjusts(plain) else plain.replace(contrast="none")
         method.check(part)
         found.append(part)
     return found
