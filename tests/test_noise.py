@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from anatpaste_gpu.methods import noise
 
-USES = (noise.FLIP, noise.CRITIC_CODE, noise.GENERATOR_CODE, noise.BETWEEN)
+USES = (noise.FLIP, noise.CRITIC_CODE, noise.GENERATOR_CODE, noise.BETWEEN, noise.STROKES, noise.STROKED)
 MASK = (1 << 32) - 1
 seeds = st.integers(0, 2**63 - 1)
 numbers = st.integers(0, 2**62)
@@ -36,19 +36,19 @@ def test_the_slow_reference_has_the_known_answers() -> None:
     assert slow_philox(pi[:4], pi[4:]) == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
 
 
-@given(seed=seeds, domain=st.sampled_from(USES), number=numbers)
-def test_words_are_philox(seed: int, domain: int, number: int) -> None:
-    found = noise.words(seed, domain, torch.tensor([3, number]), 10)
+@given(seed=seeds, domain=st.sampled_from(USES), number=numbers, step=st.integers(0, MASK))
+def test_words_are_philox(seed: int, domain: int, number: int, step: int) -> None:
+    found = noise.words(seed, domain, torch.tensor([3, number]), 10, step=step)
     assert found.shape == (2, 10)
     expected: list[int] = []
     for block in range(3):
-        counter = [number & MASK, number >> 32, 0, domain << 16 | block]
+        counter = [number & MASK, number >> 32, step, domain << 16 | block]
         expected += slow_philox(counter, [seed & MASK, seed >> 32])
     assert found[1].tolist() == expected[:10]
 
 
 def test_uses_are_pinned_and_the_operators_are_others() -> None:
-    assert USES == (256, 257, 258, 259)
+    assert USES == (256, 257, 258, 259, 260, 261)
     first = [int(noise.words(2024, use, torch.tensor([1]), 1)) for use in USES]
     assert len(set(first)) == len(USES)
 

@@ -34,6 +34,7 @@ RECIPES = {
     ),
     "without-segmentation": TASKS["anatpaste-no-segmentation"].configured(_PAPER),
     "without-blur": TASKS["anatpaste-no-blur"].configured(_PAPER),
+    "with-strokes": TASKS["anatpaste-strokes"].configured(_PAPER),
     "cutpaste-normal": TASKS["cutpaste-normal"],
     "cutpaste-scar": TASKS["cutpaste-scar"],
     "cutpaste-union": TASKS["cutpaste-union"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 #: Uses; the operators' own (csrc/common/philox.h) are below 256. Part of every result: never renumber.
 FLIP, CRITIC_CODE, GENERATOR_CODE, BETWEEN = 256, 257, 258, 259
+STROKES, STROKED = 260, 261
 
 _ROUNDS = 10
 _WORDS = 4
@@ -23,7 +24,7 @@ _HALF = 0.5
 _RANGE = float(1 << 32)
 
 
-def words(seed: int, domain: int, index: Tensor, count: int) -> Tensor:
+def words(seed: int, domain: int, index: Tensor, count: int, *, step: int | Tensor = 0) -> Tensor:
     """Philox 4x32-10 (Salmon et al., SC 2011). Does not synchronise.
 
     Args:
@@ -31,6 +32,7 @@ def words(seed: int, domain: int, index: Tensor, count: int) -> Tensor:
         domain: one of those above, in 0..2**16 - 1.
         index: int64 (B,), absolute numbers of images.
         count: words an image, at most 2**18.
+        step: in 0..2**32 - 1: other words for the same images.
 
     Returns:
         int64 (B, count), each in 0..2**32 - 1, on the device of `index`.
@@ -38,7 +40,7 @@ def words(seed: int, domain: int, index: Tensor, count: int) -> Tensor:
     blocks = -(-count // _WORDS)
     number = index[:, None].expand(-1, blocks)
     block = torch.arange(blocks, device=index.device).expand(len(index), -1)
-    x, y, z, w = number & _MASK, number >> 32 & _MASK, torch.zeros_like(block), domain << 16 | block
+    x, y, z, w = number & _MASK, number >> 32 & _MASK, torch.zeros_like(block) + step, domain << 16 | block
     low, high = seed & _MASK, seed >> 32 & _MASK
     for _ in range(_ROUNDS):
         # A product that overflows int64 has the right 64 bits all the same.
@@ -53,9 +55,9 @@ def words(seed: int, domain: int, index: Tensor, count: int) -> Tensor:
     return torch.stack([x, y, z, w], 2).flatten(1)[:, :count]
 
 
-def uniform(seed: int, domain: int, index: Tensor, count: int) -> Tensor:
+def uniform(seed: int, domain: int, index: Tensor, count: int, *, step: int | Tensor = 0) -> Tensor:
     """float64 (B, count) in (0, 1), uniformly; arguments as `words` takes them."""
-    return (words(seed, domain, index, count).double() + _HALF) / _RANGE
+    return (words(seed, domain, index, count, step=step).double() + _HALF) / _RANGE
 
 
 def normal(seed: int, domain: int, index: Tensor, count: int) -> Tensor:

@@ -122,10 +122,11 @@ class Recipe(Section):
 
     method: str = "anatpaste"
     """What is trained: "anatpaste", an ablation of it ("anatpaste-no-segmentation", "anatpaste-no-blur"),
-    CutPaste ("cutpaste-normal", "cutpaste-scar", "cutpaste-3way", "cutpaste-union"), or nothing at all:
-    "untrained" (random weights) and "imagenet" (with --weights), which are scored alike, "memory" (normal
-    patches on a frozen backbone; --memory.* are its settings), "fused" (several of them; --fused.*), or a
-    rival of the paper's Table I: "ganomaly" (--ganomaly.*), "fanogan" (--fanogan.*), "squid" (--squid.*)."""
+    "anatpaste-strokes" (half of the twins have opacity strokes), CutPaste ("cutpaste-normal",
+    "cutpaste-scar", "cutpaste-3way", "cutpaste-union"), or nothing at all: "untrained" (random
+    weights) and "imagenet" (with --weights), which are scored alike, "memory" (normal patches on a frozen
+    backbone; --memory.* are its settings), "fused" (several of them; --fused.*), or a rival of the paper's
+    Table I: "ganomaly" (--ganomaly.*), "fanogan" (--fanogan.*), "squid" (--squid.*)."""
 
     dataset: str = "demo"
     """Name of the data set: "demo" (phantoms made by code), "zhanglab", "rsna", "chexpert", or "folder"

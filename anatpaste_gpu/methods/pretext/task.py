@@ -6,12 +6,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anatpaste_gpu.augment import batch_augment, cut_paste
-from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter
+from anatpaste_gpu.methods import noise
+from anatpaste_gpu.methods.pretext.opacity_strokes import opacity_strokes
+from anatpaste_gpu.segment.segmenters import Segmenter, apply_segmenter, lung_segmenter
 from anatpaste_gpu.settings import AnatPasteConfig
 
+#: Of the twins of "anatpaste-strokes", this share has opacity strokes in place of AnatPaste's patch.
+STROKED_SHARE = 0.5
 #: (images, config=, seed=, index=, step=, masks=) -> augmented images of the same shape and dtype.
 Paste = Callable[..., Tensor]
 
@@ -112,6 +117,18 @@ def _cut_paste(variant: str) -> Paste:
     return paste
 
 
+def _anatpaste_or_strokes(
+    images: Tensor, *, config: AnatPasteConfig, masks: Tensor | None, seed: int, index: Tensor, **draws: Any
+) -> Tensor:
+    """AnatPaste, or opacity strokes into the same lungs, each half of the time."""
+    if masks is None:
+        masks = lung_segmenter(config)(images)
+    patched = batch_augment(images, config=config, masks=masks, seed=seed, index=index, **draws)
+    stroked = opacity_strokes(images, masks, seed=seed, index=index, **draws)
+    chosen = noise.uniform(seed, noise.STROKED, index, 1, **draws) < STROKED_SHARE
+    return torch.where(chosen[:, :, None, None], stroked, patched)
+
+
 _ANATPASTE = (("AnatPaste", batch_augment),)
 _NORMAL, _SCAR = ("CutPaste", _cut_paste("normal")), ("CutPaste, scar", _cut_paste("scar"))
 _UNION = ("CutPaste, union", _cut_paste("union"))
@@ -132,6 +149,12 @@ TASKS = {
             _ANATPASTE,
             segments=True,
             fixed={"use_blur": False},
+        ),
+        Task(
+            "anatpaste-strokes",
+            "AnatPaste and opacity strokes",
+            (("AnatPaste or strokes", _anatpaste_or_strokes),),
+            segments=True,
         ),
         Task("cutpaste-normal", "CutPaste", (_NORMAL,)),
         Task("cutpaste-scar", "CutPaste, scar", (_SCAR,)),
