@@ -76,7 +76,11 @@ ZHANGLAB = (
         ("floors", "imagenet_lite0_knn_128"),
     ),
     Entry("AnatPaste, `--preset cpu`: 1,000 steps at 128 x 128", f"{CPU}/zhanglab-cpu-preset.json"),
-    Entry("AnatPaste, the same for 4,000 steps", f"{CPU}/zhanglab-cpu-preset-long.json"),
+    Entry(
+        "AnatPaste with opacity strokes, 1,000 steps at 64 x 64, a quarter of that work",
+        f"{CPU}/zhanglab-anatpaste-strokes.json",
+    ),
+    Entry("AnatPaste, `--preset cpu` for 4,000 steps", f"{CPU}/zhanglab-cpu-preset-long.json"),
     Entry(
         "AnatPaste, 250 steps, `--contrast standardise --scorer mahalanobis`",
         f"{CPU}/zhanglab-anatpaste-contrast.json",
