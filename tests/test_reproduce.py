@@ -17,6 +17,7 @@ from anatpaste_gpu.data import DatasetSplits, SplitManifest
 from anatpaste_gpu.data.phantoms import render_phantom
 from anatpaste_gpu.evaluation.delong import delong_test
 from anatpaste_gpu.methods import get_method, lookup, method_names, register
+from anatpaste_gpu.methods.weights import PRETRAINED
 from anatpaste_gpu.reproduce import PUBLISHED, TABLES, Key, carry_out, plan_runs, read_records, sheets, work
 from anatpaste_gpu.reproduce.results import compare_with_full
 from anatpaste_gpu.runs.config import preset_config
@@ -81,13 +82,27 @@ class TestPlan:
         )
         register(rival)
         words = ["--preset", "smoke", "--gpu=-1", "--batch_size=3"]
-        configs = _own_configs(["anatpaste", "rival", "memory"], "smoke", words)
-        assert list(configs) == ["rival"], "memory's file decides its backbone; anatpaste is the preset's"
+        configs = _own_configs(["anatpaste", "rival", "memory"], "smoke", words, "resnet18.safetensors")
+        assert list(configs) == ["rival"], "the file decides memory's backbone; anatpaste is the preset's"
         recipe = configs["rival"].recipe
         assert (recipe.image_size, recipe.schedule.epochs, recipe.schedule.batch_size) == (48, 5, 3)
-        other = _own_configs(["rival"], "cpu", ["--preset", "cpu", "--image-size", "40"])["rival"].recipe
+        other = _own_configs(["rival"], "cpu", ["--preset", "cpu", "--image-size", "40"], None)[
+            "rival"
+        ].recipe
         assert (other.image_size, other.schedule.epochs) == (40, 40)
         assert preset_config("smoke", "rival").recipe.schedule.epochs == 5
+
+    def test_methods_that_bring_weights_keep_them(self, tmp_path: Path) -> None:
+        methods = ("memory", "fused", "imagenet", "anatpaste")
+        own = _own_configs(methods, "smoke", ["--preset", "smoke", "--gpu=-1"], None)
+        assert list(own) == ["memory", "fused"]
+        configs, left_out = plan_runs(BASE, tmp_path, ("demo",), methods, (0,), roots={}, own=own)
+        assert left_out == ["method imagenet: it needs --weights FILE."]
+        assert {c.recipe.method: c.recipe.network.weights for c in configs} == {
+            "memory": PRETRAINED,
+            "fused": PRETRAINED,
+            "anatpaste": None,
+        }
 
     def test_tables_share_run_folders(self, tmp_path: Path) -> None:
         folders = [

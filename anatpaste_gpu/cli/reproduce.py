@@ -16,7 +16,7 @@ from anatpaste_gpu.cli.outcome import DONE, FAILED, PARTLY_DONE, say, with_sente
 from anatpaste_gpu.cli.train import parse, preset_names
 from anatpaste_gpu.data import dataset_names
 from anatpaste_gpu.files import write_atomically
-from anatpaste_gpu.methods import get_method, method_names
+from anatpaste_gpu.methods import Method, get_method, method_names
 from anatpaste_gpu.notice import NOT_FOR_CLINICAL_USE
 from anatpaste_gpu.report.render import write_report
 from anatpaste_gpu.report.sheet import Study
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         seeds,
         roots=roots,
         weights=options.weights,
-        own=_own_configs(methods, options.preset, words),
+        own=_own_configs(methods, options.preset, words, options.weights),
     )
     console = Console(stderr=True)
     try:
@@ -96,16 +96,25 @@ def run(arguments: Sequence[str]) -> int:
     return PARTLY_DONE if gaps else DONE
 
 
-def _own_configs(methods: Sequence[str], preset: str, words: list[str]) -> dict[str, TrainConfig]:
+def _own_configs(
+    methods: Sequence[str], preset: str, words: list[str], weights: str | None
+) -> dict[str, TrainConfig]:
     """Configs of the methods that take settings of their own in place of a preset's.
 
-    A method that needs weights is given a file for all, whose backbone the command line names.
+    A method that needs weights has its own where no file is given for all; a file's backbone is the one that
+    the command line names.
     """
-    chosen = [get_method(name) for name in methods]
+
+    def has_own(method: Method) -> bool:
+        settings = method.settings_for(preset)
+        if method.weights == "required":
+            return weights is None and "weights" in settings
+        return bool(settings)
+
     return {
-        method.name: parse(["--method", method.name, *words], program=_PROGRAM)
-        for method in chosen
-        if method.settings_for(preset) and method.weights != "required"
+        name: parse(["--method", name, *words], program=_PROGRAM)
+        for name in methods
+        if has_own(get_method(name))
     }
 
 

@@ -106,28 +106,28 @@ def plan_runs(
         seeds: at least one; each makes a run.
         roots: data set -> its folder.
         weights: file for the methods that need one.
-        own: method -> budget and place of its runs, in place of `base`.
+        own: method -> budget, place and weights of its runs, in place of `base`, whose weights are for none.
 
     Returns:
-        Configs, and a sentence for each method that is left out because it needs weights.
+        Configs, and a sentence for each method that is left out because it needs weights and has none.
 
     Raises:
         ValueError: a name or a seed is wrong.
     """
     given = base.recipe.split_seed
     split = seeds[0] if given is None else given
+    budgets = {name: (own or {}).get(name, base) for name in methods}
+    brought = {name: budgets[name].recipe.network.weights for name in own or {} if name in budgets}
     needing = [name for name in methods if get_method(name).weights == "required"]
-    left_out = [] if weights else needing
+    left_out = [name for name in needing if not (weights or brought.get(name))]
     configs = [
-        (own or {})
-        .get(method, base)
-        .replace(
+        budgets[method].replace(
             dataset=dataset,
             method=method,
             seed=seed,
             split_seed=given if seed == seeds[0] else split,
             data_root=roots.get(dataset),
-            weights=weights if method in needing else None,
+            weights=(weights if method in needing else None) or brought.get(method),
             output=str(folder / f"{dataset}-{method}-seed{seed}"),
             overwrite=False,
         )
