@@ -86,9 +86,8 @@ class TestPlan:
         assert list(configs) == ["rival"], "the file decides memory's backbone; anatpaste is the preset's"
         recipe = configs["rival"].recipe
         assert (recipe.image_size, recipe.schedule.epochs, recipe.schedule.batch_size) == (48, 5, 3)
-        other = _own_configs(["rival"], "cpu", ["--preset", "cpu", "--image-size", "40"], None)[
-            "rival"
-        ].recipe
+        words = ["--preset", "cpu", "--image-size", "40"]
+        other = _own_configs(["rival"], "cpu", words, None)["rival"].recipe
         assert (other.image_size, other.schedule.epochs) == (40, 40)
         assert preset_config("smoke", "rival").recipe.schedule.epochs == 5
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anatpaste_gpu.methods import noise
-from anatpaste_gpu.settings import REFERENCE_SIDE
+from anatpaste_gpu.settings import length_scale
 
 #: Strokes an image: 1 to this many, each as often.
 MOST_STROKES = 3
@@ -33,6 +33,8 @@ _SAMPLES = 12
 #: The second and third point are drawn towards the first, or strokes would cross the chest.
 _NEARNESS = 0.5
 _LIGHT = 0.85
+#: How far strokes go on beyond the lungs, and over what length they fade: in pixels at 256 x 256.
+_REACH = 8
 
 
 def opacity_strokes(
@@ -67,7 +69,7 @@ def opacity_strokes(
 def _bands(masks: Tensor, last: Tensor, strokes: Tensor) -> Tensor:
     """The strokes' weights, the heaviest at each place: float32 (B, 1, H, W); none after stroke `last`."""
     height, width = masks.shape[2:]
-    scale = math.sqrt(height * width) / REFERENCE_SIDE
+    scale = length_scale(height, width)
     rows, columns = (torch.arange(size, device=masks.device) for size in (height, width))
     points = _inside(masks, strokes[..., :_POINTS])
     first = points[:, :, :1]
@@ -117,7 +119,7 @@ def _enlarged(cells: Tensor, height: int, width: int) -> Tensor:
 
 def _softened(masks: Tensor) -> Tensor:
     """Lungs that reach a little further and fade: float32 (B, 1, H, W) in [0, 1]."""
-    reach = max(1, round(math.sqrt(masks.shape[2] * masks.shape[3]) / 32))
+    reach = max(1, round(_REACH * length_scale(*masks.shape[2:])))
     windows = (2 * reach + 1, 1), (1, 2 * reach + 1)
     beyond = (reach, 0), (0, reach)
     soft = masks.float()
